@@ -1,0 +1,1 @@
+"""Classifiers: the networks, reading checkpoints, finding them by name."""
