@@ -1,0 +1,26 @@
+"""Boosting generated images with adversarially robust classifiers.
+
+Implements "BIGRoC: Boosting Image Generation via a Robust Classifier" (Ganz & Elad), called P1 throughout, and
+"Enhancing Consistency-Based Image Generation via Adversarially-Trained Classification and Energy-Based Discrimination"
+(Golan, Ganz & Elad), called P2.
+"""
+
+from bigroc_core.boosting import BoostConfig, BoostResult, Snapshot, boost, boost_stream
+from bigroc_core.classifiers.registry import embedded_classifiers, load_classifier
+from bigroc_core.debiasing import fit_debias
+from bigroc_core.generators.registry import embedded_generators, load_generator
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BoostConfig",
+    "BoostResult",
+    "Snapshot",
+    "boost",
+    "boost_stream",
+    "embedded_classifiers",
+    "embedded_generators",
+    "fit_debias",
+    "load_classifier",
+    "load_generator",
+]

@@ -1,0 +1,1 @@
+"""Generators: networks by family, the registry, sampling."""

@@ -1,0 +1,109 @@
+"""A generator with its card, sampled so that image i depends on (seed, i) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bigroc_core.cards import Card
+
+BLOCK = 32
+SEEDS = 2**63
+
+
+def index_seed(seed: int, index: int) -> int:
+    """The 32-bit seed of image `index`: distinct within a seed, far apart between seeds (splitmix64).
+
+    torch's CPU generator keeps 32 bits of its seed, so plain hashing would collide within 50,000 images.
+    """
+    mixed = (seed + 0x9E3779B97F4A7C15) & (2**64 - 1)
+    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+    return ((mixed ^ (mixed >> 31)) + index) & (2**32 - 1)
+
+
+def latents(shape: tuple[int, ...], seed: int, indices: Sequence[int]) -> Tensor:
+    """Standard normal latents (len(indices), *shape), each drawn on the CPU from its own generator."""
+    drawn = torch.empty((len(indices), *shape))
+    for row, index in enumerate(indices):
+        generator = torch.Generator().manual_seed(index_seed(seed, index))
+        torch.randn(shape, generator=generator, out=drawn[row])
+    return drawn
+
+
+class Generator:
+    """A latent-variable network and its card.
+
+    network: latents (N, latent) and labels (N,) or None -> images (N, 3, H, W) in [-1, 1]; has `.latent`.
+    """
+
+    def __init__(self, network: nn.Module, card: Card, device: torch.device | str = "cpu") -> None:
+        self.network = network.eval().requires_grad_(False).to(device)
+        self.card = card
+        self.device = torch.device(device)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names of a conditional generator, else ()."""
+        return self.card.classes if self.card.conditional else ()
+
+    def _checked_labels(self, count: int, labels: Sequence[int] | Tensor | None, start: int) -> Tensor | None:
+        if not self.card.conditional:
+            if labels is not None:
+                raise ValueError(f"{self.card.name} is unconditional: it takes no labels")
+            return None
+        classes = len(self.card.classes)
+        if labels is None:
+            return torch.arange(start, start + count) % classes
+        given = torch.as_tensor(np.asarray(labels) if not isinstance(labels, Tensor) else labels).cpu()
+        if given.ndim != 1 or len(given) != count:
+            raise ValueError(f"labels must be {count} class numbers, got shape {tuple(given.shape)}")
+        if given.is_floating_point() or given.dtype == torch.bool:
+            raise ValueError(f"labels must be integers, got {given.dtype}")
+        if len(given) and (int(given.min()) < 0 or int(given.max()) >= classes):
+            raise ValueError(
+                f"labels must be 0 to {classes - 1} ({self.card.name} has {classes} classes), "
+                f"got {int(given.min())} to {int(given.max())}"
+            )
+        return given.long()
+
+    @torch.no_grad()
+    def sample(
+        self, count: int, labels: Sequence[int] | Tensor | None = None, seed: int = 0, start: int = 0
+    ) -> tuple[Tensor, Tensor | None]:
+        """Images `start` to `start + count - 1` of a seed: ((N, 3, H, W) float32 in [0, 1], (N,) int64 or None).
+
+        Image i depends on (seed, start + i) and its label alone: any split, order or restart gives the same bits.
+        labels: class numbers, or None for class (start + i) mod C; None for an unconditional generator.
+        Raises ValueError for a negative count, start or seed, and for labels that do not fit.
+        """
+        for name, value, least, bound in (("count", count, 0, 2**31), ("start", start, 0, 2**31),
+                                          ("seed", seed, 0, SEEDS)):  # fmt: skip
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value < bound:
+                raise ValueError(f"{name} must be a whole number from {least} to {bound - 1}, got {value!r}")
+        checked = self._checked_labels(count, labels, start)
+        height, width = self.card.input_size
+        images = torch.empty((count, 3, height, width))
+        # Whole blocks at fixed places, so that an image meets the same arithmetic in whatever request it falls.
+        for block in range(start // BLOCK, -(-(start + count) // BLOCK) if count else 0):
+            first = max(start, block * BLOCK)
+            last = min(start + count, (block + 1) * BLOCK)
+            inside = slice(first - block * BLOCK, last - block * BLOCK)
+            batch = torch.zeros((BLOCK, self.latent))
+            batch[inside] = latents((self.latent,), seed, range(first, last))
+            block_labels = None
+            if checked is not None:
+                block_labels = torch.zeros(BLOCK, dtype=torch.int64)
+                block_labels[inside] = checked[first - start : last - start]
+                block_labels = block_labels.to(self.device)
+            drawn = self.network(batch.to(self.device), block_labels)[inside].float().cpu()
+            images[first - start : last - start] = ((drawn + 1) / 2).clamp(0, 1)
+        return images, checked
+
+    @property
+    def latent(self) -> int:
+        """Number of latent dimensions."""
+        return int(self.network.latent)  # type: ignore[arg-type]

@@ -1,0 +1,51 @@
+"""State of a training run on disk: written whole or not at all, read without unpickling code."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from bigroc_core.cards import Card
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a run's state (tensors and plain containers); a kill at any moment leaves the old file or the new one."""
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """The run's state, or None when it has not begun."""
+    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+
+def append_log(path: Path, entry: dict[str, Any]) -> None:
+    """Add one JSON line to a run's log."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
+def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Floating-point tensors as fp16, the rest as they are; BatchNorm's batch counters, unused in eval, left out."""
+    return {
+        key: (value.half() if value.is_floating_point() else value).cpu().contiguous().clone()
+        for key, value in state.items()
+        if not key.endswith("num_batches_tracked")
+    }
+
+
+def export(network: nn.Module, card: Card, folder: Path) -> None:
+    """Write NAME.safetensors (fp16) and NAME.json into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights, text = folder / f"{card.name}.safetensors", folder / f"{card.name}.json"
+    save_file(half(network.state_dict()), weights.with_suffix(".tmp"))
+    os.replace(weights.with_suffix(".tmp"), weights)
+    text.with_suffix(".json.tmp").write_text(card.to_json(), "utf-8")
+    os.replace(text.with_suffix(".json.tmp"), text)

@@ -1,0 +1,202 @@
+"""Training of classifiers: plainly, or adversarially under an L2 bound (Madry et al. 2018, one or a few steps)."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from bigroc_core.cards import CIFAR10_CLASSES, Card
+from bigroc_core.classifiers.networks import Classifier, build_network
+from bigroc_core.training.augmentation import augment
+from bigroc_core.training.checkpoint import append_log, export, load_state, save_state
+from bigroc_core.training.data import LabelledImages, Splits
+
+CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR10_STD = (0.2470, 0.2435, 0.2616)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierRecipe:
+    """How a classifier is trained.
+
+    eps: L2 radius of the training attack in [0, 1] pixel units; 0 trains plainly. attack_steps: its PGD steps.
+    lr: peak learning rate, reached linearly over `warmup` steps, kept for a fifth of the run, then linear to 0.
+    ema: decay of the running average of weights that is evaluated and shipped.
+    """
+
+    name: str
+    architecture: str = "resnet9"
+    arguments: dict[str, Any] = field(default_factory=dict)
+    eps: float = 0.0
+    attack_steps: int = 1
+    epochs: int = 20
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    warmup: int = 300
+    ema: float = 0.999
+    augmentation: str = "crop-flip"
+    precision: str = "bf16"
+    seed: int = 0
+
+
+def l2_attack(
+    model: nn.Module, images: Tensor, labels: Tensor, eps: float, steps: int, generator: torch.Generator | None
+) -> Tensor:
+    """Untargeted L2 PGD: images (N, 3, H, W) in [0, 1] moved to higher cross-entropy inside the ball of radius eps.
+
+    A generator gives a random start in the ball and, for one step, a step of the whole radius; None starts at zero.
+    Several steps are of 2.5·eps/steps. Source: Madry et al. 2018.
+    """
+    step_size = eps if steps == 1 else 2.5 * eps / steps
+
+    def lengths(x: Tensor) -> Tensor:
+        return x.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+
+    delta = torch.zeros_like(images)
+    if generator is not None:
+        noise = torch.randn(images.shape, generator=generator).to(images)
+        radius = eps * torch.rand(len(images), 1, 1, 1, generator=generator).to(images)
+        delta = (images + radius * noise / lengths(noise)).clamp(0, 1) - images
+    for _ in range(steps):
+        x = (images + delta).requires_grad_()
+        loss = F.cross_entropy(model(x).float(), labels, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, x)
+        with torch.no_grad():
+            delta = delta + step_size * gradient / lengths(gradient)
+            delta = delta * (eps / lengths(delta)).clamp(max=1)
+            delta = (images + delta).clamp(0, 1) - images
+    return images + delta
+
+
+def accuracy(model: nn.Module, data: LabelledImages, eps: float = 0.0, steps: int = 20, batch: int = 250) -> float:
+    """Share of images classified rightly, clean (eps = 0) or under L2 PGD with zero start and step 2.5·eps/steps."""
+    device = next(model.parameters()).device
+    right = 0
+    for start in range(0, len(data), batch):
+        images = data.floats(slice(start, start + batch)).to(device)
+        labels = data.labels[start : start + batch].to(device)
+        if eps > 0:
+            images = l2_attack(model, images, labels, eps, steps, None)
+        with torch.no_grad():
+            right += int((model(images).argmax(1) == labels).sum())
+    return right / len(data)
+
+
+def learning_rate(step: int, total: int, recipe: ClassifierRecipe) -> float:
+    """Linear warm-up, flat until a fifth of the run, then linear to zero."""
+    rise = min(1.0, (step + 1) / max(1, recipe.warmup))
+    fall = min(1.0, (total - step) / (0.8 * total))
+    return recipe.lr * min(rise, fall)
+
+
+def train_classifier(
+    recipe: ClassifierRecipe, splits: Splits, folder: Path, command: str, save_minutes: float = 3.0
+) -> Classifier:
+    """Train by a recipe, in `folder`, resuming the run that lies there; returns the averaged network as exported.
+
+    Every `save_minutes` the run's state is written to folder/state.pt; each epoch adds a line to folder/log.jsonl and
+    exports the averaged weights with their card. Under `accelerate launch` batches are split over the processes.
+    Raises ValueError if the folder holds a run of another recipe.
+    """
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+    device = accelerator.device
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(recipe.seed)
+    card = Card(
+        name=recipe.name, kind="classifier", architecture=recipe.architecture, arguments=recipe.arguments,
+        classes=CIFAR10_CLASSES, mean=CIFAR10_MEAN, std=CIFAR10_STD,
+        training={"recipe": dataclasses.asdict(recipe), "command": command},
+        data="CIFAR-10 training images without the last 5,000", license="MIT", source="trained for this project",
+    )  # fmt: skip
+    network = build_network(recipe.architecture, classes=len(CIFAR10_CLASSES), **recipe.arguments)
+    model = Classifier(network, card).to(device, memory_format=torch.channels_last)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.SGD(
+        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=recipe.lr, momentum=recipe.momentum, nesterov=True,
+    )  # fmt: skip
+    steps_per_epoch = len(splits.train) // recipe.batch_size
+    total = recipe.epochs * steps_per_epoch
+    first, elapsed = 0, 0.0
+    if (state := load_state(folder / "state.pt")) is not None:
+        if state["recipe"] != dataclasses.asdict(recipe):
+            raise ValueError(f"{folder} holds a run of another recipe; give another --run folder or remove it")
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        first, elapsed = state["step"], state["seconds"]
+    # One process needs no wrapper; several synchronise gradients through it.
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    share = recipe.batch_size // accelerator.num_processes
+    watched = splits.validation.subset(slice(0, 1_000))
+    began = saved = time.monotonic()
+
+    def write_state(step: int) -> None:
+        if accelerator.is_main_process:
+            save_state(folder / "state.pt", {
+                "recipe": dataclasses.asdict(recipe), "step": step, "seconds": elapsed + time.monotonic() - began,
+                "model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
+            })  # fmt: skip
+
+    progress = tqdm(range(first, total), initial=first, total=total, disable=not accelerator.is_main_process,
+                    desc=recipe.name, mininterval=5)  # fmt: skip
+    running = torch.zeros((), device=device)
+    for step in progress:
+        epoch, within = divmod(step, steps_per_epoch)
+        order = torch.randperm(len(splits.train), generator=torch.Generator().manual_seed(recipe.seed * 10_007 + epoch))
+        mine = within * recipe.batch_size + accelerator.process_index * share
+        index = order[mine : mine + share]
+        # Every draw of this step comes from here, so a resumed run repeats an unbroken one.
+        generator = torch.Generator().manual_seed(
+            (recipe.seed * 1_000_003 + step) * 64 + accelerator.process_index
+        )
+        images = augment(splits.train.floats(index), recipe.augmentation, generator)
+        images = images.to(device, memory_format=torch.channels_last)
+        labels = splits.train.labels[index].to(device)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, total, recipe)
+        model.train()
+        with accelerator.autocast():
+            if recipe.eps > 0:
+                images = l2_attack(model, images, labels, recipe.eps, recipe.attack_steps, generator)
+            loss = F.cross_entropy(wrapped(images).float(), labels, label_smoothing=recipe.label_smoothing)
+        optimizer.zero_grad()
+        accelerator.backward(loss)
+        optimizer.step()
+        average.update_parameters(model)
+        running = running.lerp(loss.detach(), 0.02) if step > first else loss.detach()
+        if step % 50 == 0:
+            progress.set_postfix(epoch=epoch, loss=f"{running.item():.3f}")
+        if time.monotonic() - saved > 60 * save_minutes:
+            write_state(step + 1)
+            saved = time.monotonic()
+        if within == steps_per_epoch - 1 and accelerator.is_main_process:
+            average.eval()
+            with accelerator.autocast():
+                clean = accuracy(average, watched)
+                robust = accuracy(average, watched, eps=recipe.eps or 0.5, steps=10)
+            append_log(folder / "log.jsonl", {
+                "epoch": epoch + 1, "loss": running.item(), "clean": clean, "pgd10": robust,
+                "seconds": elapsed + time.monotonic() - began,
+            })  # fmt: skip
+            tqdm.write(f"{recipe.name} epoch {epoch + 1}: clean {clean:.3f}, PGD-10 {robust:.3f} (1,000 validation images)")
+            export(average.module.network, card, folder)
+    write_state(total)
+    shipped = average.module.eval()
+    return shipped

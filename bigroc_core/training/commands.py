@@ -1,0 +1,94 @@
+"""`python -m bigroc_core train ...`: arguments to recipes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from bigroc_core.training.augmentation import AUGMENTATIONS
+
+
+def _arguments(text: str) -> dict[str, object]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError('expected a JSON object such as {"width": 32}')
+    return value
+
+
+def add_train_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the `train` command and its subcommands."""
+    train = commands.add_parser("train", help="train a classifier or a generator")
+    kinds = train.add_subparsers(dest="kind", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--name", required=True, help="name of the checkpoint")
+    shared.add_argument("--data", type=Path, help="CIFAR-10: torchvision's folder, an .npz or class folders")
+    shared.add_argument("--run", type=Path, help="folder of the run, resumed if begun (default runs/NAME)")
+    shared.add_argument("--batch-size", type=int, default=128)
+    shared.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    shared.add_argument("--seed", type=int, default=0)
+    shared.add_argument("--save-minutes", type=float, default=3.0, help="minutes between saved states")
+    for kind, text in (("robust", "adversarially, L2"), ("standard", "plainly")):
+        parser = kinds.add_parser(kind, parents=[shared], help=f"a classifier, {text}",
+                                  formatter_class=argparse.ArgumentDefaultsHelpFormatter)  # fmt: skip
+        parser.add_argument("--architecture", default="resnet9")
+        parser.add_argument("--arguments", type=_arguments, default={}, help="of the architecture, as JSON")
+        parser.add_argument("--epochs", type=int, default=20)
+        parser.add_argument("--lr", type=float, default=0.1, help="peak learning rate")
+        parser.add_argument("--label-smoothing", type=float, default=0.1)
+        parser.add_argument("--weight-decay", type=float, default=5e-4)
+        parser.add_argument("--augmentation", choices=AUGMENTATIONS, default="crop-flip")
+        if kind == "robust":
+            parser.add_argument("--eps", type=float, default=0.5, help="L2 radius, images in [0, 1]")
+            parser.add_argument("--attack-steps", type=int, default=1)
+
+
+    gan = kinds.add_parser("generator", parents=[shared], help="a GAN", conflict_handler="resolve",
+                           formatter_class=argparse.ArgumentDefaultsHelpFormatter)  # fmt: skip
+    gan.add_argument("--family", choices=("dcgan", "cgan"), required=True, help="cgan is class-conditional")
+    gan.add_argument("--arguments", type=_arguments, default={}, help="of the generator's network, as JSON")
+    gan.add_argument("--discriminator-width", type=int, default=40)
+    gan.add_argument("--steps", type=int, default=10_000)
+    gan.add_argument("--batch-size", type=int, default=64)
+    gan.add_argument("--lr-generator", type=float, default=2e-4)
+    gan.add_argument("--lr-discriminator", type=float, default=4e-4)
+    gan.add_argument("--auxiliary", type=float, default=0.0, help="weight of the auxiliary classifier (cgan)")
+
+
+def command_line() -> str:
+    """The command that is running, as a person would type it."""
+    return "python -m bigroc_core " + shlex.join(sys.argv[1:])
+
+
+def run_train(options: argparse.Namespace) -> None:
+    """Carry out a parsed `train` command."""
+    from bigroc_core.training.data import load_cifar10
+
+    folder = options.run or Path("runs") / options.name
+    splits = load_cifar10(options.data)
+    if options.kind == "generator":
+        from bigroc_core.training.generator import GANRecipe, train_gan
+
+        gan = GANRecipe(
+            name=options.name, family=options.family, arguments=options.arguments,
+            discriminator_width=options.discriminator_width, steps=options.steps, batch_size=options.batch_size,
+            lr_generator=options.lr_generator, lr_discriminator=options.lr_discriminator, auxiliary=options.auxiliary,
+            precision=options.precision, seed=options.seed,
+        )  # fmt: skip
+        train_gan(gan, splits, folder, command_line(), options.save_minutes)
+        return
+    from bigroc_core.training.classifier import ClassifierRecipe, train_classifier
+
+    recipe = ClassifierRecipe(
+        name=options.name, architecture=options.architecture, arguments=options.arguments,
+        eps=getattr(options, "eps", 0.0), attack_steps=getattr(options, "attack_steps", 1), epochs=options.epochs,
+        batch_size=options.batch_size, lr=options.lr, weight_decay=options.weight_decay,
+        label_smoothing=options.label_smoothing, augmentation=options.augmentation, precision=options.precision,
+        seed=options.seed,
+    )  # fmt: skip
+    train_classifier(recipe, splits, folder, command_line(), options.save_minutes)

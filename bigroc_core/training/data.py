@@ -1,0 +1,156 @@
+"""CIFAR-10 from torchvision's layout, an .npz or class folders, in the three disjoint splits used everywhere."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bigroc_core.cards import CIFAR10_CLASSES
+
+VALIDATION_IMAGES = 5_000
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """images: (N, 3, H, W) uint8; labels: (N,) int64."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def floats(self, index: Tensor | slice) -> Tensor:
+        """The chosen images as float32 in [0, 1]."""
+        return self.images[index].float() / 255
+
+    def subset(self, index: Tensor | slice) -> LabelledImages:
+        """The chosen images and labels."""
+        return LabelledImages(self.images[index], self.labels[index])
+
+
+@dataclass(frozen=True)
+class Splits:
+    """train: for training; validation: the last 5,000 training images, for every choice; test: reported only."""
+
+    train: LabelledImages
+    validation: LabelledImages
+    test: LabelledImages
+
+
+def find_cifar10(path: str | os.PathLike[str] | None = None) -> Path:
+    """Where CIFAR-10 lies: `path`, else $BIGROC_DATA, else ../shared/cifar10 beside the repository.
+
+    Raises ValueError, saying what is accepted, if nothing is there.
+    """
+    candidates = [path, os.environ.get("BIGROC_DATA"), Path(__file__).resolve().parents[3] / "shared" / "cifar10"]
+    for candidate in candidates:
+        if candidate is not None and Path(candidate).exists():
+            return Path(candidate)
+        if candidate is not None and candidate in (path, os.environ.get("BIGROC_DATA")):
+            break
+    raise ValueError(
+        f"CIFAR-10 was not found at {candidates[0] or candidates[1] or candidates[2]}; give --data (or BIGROC_DATA) a "
+        "folder in torchvision's layout (cifar-10-batches-py), an .npz with x_train, y_train, x_test, y_test, or a "
+        "folder with train/CLASS and test/CLASS"
+    )
+
+
+def load_cifar10(path: str | os.PathLike[str] | None = None) -> Splits:
+    """CIFAR-10 as train / validation / test.
+
+    path: torchvision's folder, an .npz (x_train, y_train, x_test, y_test as uint8 NHWC), a folder of train/CLASS and
+    test/CLASS images, or a folder of lossless mosaics (train-*.webp, test-*.webp, labels.npz); None looks in
+    $BIGROC_DATA and then beside the repository.
+    Raises ValueError if the data are missing or of another form.
+    """
+    root = find_cifar10(path)
+    if root.is_dir() and (root / "cifar10").is_dir():
+        root = root / "cifar10"
+    if root.suffix == ".npz":
+        train, test = _read_npz(root)
+    elif (root / "cifar-10-batches-py").is_dir():
+        train, test = _read_torchvision(root / "cifar-10-batches-py")
+    elif (root / "data_batch_1").is_file():
+        train, test = _read_torchvision(root)
+    elif (root / "labels.npz").is_file() and (root / "train-0.webp").is_file():
+        train, test = _read_mosaics(root)
+    elif (root / "train").is_dir():
+        train, test = _read_folders(root / "train"), _read_folders(root / "test")
+    else:
+        raise ValueError(f"{root} holds CIFAR-10 in no layout known here (torchvision, .npz, class folders)")
+    if len(train) <= VALIDATION_IMAGES:
+        raise ValueError(f"{root} has {len(train)} training images; more than {VALIDATION_IMAGES} are needed")
+    cut = len(train) - VALIDATION_IMAGES
+    return Splits(train.subset(slice(0, cut)), train.subset(slice(cut, None)), test)
+
+
+def _labelled(images: np.ndarray, labels: np.ndarray) -> LabelledImages:
+    nchw = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    return LabelledImages(torch.from_numpy(nchw), torch.from_numpy(labels.astype(np.int64)))
+
+
+def _read_npz(path: Path) -> tuple[LabelledImages, LabelledImages]:
+    with np.load(path, allow_pickle=False) as arrays:
+        wanted = ("x_train", "y_train", "x_test", "y_test")
+        if missing := [key for key in wanted if key not in arrays]:
+            raise ValueError(f"{path} lacks the arrays {missing}; it has {sorted(arrays)}")
+        return (_labelled(arrays["x_train"], arrays["y_train"]), _labelled(arrays["x_test"], arrays["y_test"]))
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """torchvision's CIFAR batches are pickles of numpy arrays: allow that, refuse anything that could run code."""
+
+    def find_class(self, module: str, name: str) -> object:
+        if (module.split(".")[0], name) in {
+            ("numpy", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode"),
+        }:  # fmt: skip
+            return super().find_class(module, name)
+        raise ValueError(f"a CIFAR-10 batch asks for {module}.{name}, which plain arrays never need; refused")
+
+
+def _read_torchvision(folder: Path) -> tuple[LabelledImages, LabelledImages]:
+    def read(names: list[str]) -> LabelledImages:
+        parts, labels = [], []
+        for name in names:
+            with open(folder / name, "rb") as file:
+                batch = _ArraysOnly(file, encoding="latin1").load()
+            parts.append(batch["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+            labels.extend(batch["labels"])
+        return _labelled(np.concatenate(parts), np.asarray(labels))
+
+    return read([f"data_batch_{i}" for i in range(1, 6)]), read(["test_batch"])
+
+
+def _read_folders(folder: Path) -> LabelledImages:
+    files: list[tuple[str, Path, int]] = []
+    for label, name in enumerate(CIFAR10_CLASSES):
+        files += [(path.name, path, label) for path in (folder / name).glob("*.png")]
+    if not files:
+        raise ValueError(f"{folder} has no CLASS/*.png files of CIFAR-10's classes")
+    # The number in the file's name is the order of the original set, which the validation split relies on.
+    files.sort()
+    images = np.stack([np.asarray(Image.open(path).convert("RGB")) for _, path, _ in files])
+    return _labelled(images, np.asarray([label for *_, label in files]))
+
+
+def _read_mosaics(folder: Path) -> tuple[LabelledImages, LabelledImages]:
+    side, columns, per_sheet = 32, 25, 5_000
+    labels = np.load(folder / "labels.npz", allow_pickle=False)
+
+    def read(split: str) -> LabelledImages:
+        parts = []
+        for sheet_path in sorted(folder.glob(f"{split}-*.webp")):
+            sheet = np.asarray(Image.open(sheet_path).convert("RGB"))
+            tiles = sheet.reshape(-1, side, columns, side, 3).transpose(0, 2, 1, 3, 4)
+            parts.append(tiles.reshape(-1, side, side, 3)[:per_sheet])
+        return _labelled(np.concatenate(parts)[: len(labels[split])], labels[split])
+
+    return read("train"), read("test")
