@@ -5,14 +5,23 @@ from __future__ import annotations
 import argparse
 import sys
 
+from bigroc_core.boost_command import add_boost_parser, run_boost
+from bigroc_core.listing import add_listing_parsers, run_listing
 from bigroc_core.training.commands import add_train_parser, run_train
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    parser = argparse.ArgumentParser(prog="python -m bigroc_core", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    """The whole command line; each command's options carry the function that runs it as `run`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bigroc_core", description="Boost generated images with adversarially robust classifiers."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_boost_parser(commands)
     add_train_parser(commands)
+    add_listing_parsers(commands)
+    runs = {"boost": run_boost, "train": run_train, "models": run_listing, "generators": run_listing}
+    for name, run in runs.items():
+        commands.choices[name].set_defaults(run=run)
     return parser
 
 
@@ -20,11 +29,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = build_parser().parse_args(arguments)
     try:
-        if options.command == "train":
-            run_train(options)
-    except ValueError as error:
+        options.run(options)
+    except (ValueError, OSError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues where it stopped", file=sys.stderr)
+        return 130
     return 0
 
 

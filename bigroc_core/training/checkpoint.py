@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from bigroc_core.cards import Card
@@ -45,7 +45,7 @@ def export(network: nn.Module, card: Card, folder: Path) -> None:
     """Write NAME.safetensors (fp16) and NAME.json into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     weights, text = folder / f"{card.name}.safetensors", folder / f"{card.name}.json"
-    save_file(half(network.state_dict()), weights.with_suffix(".tmp"))
+    weights.with_suffix(".tmp").write_bytes(save(half(network.state_dict())))
     os.replace(weights.with_suffix(".tmp"), weights)
     text.with_suffix(".json.tmp").write_text(card.to_json(), "utf-8")
     os.replace(text.with_suffix(".json.tmp"), text)

@@ -1,0 +1,191 @@
+"""`python -m bigroc_core boost IN OUT`: an image set or a generator's samples, boosted as a stream."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bigroc_core.boosting import GRADIENTS, NORMS, BoostConfig, boost
+from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.classifiers.registry import load_classifier
+from bigroc_core.debiasing import fit_debias
+from bigroc_core.generators.registry import load_generator
+from bigroc_core.images import from_uint8, open_image_set, to_uint8, write_image_set
+from bigroc_core.losses import LOSSES
+
+GENERATOR_PREFIX = "generator:"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images to be boosted, read by range. `read(start, count)` gives ((n, 3, H, W) in [0, 1], (n,) labels or None)."""
+
+    count: int
+    classes: tuple[str, ...] | None
+    read: Callable[[int, int], tuple[Tensor, Tensor | None]]
+    labelled: bool
+    identity: str
+    notes: tuple[str, ...] = ()
+
+
+def open_source(text: str, count: int | None, seed: int, classifier: Classifier) -> Source:
+    """A folder, zip, .npz or image by path, or `generator:NAME`; sizes and class names are the classifier's.
+
+    count: how many images (a generator's default is 64; a set's, all). Generated images are rounded to 8 bits, as
+    files are, so that boosting `generator:NAME` and boosting the files it wrote give the same.
+    Raises ValueError for what cannot be opened, classes that are not the classifier's, or a count beyond the set.
+    """
+    if text.startswith(GENERATOR_PREFIX):
+        generator = load_generator(text.removeprefix(GENERATOR_PREFIX))
+        check_classes(generator.card.name, generator.classes, classifier)
+
+        def sample(start: int, number: int) -> tuple[Tensor, Tensor | None]:
+            images, labels = generator.sample(number, seed=seed, start=start)
+            return from_uint8(to_uint8(images)), labels
+
+        total = 64 if count is None else count
+        if total < 1:
+            raise ValueError(f"--count must be at least 1, not {total}")
+        sample(0, 0)  # refuses a bad seed before anything is written
+        return Source(total, generator.classes or None, sample, bool(generator.classes), f"{text}?seed={seed}")
+    found = open_image_set(text, size=classifier.card.input_size, classes=classifier.classes or None)
+    total = len(found) if count is None else count
+    if not 1 <= total <= len(found):
+        raise ValueError(f"--count is {total}, but {text} holds {len(found)} images")
+
+    def read(start: int, number: int) -> tuple[Tensor, Tensor | None]:
+        batch = found.batch(start, number)
+        return batch.images, batch.labels
+
+    labels = found.labels
+    if labels is not None and classifier.classes and int(labels.max()) >= len(classifier.classes):
+        raise ValueError(
+            f"{text} has class {int(labels.max())}, but {classifier.card.name} knows classes 0 to "
+            f"{len(classifier.classes) - 1}"
+        )
+    identity = hashlib.sha256("\n".join(found.names).encode()).hexdigest()[:16]
+    classes = found.classes if labels is not None else None
+    return Source(total, classes, read, labels is not None, f"{Path(text).name}:{identity}", found.notes)
+
+
+def check_classes(name: str, classes: tuple[str, ...], classifier: Classifier) -> None:
+    """ValueError where a generator's classes are not the classifier's, in its order."""
+    if classes and classifier.classes and classes != classifier.classes:
+        raise ValueError(
+            f"{name}'s classes ({', '.join(classes[:3])}, …) are not {classifier.card.name}'s "
+            f"({', '.join(classifier.classes[:3])}, …): their labels would name other things"
+        )
+
+
+def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the `boost` command."""
+    parser = commands.add_parser(
+        "boost", help="boost a set of images, or a generator's samples",
+        description="Boost IN into OUT. A killed run, started again, continues and gives the same bytes.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("source", metavar="IN", help="folder, zip, .npz, image, or generator:NAME")
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder or .npz")
+    parser.add_argument("--classifier", default="cifar10-robust", help="embedded name or checkpoint file")
+    parser.add_argument("--arch", help="architecture of a foreign checkpoint file")
+    parser.add_argument("--count", type=int, help="how many images (a generator: 64; a set: all)")
+    parser.add_argument("--seed", type=int, default=0, help="of the generator")
+    parser.add_argument("--target", type=int, help="one target class for all, instead of the images' own labels")
+    parser.add_argument("--estimate", action="store_true", help="estimate targets even where labels are known")
+    parser.add_argument("--debias-set", metavar="SET",
+                        help="estimate targets with debiasing, fitted on this image set or generator:NAME")  # fmt: skip
+    parser.add_argument("--debias-count", type=int, default=1000, help="images of the debiasing set")
+    parser.add_argument("--debias-seed", type=int, default=1_000_000, help="seed of a generated debiasing set")
+    parser.add_argument("--eps", type=float, default=1.0, help="radius of the ball, images in [0, 1]")
+    parser.add_argument("--steps", type=int, default=30, help="PGD steps T")
+    parser.add_argument("--step-size", type=float, help="step size; default eps / steps")
+    parser.add_argument("--norm", choices=NORMS, default="l2")
+    parser.add_argument("--loss", choices=sorted(LOSSES), default="ce")
+    parser.add_argument("--gradient", choices=GRADIENTS, default="normalized")
+    parser.add_argument("--stop-at", type=_stop_at, help="an image rests once p(target) reaches this; or l0")
+    parser.add_argument("--l0", type=float, help="reference value of Eq. 13, instead of the card's")
+    parser.add_argument("--batch-size", type=int, default=256, help="images per written batch")
+    parser.add_argument("--device", help="torch device; default CUDA where there is one")
+
+
+def _stop_at(text: str) -> float | str:
+    return text if text == "l0" else float(text)
+
+
+def config_from(options: argparse.Namespace) -> BoostConfig:
+    """The BoostConfig that parsed options describe."""
+    names = ("eps", "steps", "step_size", "norm", "loss", "gradient", "stop_at", "l0")
+    return BoostConfig(**{name: getattr(options, name) for name in names})
+
+
+def default_device(wanted: str | None) -> torch.device:
+    """The wanted device, else CUDA where there is one, else the CPU; ValueError for one that is not there."""
+    try:
+        device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {wanted!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def run_boost(options: argparse.Namespace) -> None:
+    """Carry out a parsed `boost` command; under `accelerate launch` the batches are spread over the processes."""
+    from accelerate import PartialState
+    from tqdm import tqdm
+
+    config = config_from(options)
+    state = PartialState()
+    several = state.num_processes > 1
+    device = state.device if several else default_device(options.device)
+    classifier = load_classifier(options.classifier, arch=options.arch, device=device)
+    source = open_source(options.source, options.count, options.seed, classifier)
+    targets = _targets_of(options, source, classifier)
+    shift = None
+    if options.debias_set is not None:
+        validation = open_source(options.debias_set, options.debias_count, options.debias_seed, classifier)
+        shift = fit_debias(classifier, validation.read(0, validation.count)[0].to(device)).cpu()
+    if state.is_main_process:
+        for note in source.notes:
+            print(f"note: {note}")
+    settings: dict[str, Any] = {
+        "source": source.identity, "classifier": str(options.classifier), "targets": targets,
+        "debias": None if shift is None else [round(value, 6) for value in shift.tolist()], **asdict(config),
+    }  # fmt: skip
+    names = classifier.classes or source.classes
+    with state.main_process_first():
+        writer = write_image_set(options.out, source.count, options.batch_size, settings, names)
+    mine = writer.missing()[state.process_index :: state.num_processes]
+    with tqdm(total=sum(stop - start for start, stop in mine), unit="image", desc="boost",
+              disable=not state.is_main_process) as bar:  # fmt: skip
+        for start, stop in mine:
+            images, labels = source.read(start, stop - start)
+            chosen = labels if targets == "own" else options.target if targets != "estimated" else None
+            result = boost(classifier, images.to(device), chosen, config, shift)
+            writer.write(start, result.images.cpu(), result.labels.cpu())
+            bar.update(stop - start)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        print(f"{source.count} images in {writer.finish()}")
+
+
+def _targets_of(options: argparse.Namespace, source: Source, classifier: Classifier) -> str:
+    """Which targets: "own" labels, "estimated", or "class 3". ValueError where the options contradict each other."""
+    chosen = [name for name, given in (("--target", options.target is not None), ("--estimate", options.estimate),
+                                       ("--debias-set", options.debias_set is not None)) if given]  # fmt: skip
+    if options.target is not None and len(chosen) > 1:
+        raise ValueError(f"{' and '.join(chosen)} contradict each other: a given target is not estimated")
+    if options.target is not None:
+        if not 0 <= options.target < max(1, len(classifier.classes)) and classifier.classes:
+            raise ValueError(
+                f"--target {options.target} does not exist: {classifier.card.name} has classes 0 to "
+                f"{len(classifier.classes) - 1}"
+            )
+        return f"class {options.target}"
+    return "own" if source.labelled and not chosen else "estimated"
