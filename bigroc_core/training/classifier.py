@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.networks import Classifier, build_network
 from bigroc_core.training.augmentation import augment
+from bigroc_core.training.averaging import running_average
 from bigroc_core.training.checkpoint import append_log, export, load_state, save_state
 from bigroc_core.training.data import LabelledImages, Splits
 
@@ -123,8 +123,8 @@ def train_classifier(
         data="CIFAR-10 training images without the last 5,000", license="MIT", source="trained for this project",
     )  # fmt: skip
     network = build_network(recipe.architecture, classes=len(CIFAR10_CLASSES), **recipe.arguments)
-    model = Classifier(network, card).to(device, memory_format=torch.channels_last)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+    model = Classifier(network, card).to(device).to(memory_format=torch.channels_last)
+    average = running_average(model, recipe.ema)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.SGD(
@@ -195,8 +195,9 @@ def train_classifier(
                 "epoch": epoch + 1, "loss": running.item(), "clean": clean, "pgd10": robust,
                 "seconds": elapsed + time.monotonic() - began,
             })  # fmt: skip
-            tqdm.write(f"{recipe.name} epoch {epoch + 1}: clean {clean:.3f}, PGD-10 {robust:.3f} (1,000 validation images)")
-            export(average.module.network, card, folder)
+            tqdm.write(f"{recipe.name} epoch {epoch + 1}: clean {clean:.3f}, PGD-10 {robust:.3f} on {len(watched)}")
+            export(average.module.get_submodule("network"), card, folder)
     write_state(total)
     shipped = average.module.eval()
+    assert isinstance(shipped, Classifier)
     return shipped

@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.generators.dcgan import DCGANDiscriminator, DCGANGenerator
 from bigroc_core.generators.sampling import Generator
 from bigroc_core.training.augmentation import random_flip
+from bigroc_core.training.averaging import running_average
 from bigroc_core.training.checkpoint import append_log, export, load_state, save_state
 from bigroc_core.training.data import Splits
 
@@ -87,9 +87,9 @@ def train_gan(recipe: GANRecipe, splits: Splits, folder: Path, command: str, sav
         training={"recipe": dataclasses.asdict(recipe), "command": command},
         data="CIFAR-10 training images without the last 5,000", license="MIT", source="trained for this project",
     )  # fmt: skip
-    generator = DCGANGenerator(**arguments).to(device, memory_format=torch.channels_last)
-    critic = DCGANDiscriminator(recipe.discriminator_width, classes).to(device, memory_format=torch.channels_last)
-    average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+    generator = DCGANGenerator(**arguments).to(device).to(memory_format=torch.channels_last)
+    critic = DCGANDiscriminator(recipe.discriminator_width, classes).to(device).to(memory_format=torch.channels_last)
+    average = running_average(generator, recipe.ema)
     generator_steps = torch.optim.Adam(generator.parameters(), lr=recipe.lr_generator, betas=(0.5, 0.999))
     critic_steps = torch.optim.Adam(critic.parameters(), lr=recipe.lr_discriminator, betas=(0.5, 0.999))
     first, elapsed = 0, 0.0

@@ -1,0 +1,132 @@
+"""Training runs resume where they stopped, export what they evaluated, and their losses are their formulas."""
+
+import itertools
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from bigroc_core.generators.registry import load_generator
+from bigroc_core.training.augmentation import augment
+from bigroc_core.training.classifier import ClassifierRecipe, accuracy, l2_attack, learning_rate, train_classifier
+from bigroc_core.training.data import LabelledImages, Splits
+from bigroc_core.training.generator import GANRecipe, discriminator_hinge, generator_hinge, train_gan
+
+
+@pytest.fixture
+def splits():
+    """Class = which colour channel is bright: learnable in a few steps."""
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (192,), generator=draw)
+    images = torch.randint(0, 100, (192, 3, 32, 32), generator=draw, dtype=torch.uint8)
+    for i, label in enumerate(labels):
+        images[i, label] += 120
+    data = LabelledImages(images, labels)
+    return Splits(data.subset(slice(0, 128)), data.subset(slice(128, 160)), data.subset(slice(160, 192)))
+
+
+RECIPE = ClassifierRecipe(
+    name="tiny", arguments={"width": 4}, eps=0.5, epochs=4, batch_size=16, warmup=2, ema=0.8, precision="fp32"
+)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_run_resumes_to_the_same_weights(splits, tmp_path, monkeypatch):
+    train_classifier(RECIPE, splits, tmp_path / "whole", "train", save_minutes=1e-9)
+    steps = 0
+    original = torch.optim.SGD.step
+
+    def step(self, *arguments, **keywords):
+        nonlocal steps
+        steps += 1
+        if steps == 11:
+            raise Killed
+        return original(self, *arguments, **keywords)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    with pytest.raises(Killed):
+        train_classifier(RECIPE, splits, tmp_path / "killed", "train", save_minutes=1e-9)
+    monkeypatch.setattr(torch.optim.SGD, "step", original)
+    train_classifier(RECIPE, splits, tmp_path / "killed", "train", save_minutes=1e-9)
+    whole = load_file(tmp_path / "whole" / "tiny.safetensors")
+    resumed = load_file(tmp_path / "killed" / "tiny.safetensors")
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_training_learns_and_its_log_says_so(splits, tmp_path):
+    model = train_classifier(RECIPE, splits, tmp_path, "train")
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert len(log) == RECIPE.epochs
+    assert log[-1]["loss"] < log[0]["loss"]
+    assert accuracy(model, splits.test) > 0.9
+
+
+def test_another_recipe_does_not_continue_a_run(splits, tmp_path):
+    train_classifier(RECIPE, splits, tmp_path, "train", save_minutes=1e-9)
+    other = ClassifierRecipe(name="tiny", arguments={"width": 4}, epochs=5, batch_size=16, precision="fp32")
+    with pytest.raises(ValueError, match="another recipe"):
+        train_classifier(other, splits, tmp_path, "train")
+
+
+def test_attack_stays_in_the_ball_and_raises_the_loss(splits):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3))
+    images, labels = splits.train.floats(slice(0, 32)), splits.train.labels[:32]
+    for steps, draws in ((1, torch.Generator().manual_seed(1)), (5, None)):
+        attacked = l2_attack(model, images, labels, 0.5, steps, draws)
+        lengths = (attacked - images).flatten(1).norm(dim=1)
+        assert lengths.max() <= 0.5 + 1e-5
+        assert lengths.max() > 0.25
+        assert attacked.min() >= 0
+        assert attacked.max() <= 1
+        loss = nn.functional.cross_entropy
+        assert loss(model(attacked), labels) > loss(model(images), labels)
+
+
+def test_learning_rate_rises_stays_and_falls_to_nearly_nothing():
+    rates = [learning_rate(step, 1000, ClassifierRecipe(name="", warmup=100)) for step in range(1000)]
+    assert rates[0] < rates[50] < rates[150] == pytest.approx(0.1)
+    assert rates[-1] < 0.001
+    assert all(a >= b for a, b in itertools.pairwise(rates[150:]))
+
+
+def test_augmentation_repeats_from_its_generator_and_keeps_range():
+    images = torch.rand(8, 3, 32, 32)
+    first = augment(images, "crop-flip-cutout", torch.Generator().manual_seed(3))
+    again = augment(images, "crop-flip-cutout", torch.Generator().manual_seed(3))
+    other = augment(images, "crop-flip-cutout", torch.Generator().manual_seed(4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.min() >= 0
+    assert first.max() <= 1
+    with pytest.raises(ValueError, match="augmentation"):
+        augment(images, "colour", torch.Generator())
+
+
+def test_hinge_losses_equal_their_formulas():
+    real, fake = torch.tensor([2.0, 0.5, -1.0]), torch.tensor([-3.0, 0.25])
+    assert discriminator_hinge(real, fake).item() == pytest.approx((0 + 0.5 + 2) / 3 + (0 + 1.25) / 2)
+    assert generator_hinge(fake).item() == pytest.approx(2.75 / 2)
+
+
+@pytest.mark.parametrize("family", ["dcgan", "cgan"])
+def test_gan_training_resumes_and_exports_what_it_samples(splits, tmp_path, family):
+    def recipe(name):
+        return GANRecipe(name=name, family=family, arguments={"width": 4, "latent": 8}, discriminator_width=4, steps=6,
+                         batch_size=8, auxiliary=0.1 if family == "cgan" else 0.0, precision="fp32")  # fmt: skip
+
+    trained = train_gan(recipe("tiny"), splits, tmp_path, "train", save_minutes=1e-9)
+    loaded = load_generator(tmp_path / "tiny.safetensors")
+    images, labels = loaded.sample(5, seed=1)
+    expected, _ = trained.sample(5, seed=1)
+    # Weights are stored as fp16.
+    assert (images - expected).abs().max() < 0.01
+    assert (labels is None) == (family == "dcgan")
+    assert loaded.card.training["command"] == "train"
+    with pytest.raises(ValueError, match="another recipe"):
+        train_gan(recipe("other"), splits, tmp_path, "train")
