@@ -1,14 +1,28 @@
-"""Classifiers by name: the embedded ones, and every file or library a classifier can be loaded from."""
+"""Classifiers by name: the embedded ones, and every file, Hub repository or library one can be loaded from."""
 
 from __future__ import annotations
 
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from bigroc_core.cards import Card, read_card
-from bigroc_core.classifiers.checkpoints import load_weights, read_safetensors
-from bigroc_core.classifiers.networks import Classifier, build_network
+from bigroc_core.classifiers.architectures import did_you_mean, feature_names, new_network
+from bigroc_core.classifiers.foreign import Loaded, read_foreign, read_own, with_preprocessing
+from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.classifiers.published import (
+    HUB_CLASSIFIERS,
+    hub_file,
+    hub_file_named,
+    robustbench_classifier,
+    timm_classifier,
+    torchvision_classifier,
+)
 
 CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
 
@@ -16,34 +30,136 @@ CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
 def embedded_classifiers() -> dict[str, Card]:
     """Cards of the classifiers in checkpoints/, by name, sorted; only those whose weights are there too."""
     paths = (path for path in sorted(CHECKPOINTS.glob("*.json")) if path.with_suffix(".safetensors").exists())
-    cards = map(read_card, paths)
-    return {card.name: card for card in cards if card.kind == "classifier"}
-
-
-def boosting_classifiers() -> dict[str, Card]:
-    """The embedded classifiers that may be offered for boosting: all but judges, which only ever judge."""
-    return {name: card for name, card in embedded_classifiers().items() if not is_judge(card)}
+    return {card.name: card for card in map(read_card, paths) if card.kind == "classifier"}
 
 
 def is_judge(card: Card) -> bool:
-    """Whether this classifier only ever judges."""
+    """Whether this classifier only ever judges: it takes no part in boosting, sweeps or choices."""
     return card.training.get("role") == "judge" or card.name == "cifar10-judge"
 
 
-def _load_own(path: Path) -> Classifier:
-    card = read_card(path.with_suffix(".json"))
-    network = build_network(card.architecture, **{"classes": len(card.classes), **card.arguments})
-    load_weights(network, read_safetensors(path), f"the checkpoint {path} and its card's {card.architecture}")
-    return Classifier(network, card)
+def boosting_classifiers() -> dict[str, Card]:
+    """The embedded classifiers that may be offered for boosting: all but judges."""
+    return {name: card for name, card in embedded_classifiers().items() if not is_judge(card)}
+
+
+@dataclass(frozen=True)
+class ClassifierRow:
+    """One line of the list of classifiers.
+
+    where: "embedded", "hub", "robustbench", "torchvision" or "timm". parameters, input_size (height, width): None
+    where they depend on the model named. metrics: the card's.
+    """
+
+    name: str
+    title: str
+    where: str
+    parameters: int | None = None
+    input_size: tuple[int, int] | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+def describe_classifiers() -> tuple[ClassifierRow, ...]:
+    """Every classifier known by name, embedded ones first, then how to name those of other libraries."""
+    embedded = (
+        ClassifierRow(card.name, card.title, "embedded",
+                      _parameters(card.architecture, len(card.classes), card.arguments),
+                      card.input_size, card.metrics)
+        for card in embedded_classifiers().values()
+    )  # fmt: skip
+    hub = (
+        ClassifierRow(name, entry.title, "hub", _parameters(entry.architecture, entry.classes, {}), (224, 224))
+        for name, entry in HUB_CLASSIFIERS.items()
+    )
+    return (
+        *embedded,
+        *hub,
+        ClassifierRow("hub:OWNER/REPO/FILE", "any checkpoint on the Hugging Face Hub, with arch", "hub"),
+        ClassifierRow("robustbench:DATASET/THREAT/MODEL", "RobustBench's zoo, where installed", "robustbench"),
+        ClassifierRow("torchvision:NAME", "as torchvision publishes it", "torchvision"),
+        ClassifierRow("timm:NAME", "as timm publishes it, where installed", "timm"),
+    )
+
+
+def _parameters(architecture: str, classes: int, arguments: dict[str, Any]) -> int:
+    with torch.device("meta"):
+        network = new_network(architecture, **{"classes": classes, **arguments})
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def load_classifier(
-    source: str | Path, arch: str | None = None, classes: int | None = None,
-    *, device: torch.device | str | None = None,
-) -> Classifier:  # fmt: skip
-    """A classifier in eval mode, its parameters frozen."""
-    path = CHECKPOINTS / f"{source}.safetensors" if str(source) in embedded_classifiers() else Path(source)
-    if not path.exists():
-        raise ValueError(f"there is no classifier {str(source)!r}; embedded: {list(embedded_classifiers())}")
-    classifier = _load_own(path).eval().requires_grad_(False)
+    source: str | os.PathLike[str],
+    arch: str | None = None,
+    classes: int | None = None,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    input_size: int | tuple[int, int] | None = None,
+    features: Sequence[str] | None = None,
+    device: torch.device | str | None = None,
+) -> Classifier:
+    """A classifier from (N, 3, H, W) images in [0, 1] to (N, C) logits, in eval mode, its parameters frozen.
+
+    source:
+      an embedded name ("cifar10-robust") or another that `describe_classifiers` lists;
+      a path to one of our .safetensors files, its card beside it;
+      a path to any other checkpoint, with `arch`: the `robustness` library's, or a state dict with torchvision's
+      or timm's names, as .safetensors or as written by torch.save (read without unpickling);
+      "hub:OWNER/REPO/FILE", with `arch`, for such a file on the Hugging Face Hub;
+      "torchvision:NAME", "timm:NAME" for those libraries' own weights;
+      "robustbench:[DATASET/THREAT/]MODEL" where that package is installed (default cifar10/L2).
+    arch: a torchvision name, "timm:NAME" or "cifar_resnet50" and the like; "resnet50" with a checkpoint in the
+      `robustness` library's CIFAR layout means the latter.
+    classes: how many, where the checkpoint must have just as many; else as many as it has.
+    mean, std: preprocessing per channel, in [0, 1] units, in place of what is known otherwise: the card's, the
+      normaliser's stored in the checkpoint, or else CIFAR-10's for the `robustness` library's CIFAR networks with
+      ten classes and ImageNet's for all others.
+    input_size: pixels, one number or (height, width); default the card's, or 32 for CIFAR networks, 224 otherwise.
+    features: dotted names of the modules whose outputs are `Classifier.features`, fine to coarse.
+    device: where to put it; default the CPU.
+
+    Raises ValueError, one line, for an unknown name, a file that cannot be read or needs unpickling, an architecture
+    that does not fit the file, another number of classes, a package not installed, or a download that fails.
+    """
+    name = os.fspath(source)
+    try:
+        loaded = _find(name, arch, classes)
+    except ConnectionError as error:
+        names = list(boosting_classifiers())
+        instead = next((name for name in names if "robust" in name), next(iter(names), None))
+        hint = f"; without a network, the embedded {instead} serves instead" if instead else ""
+        raise ValueError(f"{error}{hint}") from error
+    card = loaded.card
+    if arch is not None and card.architecture not in (arch, f"cifar_{arch}"):
+        raise ValueError(f"{name} is a {card.architecture}, not the {arch} asked for: leave arch out")
+    if classes is not None and len(card.classes) != classes:
+        raise ValueError(f"{name} has {len(card.classes)} classes, not the {classes} asked for")
+    loaded = with_preprocessing(loaded, mean, std, input_size)
+    names_of_features = feature_names(loaded.network, None if features is None else tuple(features))
+    classifier = Classifier(loaded.network, loaded.card, names_of_features).eval().requires_grad_(False)
     return classifier if device is None else classifier.to(device)
+
+
+def _find(name: str, arch: str | None, classes: int | None) -> Loaded:
+    """The network and card that `load_classifier`'s source names; ConnectionError if it cannot be fetched."""
+    if name in embedded_classifiers():
+        return read_own(CHECKPOINTS / f"{name}.safetensors")
+    if name in HUB_CLASSIFIERS:
+        entry = HUB_CLASSIFIERS[name]
+        loaded = read_foreign(hub_file(entry.repo, entry.file, name), arch or entry.architecture, classes)
+        return Loaded(loaded.network, dataclasses.replace(loaded.card, name=name, title=entry.title))
+    if name.startswith("hub:"):
+        loaded = read_foreign(hub_file_named(name), arch, classes)
+        return Loaded(loaded.network, dataclasses.replace(loaded.card, name=name, title=name, source=name))
+    for prefix, read in (("torchvision:", torchvision_classifier), ("timm:", timm_classifier),
+                         ("robustbench:", robustbench_classifier)):  # fmt: skip
+        if name.startswith(prefix):
+            return read(name)
+    path = Path(name)
+    if not path.exists():
+        names = [*embedded_classifiers(), *HUB_CLASSIFIERS]
+        embedded = ", ".join(embedded_classifiers()) or "none"
+        raise ValueError(f"there is no classifier or file {name!r}{did_you_mean(name, names)}; embedded: {embedded}")
+    if path.suffix == ".safetensors" and path.with_suffix(".json").exists():
+        return read_own(path)
+    return read_foreign(path, arch, classes)
