@@ -1,0 +1,186 @@
+"""The command line: the same bytes after a kill, one line and status 2 for bad input, nothing half-written."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bigroc_core import boost, load_classifier, load_generator
+from bigroc_core.__main__ import main
+from bigroc_core.boosting import BoostConfig
+from bigroc_core.cards import CIFAR10_CLASSES, Card
+from bigroc_core.classifiers.networks import ResNet9
+from bigroc_core.generators.dcgan import DCGANGenerator
+from bigroc_core.images import from_uint8, open_image_set, to_uint8
+from bigroc_core.images.writing import ImageSetWriter
+from bigroc_core.training.checkpoint import export
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A tiny classifier and generators of both kinds, on disk as ours are."""
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    card = Card(name="tiny", kind="classifier", architecture="resnet9", arguments={"width": 4}, classes=CIFAR10_CLASSES)
+    export(ResNet9(10, 4), card, folder)
+    for name, classes in (("conditional", 10), ("unconditional", 0)):
+        arguments = {"latent": 8, "width": 4, "classes": classes}
+        card = Card(name=name, kind="generator", architecture="dcgan", arguments=arguments, conditional=classes > 0,
+                    classes=CIFAR10_CLASSES if classes else ())  # fmt: skip
+        export(DCGANGenerator(**arguments), card, folder)
+    return folder
+
+
+def options(models, *more):
+    return ["--classifier", str(models / "tiny.safetensors"), "--steps", "2", "--eps", "1", "--device", "cpu",
+            "--batch-size", "8", *more]  # fmt: skip
+
+
+def source(models, name="conditional"):
+    return f"generator:{models / name}.safetensors"
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_boost_writes_what_the_function_returns(models, tmp_path):
+    assert main(["boost", source(models), str(tmp_path / "out"), "--count", "20", *options(models)]) == 0
+    written = open_image_set(tmp_path / "out", classes=CIFAR10_CLASSES)
+    images, labels = load_generator(models / "conditional.safetensors").sample(20)
+    images = from_uint8(to_uint8(images))
+    result = boost(load_classifier(models / "tiny.safetensors"), images, labels, BoostConfig(eps=1, steps=2))
+    batch = written.batch(0, 20)
+    assert batch.labels.tolist() == labels.tolist()
+    difference = to_uint8(batch.images).astype(int) - to_uint8(result.images).astype(int)
+    assert abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize("out", ["out", "out.npz"])
+def test_a_killed_run_continues_and_gives_the_same_bytes(models, tmp_path, monkeypatch, out):
+    command = ["boost", source(models), None, "--count", "30", *options(models)]
+
+    def run(target):
+        return main([str(target) if part is None else part for part in command])
+
+    assert run(tmp_path / "whole" / out) == 0
+    written = 0
+    original = ImageSetWriter.write
+
+    def write(self, *arguments):
+        nonlocal written
+        written += 1
+        if written == 3:
+            raise KeyboardInterrupt
+        return original(self, *arguments)
+
+    monkeypatch.setattr(ImageSetWriter, "write", write)
+    assert run(tmp_path / "killed" / out) == 130
+    if out.endswith(".npz"):
+        assert not (tmp_path / "killed" / out).exists()
+    assert run(tmp_path / "killed" / out) == 0
+    assert written == 3 + 2
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def test_npz_keeps_order_and_labels_bit_for_bit_at_eps_0(models, tmp_path):
+    draw = np.random.default_rng(0)
+    given = draw.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+    labels = draw.integers(0, 10, 20)
+    np.savez(tmp_path / "in.npz", given, labels)
+    command = ["boost", str(tmp_path / "in.npz"), str(tmp_path / "out.npz"), *options(models), "--eps", "0"]
+    assert main(command) == 0
+    with np.load(tmp_path / "out.npz") as arrays:
+        assert np.array_equal(arrays["arr_0"], given)
+        assert np.array_equal(arrays["arr_1"], labels)
+
+
+def test_estimated_targets_with_and_without_debiasing(models, tmp_path):
+    where = source(models, "unconditional")
+    assert main(["boost", where, str(tmp_path / "plain.npz"), "--count", "16", *options(models)]) == 0
+    assert main(["boost", where, str(tmp_path / "debiased.npz"), "--count", "16", *options(models),
+                 "--debias-set", where, "--debias-count", "64"]) == 0  # fmt: skip
+    with np.load(tmp_path / "plain.npz") as plain, np.load(tmp_path / "debiased.npz") as debiased:
+        # An untrained network calls everything one class; debiased it does not.
+        assert len(set(debiased["arr_1"].tolist())) > len(set(plain["arr_1"].tolist()))
+
+
+def bad_inputs(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.png").write_text("not an image")
+    np.savez(tmp_path / "keys.npz", images=np.zeros((2, 8, 8, 3), np.uint8))
+    Image.new("RGB", (40, 40)).save(tmp_path / "good.png")
+    data = (tmp_path / "good.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [
+    (["nowhere"], "does not exist"), (["empty"], "empty"), (["text.png"], "text.png"), (["cut.png"], "cut.png"),
+    (["keys.npz"], "arr_0"), (["good.png", "--eps", "-1"], "eps"), (["good.png", "--eps", "nan"], "eps"),
+    (["good.png", "--eps", "1e99"], "eps"), (["good.png", "--steps", "-3"], "steps"),
+    (["good.png", "--steps", "99999999"], "steps"), (["good.png", "--target", "10"], "target 10"),
+    (["good.png", "--count", "2"], "count"), (["good.png", "--stop-at", "2"], "stop_at"),
+    (["good.png", "--target", "1", "--estimate"], "contradict"), (["generator:nothing"], "nothing"),
+    (["good.png", "--device", "quantum"], "quantum"), (["good.png", "--loss", "combined"], "l0"),
+])  # fmt: skip
+def test_bad_input_is_one_line_and_status_2(models, tmp_path, capsys, arguments, expected):
+    bad_inputs(tmp_path)
+    where = arguments[0] if ":" in arguments[0] else str(tmp_path / arguments[0])
+    out = tmp_path / "out"
+    assert main(["boost", where, str(out), *options(models), *arguments[1:]]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    assert expected in error
+    assert not list(tmp_path.glob("out/*.png"))
+    assert not list(tmp_path.glob("out/*/*.png"))
+
+
+def test_pickle_bomb_is_refused_and_does_not_run(models, tmp_path, capsys):
+    marker = tmp_path / "ran"
+
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(marker), "w"))
+
+    torch.save({"model": Bomb()}, tmp_path / "bomb.pt")
+    Image.new("RGB", (32, 32)).save(tmp_path / "good.png")
+    command = ["boost", str(tmp_path / "good.png"), str(tmp_path / "out"), "--classifier", str(tmp_path / "bomb.pt"),
+               "--arch", "resnet18"]  # fmt: skip
+    assert main(command) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not marker.exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_program_itself_prints_no_traceback():
+    ran = subprocess.run([sys.executable, "-m", "bigroc_core", "boost", "nowhere", "out", "--classifier", "nothing"],
+                         cwd=ROOT, capture_output=True, text=True, check=False)  # fmt: skip
+    assert ran.returncode == 2
+    assert "Traceback" not in ran.stderr
+
+
+def test_importing_the_package_is_quick_and_light():
+    code = (
+        "import time, torch; t = time.perf_counter(); import bigroc_core, sys; took = time.perf_counter() - t;"
+        "heavy = {'gradio', 'matplotlib', 'diffusers', 'accelerate', 'torchvision', 'torch_fidelity'} & set(sys.modules);"
+        "print(took, *heavy)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    took, *heavy = ran.stdout.split()
+    assert float(took) < 2
+    assert heavy == []
+
+
+@pytest.mark.parametrize("command", ["models", "generators"])
+def test_listings_name_every_embedded_model(command, capsys):
+    assert main([command]) == 0
+    listed = capsys.readouterr().out
+    for line in listed.splitlines():
+        assert main([command, line.split()[0]]) == 0
+    assert main([command, "no-such-model"]) == 2
