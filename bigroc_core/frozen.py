@@ -1,0 +1,141 @@
+"""Private, frozen copies of a caller's network, so that boosting never touches the network itself."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+IDLE_COPIES = 2  # kept per network between runs; concurrent runs beyond that make a copy each and drop it
+
+_idle: WeakKeyDictionary[nn.Module, list[FrozenNetwork]] = WeakKeyDictionary()
+# Reentrant: a collection triggered while it is held may close a suspended run, which gives its copy back.
+_lock = threading.RLock()
+
+
+@contextmanager
+def frozen_copy(module: nn.Module, images: Tensor) -> Iterator[FrozenNetwork]:
+    """Lends a copy of `module` in eval mode, without parameter gradients, in the images' dtype.
+
+    It stands on the module's device, or on the images' where the module has neither parameters nor buffers.
+    The borrower has the copy to itself, so a network that keeps something on itself during forward is safe in
+    many threads. Copies are kept and lent again for as long as the module still is what was copied: all its
+    parameters, buffers and other tensors are compared by value (reading the weights once costs less than the
+    forward pass that follows, and nothing cheaper sees a write through `.data`), its submodules and plain
+    attributes by structure. Changes inside other objects that a module may hold are not seen.
+    """
+    network = _borrow(module, images)
+    try:
+        yield network
+    finally:
+        with _lock:
+            kept = _idle.setdefault(module, [])
+            kept.append(network)
+            del kept[:-IDLE_COPIES]
+
+
+def _borrow(module: nn.Module, images: Tensor) -> FrozenNetwork:
+    while True:
+        with _lock:
+            kept = _idle.get(module, [])
+            network = next((n for n in kept if n.dtype == images.dtype), None)
+            if network is not None:
+                kept.remove(network)
+        if network is None:
+            return FrozenNetwork(module, images)
+        if network.still_matches(module, images):
+            return network
+
+
+class FrozenNetwork:
+    """A private copy of a module: images (n, 3, H, W), of its dtype and device -> the module's output."""
+
+    def __init__(self, module: nn.Module, images: Tensor) -> None:
+        self.dtype = images.dtype
+        self.device = _device(module, images)
+        self._structure, tensors = _describe(module)
+        # Tensors that are results (weight_norm leaves such behind) refuse to be deep-copied.
+        results = {id(t): t.detach().clone() for t in tensors if not t.is_leaf}
+        with torch.inference_mode(False), torch.no_grad():
+            self._network = copy.deepcopy(module, results).eval().requires_grad_(False).to(self.dtype)
+        self._tensors = _describe(self._network)[1]
+        # Measured on CPU in float32: 10 to 20 % faster for convolutional networks, nothing lost for others.
+        self._channels_last = self.device.type == "cpu" and self.dtype == torch.float32
+        if self._channels_last:
+            self._lay_out(torch.channels_last)
+
+    def __call__(self, images: Tensor) -> Any:
+        if self._channels_last:
+            try:
+                return self._network(images.contiguous(memory_format=torch.channels_last))
+            except RuntimeError as error:
+                if "view size is not compatible" not in str(error):
+                    raise
+            # Networks that flatten feature maps with .view() work in the plain layout only.
+            self._channels_last = False
+            self._lay_out(torch.contiguous_format)
+        return self._network(images)
+
+    def parameter_storages(self) -> set[int]:
+        """Addresses of the tensors that belong to the network, as against those made on the way."""
+        return {tensor.untyped_storage().data_ptr() for tensor in self._tensors}
+
+    def still_matches(self, module: nn.Module, images: Tensor) -> bool:
+        """Whether a fresh copy of `module` for these images would compute the same as this one."""
+        if self.device != _device(module, images):
+            return False
+        structure, tensors = _describe(module)
+        return structure == self._structure and all(
+            ours.device == theirs.device and torch.equal(ours, theirs.detach().to(ours.dtype))
+            for ours, theirs in zip(self._tensors, tensors, strict=True)
+        )
+
+    def _lay_out(self, layout: torch.memory_format) -> None:
+        for parameter in self._network.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=layout)
+
+
+def _device(module: nn.Module, images: Tensor) -> torch.device:
+    for tensors in (module.parameters(), module.buffers()):
+        for tensor in tensors:
+            return tensor.device
+    return images.device
+
+
+def _describe(module: nn.Module) -> tuple[object, list[Tensor]]:
+    """A module's structure and plain attributes as one comparable value, and its tensors in a fixed order."""
+    tensors: list[Tensor] = []
+    seen: dict[int, int] = {}
+
+    def freeze(value: object) -> object:
+        if isinstance(value, bool | int | float | complex | str | bytes | None):
+            return type(value), value
+        if isinstance(value, Tensor):
+            if id(value) not in seen:
+                tensors.append(value)
+        elif not isinstance(value, nn.Module | Mapping | list | tuple):
+            return id(value)
+        if id(value) in seen:
+            return seen[id(value)]
+        seen[id(value)] = len(seen)
+        if isinstance(value, nn.Module):
+            # Our copy is always in eval mode, so train() and eval() change nothing for it.
+            return type(value), tuple((k, freeze(v)) for k, v in vars(value).items() if k != "training")
+        if isinstance(value, Mapping):
+            return type(value), tuple((freeze(k), freeze(v)) for k, v in value.items())
+        if isinstance(value, list | tuple):
+            return type(value), tuple(freeze(item) for item in value)
+        return Tensor
+
+    structure = freeze(module)
+    # Scripted modules keep theirs where attributes do not show.
+    for tensor in (*module.parameters(), *module.buffers()):
+        freeze(tensor)
+    return structure, tensors
