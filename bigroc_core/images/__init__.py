@@ -1,0 +1,45 @@
+"""Images in and out: reading, checking, converting and writing single images and image sets.
+
+Inside the project an image is a float32 tensor (3, H, W), RGB, in [0, 1]. This package is the only way in
+(`read_image`, `open_image_set`) and the only way out (`to_uint8`, `encode_png`, `write_image_set`).
+
+Rules, stated once:
+
+- *Frames*: of an animation the first frame is taken.
+- *Transparency* is laid on white.
+- *Orientation*: the EXIF rotation is applied.
+- *Colour*: an embedded ICC profile is converted to sRGB where possible and ignored otherwise; CMYK becomes
+  RGB.
+- *Depth*: 16-bit grey keeps its precision. 16-bit RGB is read by Pillow at 8 bits.
+- *Size*: `fit_to`, the largest centred box of the wanted shape, averaged by area when shrinking, Lanczos-3
+  when enlarging.
+- *Rounding* to 8 bits happens in `to_uint8` alone, half to even.
+"""
+
+from bigroc_core.images.folder_layout import class_folders
+from bigroc_core.images.image import ImageError, ImageSource, ReadImage, Size
+from bigroc_core.images.image_set import ImageBatch, ImageSet
+from bigroc_core.images.opening import open_image_set
+from bigroc_core.images.reading import read_image
+from bigroc_core.images.resizing import fit_to
+from bigroc_core.images.rounding import encode_png, from_uint8, to_pil, to_uint8
+from bigroc_core.images.writing import ImageSetWriter, write_image_set
+
+__all__ = [
+    "ImageBatch",
+    "ImageError",
+    "ImageSet",
+    "ImageSetWriter",
+    "ImageSource",
+    "ReadImage",
+    "Size",
+    "class_folders",
+    "encode_png",
+    "fit_to",
+    "from_uint8",
+    "open_image_set",
+    "read_image",
+    "to_pil",
+    "to_uint8",
+    "write_image_set",
+]

@@ -1,0 +1,56 @@
+"""Open whatever a user points at as an image set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from bigroc_core.images.folders import open_folder, open_zip
+from bigroc_core.images.image import SUFFIXES, ImageError, Size
+from bigroc_core.images.image_set import ImageSet, image_files
+from bigroc_core.images.npz import open_npz
+from bigroc_core.images.reading import file_bytes
+from bigroc_core.images.resizing import height_width
+
+
+def open_image_set(
+    path: str | os.PathLike[str], size: Size | None = None, classes: Sequence[str] | None = None
+) -> ImageSet:
+    """Open a folder, a zip, an .npz or a single image file as an ImageSet.
+
+    - **Folder**: images in class subfolders (labels), or flat (no labels), or with a `labels.csv` of the
+      columns `file,label` (labels; the order of its lines). Otherwise sorted by file name, then by folder,
+      which gives back the order in which `write_image_set` wrote. Hidden files are ignored, files that are
+      not images noted.
+    - **Zip**: the same inside; `archive.zip/folder` opens a folder of it. One folder around everything is
+      taken as wrapping and not as a class, unless it is a number or `classes` has its name.
+    - **.npz** as OpenAI's guided-diffusion writes it: `arr_0` (N, H, W, 3) uint8, `arr_1` (N,) integer labels
+      or absent.
+
+    size: bring every image to this size by `fit_to`. Without it all must have the same size.
+    classes: the names that labels shall index, such as a classifier's; folders and CSV labels then must be
+        names among them or numbers below their count. Without it names are numbered in sorted order, and
+        numbers stay as they are.
+
+    Raises ImageError (a ValueError) saying what is wrong with the set; damaged images are found when they are
+    read.
+    """
+    path = Path(path)
+    names = None if classes is None else tuple(classes)
+    shape = None if size is None else height_width(size)
+    if path.is_dir():
+        return open_folder(path, shape, names)
+    archive = next((part for part in (path, *path.parents) if part.suffix.lower() == ".zip" and part.is_file()), None)
+    if archive is not None:
+        inner = path.relative_to(archive).as_posix()
+        return open_zip(archive, "" if inner == "." else inner + "/", shape, names)
+    if not path.exists():
+        raise ImageError(f"{path}: does not exist; expected a folder, a zip, an .npz or an image. Check the path.")
+    if path.suffix.lower() == ".npz":
+        return open_npz(path, shape, names)
+    if path.suffix.lower() not in SUFFIXES:
+        raise ImageError(
+            f"{path.name}: is none of the kinds that can be read; expected a folder, a .zip, an .npz or an image."
+        )
+    return image_files(path, [path.name], None, None, [], lambda _: file_bytes(path, path.name), shape)

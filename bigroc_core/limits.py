@@ -1,0 +1,44 @@
+"""Every explicit limit on what a user may hand in, in one place.
+
+They keep one request from exhausting a small host (two cores, 16 GB) and bound how long a stranger can occupy
+it. Reading functions refuse what exceeds them with a `ValueError` that names the limit. `BoostConfig` has its
+own, wider bounds, which say what is mathematically sensible; the limits here say what a public page or an
+untrusted file may ask for.
+"""
+
+from __future__ import annotations
+
+MIB = 2**20
+GIB = 2**30
+
+# One image file, uploaded or on disk or inside an archive: a 50-megapixel photograph as JPEG has 10 to 25
+# MiB.
+MAX_IMAGE_BYTES = 32 * MIB
+# One uploaded file of any kind (an image, or a zip of images).
+MAX_UPLOAD_BYTES = 64 * MIB
+# Pixels of one image, read from its header before anything is decoded. As float32 RGB this is 600 MB.
+MAX_PIXELS = 50_000_000
+
+# Images one request to the page or its API may boost.
+MAX_IMAGES_PER_REQUEST = 64
+# Images one request may draw from a generator to fit or to show debiasing.
+MAX_SAMPLES_PER_REQUEST = 2_000
+# PGD steps of one request; the papers use at most 60.
+MAX_STEPS_PER_REQUEST = 200
+# Radius of one request's ball: in L2 the diagonal of a 3x32x32 cube is 55.4, in L-infinity 1 is already
+# everything.
+MAX_EPS_L2 = 60.0
+MAX_EPS_LINF = 1.0
+# Requests waiting for the compute, beyond which newcomers are asked to come back later.
+MAX_QUEUE_LENGTH = 32
+# Uploads and results are deleted from the server after this many seconds.
+KEEP_FILES_SECONDS = 3_600
+
+# Members of a zip or .npz archive, and their sizes together once unpacked: 50,000 PNGs of 256x256 have about
+# 6 GiB.
+MAX_ARCHIVE_MEMBERS = 200_000
+MAX_ARCHIVE_UNPACKED_BYTES = 32 * GIB
+# A compressed .npz cannot be read in slices and is held in memory whole.
+MAX_COMPRESSED_ARRAY_BYTES = 2 * GIB
+# A labels.csv: 200,000 lines of about 80 characters.
+MAX_LABELS_CSV_BYTES = 16 * MIB
