@@ -8,11 +8,7 @@ import zipfile
 from pathlib import Path
 
 from bigroc_core.images.image import ImageError
-from bigroc_core.limits import (
-    MAX_ARCHIVE_MEMBERS,
-    MAX_ARCHIVE_UNPACKED_BYTES,
-    MIB,
-)
+from bigroc_core.limits import MAX_ARCHIVE_MEMBERS, MAX_ARCHIVE_UNPACKED_BYTES, MIB
 
 
 def checked_archive(path: Path) -> zipfile.ZipFile:

@@ -17,10 +17,7 @@ from bigroc_core.images.folder_layout import STATE, class_folders
 from bigroc_core.images.image import EXPECTED, SUFFIXES, ImageError
 from bigroc_core.images.image_set import ImageSet, image_files
 from bigroc_core.images.reading import check_bytes, file_bytes
-from bigroc_core.limits import (
-    MAX_LABELS_CSV_BYTES,
-    MIB,
-)
+from bigroc_core.limits import MAX_LABELS_CSV_BYTES, MIB
 
 
 def open_folder(path: Path, size: tuple[int, int] | None, classes: tuple[str, ...] | None) -> ImageSet:

@@ -20,10 +20,7 @@ from bigroc_core.images.image_set import ImageSet
 from bigroc_core.images.reading import check_pixels
 from bigroc_core.images.resizing import fit_to
 from bigroc_core.images.rounding import from_uint8
-from bigroc_core.limits import (
-    MAX_COMPRESSED_ARRAY_BYTES,
-    MIB,
-)
+from bigroc_core.limits import MAX_COMPRESSED_ARRAY_BYTES, MIB
 
 
 def open_npz(path: Path, size: tuple[int, int] | None, classes: tuple[str, ...] | None) -> ImageSet:

@@ -16,11 +16,7 @@ from torch import Tensor
 from bigroc_core.images.image import EXPECTED, FORMATS, ImageError, ImageSource, ReadImage, Size
 from bigroc_core.images.resizing import fit_to
 from bigroc_core.images.rounding import from_uint8
-from bigroc_core.limits import (
-    MAX_IMAGE_BYTES,
-    MAX_PIXELS,
-    MIB,
-)
+from bigroc_core.limits import MAX_IMAGE_BYTES, MAX_PIXELS, MIB
 
 
 def read_image(source: ImageSource, size: Size | None = None, name: str | None = None) -> ReadImage:

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 from bigroc_core.images.image import ReadImage, Size
-from bigroc_core.limits import (
-    MAX_PIXELS,
-)
+from bigroc_core.limits import MAX_PIXELS
 
 
 def fit_to(pixels: Tensor, size: Size) -> ReadImage:
