@@ -114,6 +114,33 @@ def test_stays_in_the_ball_and_in_range(size, dtype):
                 assert eps < 1e-5 or length.max() > 0  # below the pixels' own spacing nothing can move
 
 
+class Directed(nn.Module):
+    """Two classes whose gradient is the same size in every pixel, so that all roundings can add up."""
+
+    def __init__(self, signs: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("signs", signs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = (self.signs * (x - 0.5)).mean(dim=(1, 2, 3))
+        return torch.stack([first, -first], dim=1)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_rounding_does_not_lead_out_of_the_ball(steps):
+    brighter = torch.ones(1, 1, 224, 224)
+    checkered = brighter.clone()
+    checkered[..., ::2] = -1
+    grey = 0.6 + 0.05 * torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    # Black pixels hold any step exactly, so the projection's own rounding shows; grey ones show the sum's.
+    for x, signs in ((torch.zeros_like(grey), brighter), (grey, checkered)):
+        for eps in (1e-5, 1.6e-5, 2.8e-5, 3.9e-5, 1.0, *(21.7 + 1.3 * i for i in range(20))):
+            config = BoostConfig(eps=eps, steps=steps, step_size=1.5 * eps)
+            moved = (boost(Directed(signs), x, 0, config).images - x).double().flatten(1)
+            assert moved.norm() <= eps + 1e-6
+            assert eps < 1 or moved.norm() >= eps * (1 - 1e-4)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_zero_radius_and_zero_steps_are_the_identity_bit_for_bit(dtype):
     classifier, x = conv_net(), some_images(4, dtype=dtype)
