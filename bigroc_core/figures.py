@@ -1,0 +1,260 @@
+"""Every figure, drawn by matplotlib from results alone.
+
+Figures are plain `Figure` objects, without pyplot and its global state. Sizes are for print: a text width of 6.75
+inches at 300 dots per inch. Every image pixel covers a whole number of dots and is never smoothed, PDF files embed
+their fonts as TrueType, SVG text is paths, and each file carries the settings it was made with.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from bigroc_core.images import to_uint8
+
+DPI = 300
+WIDTH_INCHES = 6.75
+FORMATS = ("png", "pdf", "svg")
+RECIPE_KEYWORD = "bigroc"
+# Okabe & Ito's colours, which readers with any colour vision tell apart.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
+_STYLE: Any = {
+    "font.family": "DejaVu Sans", "font.size": 7.0, "axes.linewidth": 0.6, "axes.spines.top": False,
+    "axes.spines.right": False, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "lines.linewidth": 1.2,
+    "legend.frameon": False, "pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "bigroc",
+}  # fmt: skip
+# rc_context changes settings of the whole process, so one thread draws at a time.
+_drawing = threading.Lock()
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+def render(figure: Figure, format: str = "png", recipe: Mapping[str, Any] | None = None) -> bytes:
+    """The figure as the bytes of a PNG (300 dpi), PDF or SVG, the same bytes every time.
+
+    recipe: JSON-ready settings, kept in the file: PNG text "bigroc", PDF subject, SVG description.
+    Raises ValueError for another format.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"a figure is written as {', '.join(FORMATS)}, not {format!r}")
+    text = json.dumps(recipe or {}, ensure_ascii=True)
+    metadata: dict[str, dict[str, str | None]] = {
+        "png": {RECIPE_KEYWORD: text, "Software": None},
+        "pdf": {"Subject": text, "CreationDate": None},
+        "svg": {"Description": text, "Date": None},
+    }
+    stream = io.BytesIO()
+    with _drawing, matplotlib.rc_context(_STYLE):
+        figure.savefig(stream, format=format, dpi=DPI, metadata=metadata[format], facecolor="white")
+    return stream.getvalue()
+
+
+def write_figure(figure: Figure, path: str | os.PathLike[str], recipe: Mapping[str, Any] | None = None) -> Path:
+    """Write the figure whole or not at all, in the format that the file's ending names. Returns the path."""
+    path = Path(path)
+    data = render(figure, path.suffix.lower().removeprefix("."), recipe)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+# ------------------------------------------------------------------------------------- pictures side by side
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One image (3, H, W) in [0, 1], placed by row and column (fractions allowed), with text under it."""
+
+    image: Tensor
+    row: float
+    column: float
+    below: str = ""
+    above: str = ""
+
+
+def _check_tiles(tiles: Sequence[Tile]) -> tuple[int, int]:
+    if not tiles:
+        raise ValueError("a figure needs at least one image")
+    sizes = {tuple(tile.image.shape[-2:]) for tile in tiles}
+    if len(sizes) > 1:
+        raise ValueError(f"the images of one figure must have one size, not {sorted(sizes)}")
+    height, width = next(iter(sizes))
+    return int(height), int(width)
+
+
+def tile_figure(
+    tiles: Sequence[Tile],
+    row_names: Sequence[str] = (),
+    *,
+    lines_below: Sequence[int],
+    width_inches: float = WIDTH_INCHES,
+    font_size: float = 6.5,
+) -> Figure:
+    """Images on a grid with captions; every image pixel is a whole number of dots wide and high.
+
+    lines_below: for every row, how many lines of captions stand under it. row_names: written upright to the left of
+    the rows. Raises ValueError for no images or for images of several sizes.
+    """
+    height, width = _check_tiles(tiles)
+    columns = max(tile.column for tile in tiles) + 1
+    line = round(1.3 * font_size / 72 * DPI)
+    gap = round(0.035 * DPI)
+    left = line + 2 * gap if any(row_names) else gap
+    top = line + gap if any(tile.above for tile in tiles) else gap
+    scale = max(1, int((width_inches * DPI - left - columns * gap) / columns / width))
+    tall, wide = height * scale, width * scale
+    tops = np.cumsum([top, *(tall + gap + lines * line + (gap if lines else 0) for lines in lines_below)])
+    total_width, total_height = round(left + columns * (wide + gap)), int(tops[-1])
+    with _drawing, matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(total_width / DPI, total_height / DPI), dpi=DPI)
+
+        def write(x: float, y: float, text: str, **how: Any) -> None:
+            """Text at dots from the left and from the top, standing on its baseline."""
+            style = {"ha": "center", "va": "baseline", "size": font_size, **how}
+            figure.text(x / total_width, 1 - y / total_height, text, **style)
+
+        for tile in tiles:
+            x = left + round(tile.column * (wide + gap))
+            y = round(float(np.interp(tile.row, range(len(tops)), tops)))
+            axes = figure.add_axes((x / total_width, 1 - (y + tall) / total_height,
+                                    wide / total_width, tall / total_height))  # fmt: skip
+            axes.imshow(to_uint8(tile.image), interpolation="none", aspect="auto")
+            axes.set_axis_off()
+            write(x + wide / 2, y - gap, tile.above)
+            for number, text in enumerate(tile.below.split("\n"), 1):
+                write(x + wide / 2, y + tall + number * line, text)
+        for row, name in enumerate(row_names):
+            write(line / 2 + gap, float(tops[row]) + tall / 2, name, va="center", rotation=90)
+    return figure
+
+
+@dataclass(frozen=True)
+class TargetedRow:
+    """One classifier's row of P1 Fig. 2: images (C, 3, H, W), one per target class, the classifier's certainty P of
+    that class (C,), and ‖δ‖₂ (C,)."""
+
+    name: str
+    images: Tensor
+    certainty: Tensor
+    l2: Tensor
+
+
+def fig2(original: Tensor, rows: Sequence[TargetedRow], classes: Sequence[str], caption: str = "original") -> Figure:
+    """P1 Fig. 2: one image (3, H, W), moved towards every class through a robust and through a standard classifier.
+
+    Raises ValueError if a row does not have one image per class.
+    """
+    for row in rows:
+        if not len(row.images) == len(row.certainty) == len(row.l2) == len(classes):
+            raise ValueError(f"{row.name} has {len(row.images)} images for {len(classes)} classes")
+    tiles = [Tile(original, (len(rows) - 1) / 2, 0, below=caption)]
+    for place, row in enumerate(rows):
+        for target, name in enumerate(classes):
+            text = f"P = {row.certainty[target]:.2f}\n$\\Vert\\delta\\Vert_2$ = {row.l2[target]:.2f}"
+            tiles.append(Tile(row.images[target], place, target + 1.2, text, name if place == 0 else ""))
+    return tile_figure(tiles, [row.name for row in rows], lines_below=[2] * len(rows), font_size=5.5)
+
+
+def side_by_side(
+    before: Tensor, after: Tensor, captions: Sequence[str] = (), columns: int = 10, names: tuple[str, str] = (
+        "original", "boosted"
+    ), width_inches: float = WIDTH_INCHES,
+) -> Figure:  # fmt: skip
+    """Images (N, 3, H, W) in rows, each row of originals over its row of boosted ones.
+
+    captions: one per image, under the boosted one. Raises ValueError if the two are not of one shape.
+    """
+    if before.shape != after.shape or before.ndim != 4:
+        raise ValueError(
+            f"before {tuple(before.shape)} and after {tuple(after.shape)} must be of one shape (N, 3, H, W)"
+        )
+    if captions and len(captions) != len(before):
+        raise ValueError(f"{len(captions)} captions for {len(before)} images")
+    tiles = []
+    for index in range(len(before)):
+        block, column = divmod(index, columns)
+        tiles.append(Tile(before[index], 2 * block, column))
+        tiles.append(Tile(after[index], 2 * block + 1, column, captions[index] if captions else ""))
+    blocks = -(-len(before) // columns)
+    lines = (0, int(bool(captions)))
+    return tile_figure(tiles, names * blocks, lines_below=lines * blocks, width_inches=width_inches)
+
+
+# --------------------------------------------------------------------------------------------------- charts
+
+
+def _chart(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    return figure, list(np.atleast_1d(figure.subplots(1, columns, sharey=True)))
+
+
+def debias_histograms(
+    without: Sequence[int], with_debiasing: Sequence[int], classes: Sequence[str], entropies: tuple[float, float]
+) -> Figure:
+    """Class histograms of estimated targets without and with debiasing (P1 Eq. 2), and their entropies in nats.
+
+    Raises ValueError if the counts are not one per class.
+    """
+    if not len(without) == len(with_debiasing) == len(classes):
+        raise ValueError(f"{len(without)} and {len(with_debiasing)} counts for {len(classes)} classes")
+    with _drawing, matplotlib.rc_context(_STYLE):
+        figure, panels = _chart(WIDTH_INCHES, 2.1, 2)
+        for axes, counts, name, colour, entropy in zip(
+            panels, (without, with_debiasing), ("without debiasing", "with debiasing"), (GREY, BLUE), entropies,
+            strict=True,
+        ):  # fmt: skip
+            axes.bar(range(len(classes)), list(counts), color=colour, width=0.75)
+            axes.axhline(sum(counts) / len(classes), color="black", linewidth=0.7, linestyle=(0, (4, 3)))
+            axes.set_xticks(range(len(classes)), list(classes), rotation=40, ha="right", rotation_mode="anchor")
+            axes.tick_params(axis="x", length=0)
+            axes.set_title(f"{name}: entropy {entropy:.3f} of {np.log(len(classes)):.3f} nats", size=7.5)
+        panels[0].set_ylabel("images")
+    return figure
+
+
+def sweep_curve(
+    points: Sequence[tuple[float, float, float | None]],
+    best: float,
+    features_of: str,
+    coarse: Sequence[tuple[float, float, float | None]] = (),
+    unit: str = "$\\epsilon$ (L2, images in [0, 1])",
+) -> Figure:
+    """The Fréchet distance over ε, with error bars.
+
+    points, coarse: (ε, mean distance, standard deviation or None); coarse ones were read along one run's path.
+    best: the chosen ε. features_of: the classifier in whose features the distance is. Raises ValueError for no points.
+    """
+    if not points:
+        raise ValueError("a curve needs at least one point")
+    with _drawing, matplotlib.rc_context(_STYLE):
+        figure, (axes,) = _chart(3.4, 2.4)
+        for group, name, colour, marker in ((coarse, "along one run's path", GREY, "o"),
+                                            (points, "full runs", BLUE, "s")):  # fmt: skip
+            if not group:
+                continue
+            eps, means, deviations = zip(*sorted(group), strict=True)
+            bars = None if any(d is None for d in deviations) else list(deviations)
+            axes.errorbar(eps, means, yerr=bars, color=colour, marker=marker, markersize=3.5, capsize=2, label=name)
+        axes.axvline(best, color=ORANGE, linewidth=0.8, linestyle=(0, (4, 3)), label=f"best: {best:.3g}")
+        axes.set_xlabel(unit)
+        axes.set_ylabel(f"Fréchet distance in\n{features_of}'s features")
+        figure.legend(loc="outside upper center", ncols=3, columnspacing=1.2, handlelength=1.6)
+    return figure

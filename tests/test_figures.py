@@ -1,0 +1,190 @@
+"""Figures: files that open, exact pixels, and settings that travel with them."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bigroc_core.boosting import BoostConfig, boost
+from bigroc_core.cards import CIFAR10_CLASSES, Card
+from bigroc_core.classifiers.networks import Classifier, build_network
+from bigroc_core.evaluation_commands import add_figure_parser, run_figure, targeted_row
+from bigroc_core.figures import (
+    DPI,
+    TargetedRow,
+    Tile,
+    debias_histograms,
+    fig2,
+    render,
+    side_by_side,
+    sweep_curve,
+    tile_figure,
+    write_figure,
+)
+from bigroc_core.images import encode_png, from_uint8, to_uint8
+from bigroc_core.training.checkpoint import export
+
+
+def small_classifier(seed: int, name: str) -> Classifier:
+    torch.manual_seed(seed)
+    card = Card(name=name, kind="classifier", architecture="resnet9", arguments={"width": 2}, classes=CIFAR10_CLASSES)
+    network = Classifier(build_network("resnet9", classes=10, width=2), card)
+    network(torch.rand(32, 3, 32, 32))
+    return network.eval().requires_grad_(False)
+
+
+def picture(seed: int = 0, side: int = 32) -> torch.Tensor:
+    """8-bit noise, in which any smoothing or uneven enlargement shows."""
+    levels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    return from_uint8(levels)
+
+
+def drawn(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def contains(page: np.ndarray, image: torch.Tensor, scale: int) -> bool:
+    """Whether the page shows the image enlarged by squares, pixel for pixel."""
+    levels = to_uint8(image).repeat(scale, 0).repeat(scale, 1)
+    height, width = levels.shape[:2]
+    corners = np.argwhere((page == levels[0, 0]).all(-1))
+    return any(np.array_equal(page[y : y + height, x : x + width], levels) for y, x in corners)
+
+
+@pytest.mark.parametrize("side", [32, 24, 48])
+def test_every_image_pixel_is_a_square_of_whole_dots(side: int) -> None:
+    tiles = [Tile(picture(index, side), row, column, below="name")
+             for index, (row, column) in enumerate([(0, 0), (0, 1.2), (1, 2.2), (0.5, 3.2)])]  # fmt: skip
+    page = drawn(render(tile_figure(tiles, ("a", "b"), lines_below=(1, 1), width_inches=2.0)))
+    assert page.shape[1] <= 2.0 * DPI
+    scales = [scale for scale in range(1, 20) if all(contains(page, tile.image, scale) for tile in tiles)]
+    assert len(scales) == 1
+
+
+def test_a_png_has_print_resolution_and_carries_its_settings(tmp_path: Path) -> None:
+    figure = side_by_side(torch.stack([picture(0)] * 3), torch.stack([picture(1)] * 3), ["cat", "dog", "frog"], 3)
+    path = write_figure(figure, tmp_path / "pairs.png", {"generator": "g", "ε": 2.0})
+    image = Image.open(path)
+    assert image.info["dpi"] == pytest.approx((DPI, DPI), abs=0.1)
+    assert json.loads(image.info["bigroc"]) == {"generator": "g", "ε": 2.0}
+    assert image.size == tuple(round(inches * DPI) for inches in figure.get_size_inches())
+
+
+def test_pdf_embeds_its_fonts_and_svg_needs_none(tmp_path: Path) -> None:
+    figure = debias_histograms([10, 90], [45, 55], ("cat", "dog"), (0.325, 0.688))
+    pdf = write_figure(figure, tmp_path / "h.pdf", {"count": 100}).read_bytes()
+    assert pdf.startswith(b"%PDF")
+    assert b"/FontFile2" in pdf  # TrueType, whole glyphs: what journals ask for
+    assert b"/Type3" not in pdf
+    assert b"count" in pdf
+    svg = write_figure(figure, tmp_path / "h.svg", {"count": 100}).read_text("utf-8")
+    assert "<text" not in svg
+    assert "count" in svg
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["h.pdf", "h.svg"]
+
+
+@pytest.mark.parametrize("format", ["png", "pdf", "svg"])
+def test_the_same_results_give_the_same_bytes(format: str) -> None:
+    def make() -> bytes:
+        return render(sweep_curve([(0, 3.0, 0.1), (1, 2.0, 0.2)], 1.0, "NAME", [(0.5, 2.5, None)]), format, {"a": 1})
+
+    assert make() == make()
+
+
+def test_fig2_shows_the_original_and_every_class_through_both_classifiers() -> None:
+    original = picture(50)
+    config = BoostConfig(eps=15, steps=4, step_size=0.5)
+    networks = (small_classifier(0, "r"), small_classifier(1, "s"))
+    rows = [targeted_row(network, original, config, network.card.name) for network in networks]
+    for row, network in zip(rows, networks, strict=True):
+        result = boost(network, original.expand(10, -1, -1, -1), torch.arange(10), config=config)
+        assert torch.equal(row.images, from_uint8(to_uint8(result.images)))
+        torch.testing.assert_close(row.l2, result.l2, rtol=0, atol=0.1)
+        torch.testing.assert_close(row.certainty, network(row.images).softmax(1).diagonal(), rtol=1e-3, atol=1e-4)
+    page = drawn(render(fig2(original, rows, CIFAR10_CLASSES)))
+    shown = [original, *rows[0].images, *rows[1].images]
+    assert all(contains(page, image, 5) for image in shown)
+
+
+def test_side_by_side_shows_all_images_over_several_rows() -> None:
+    before = torch.stack([picture(index) for index in range(5)])
+    after = torch.stack([picture(index + 10) for index in range(5)])
+    page = drawn(render(side_by_side(before, after, list("abcde"), columns=2, width_inches=1.0)))
+    assert all(contains(page, image, 3) or contains(page, image, 4) for image in (*before, *after))
+
+
+def test_histograms_draw_one_bar_per_class_and_count() -> None:
+    figure = debias_histograms([10, 0, 90], [30, 33, 37], ("cat", "dog", "frog"), (0.3, 1.1))
+    heights = [[bar.get_height() for bar in axes.patches] for axes in figure.axes]
+    assert heights == [[10, 0, 90], [30, 33, 37]]
+    assert "0.300 of 1.099" in figure.axes[0].get_title()
+
+
+def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
+    figure = sweep_curve([(0, 3.0, None)], 0.0, "NAME")
+    with pytest.raises(ValueError, match="'gif'"):
+        write_figure(figure, tmp_path / "x.gif")
+    with pytest.raises(ValueError, match="at least one image"):
+        tile_figure([], lines_below=())
+    with pytest.raises(ValueError, match="one size"):
+        tile_figure([Tile(picture(0, 32), 0, 0), Tile(picture(0, 16), 0, 1)], lines_below=(0,))
+    with pytest.raises(ValueError, match="2 captions for 3"):
+        side_by_side(torch.zeros(3, 3, 8, 8), torch.zeros(3, 3, 8, 8), ["a", "b"])
+    with pytest.raises(ValueError, match="one shape"):
+        side_by_side(torch.zeros(3, 3, 8, 8), torch.zeros(2, 3, 8, 8))
+    with pytest.raises(ValueError, match="9 images for 10 classes"):
+        fig2(picture(), [TargetedRow("r", torch.zeros(9, 3, 32, 32), torch.zeros(9), torch.zeros(9))], CIFAR10_CLASSES)
+    with pytest.raises(ValueError, match="counts for 2 classes"):
+        debias_histograms([1], [1, 2], ("a", "b"), (0, 0))
+    with pytest.raises(ValueError, match="at least one point"):
+        sweep_curve([], 0.0, "NAME")
+    assert not list(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------------------------------------------ the command
+
+
+def run(*words: object) -> None:
+    parser = argparse.ArgumentParser()
+    add_figure_parser(parser.add_subparsers())
+    run_figure(parser.parse_args(["figure", *map(str, words)]))
+
+
+def test_figure_fig2_from_an_image_file(tmp_path: Path) -> None:
+    for seed, name in ((0, "robust"), (1, "standard")):
+        classifier = small_classifier(seed, name)
+        export(classifier.network, classifier.card, tmp_path)
+    (tmp_path / "cat.png").write_bytes(encode_png(picture(3)))
+    words = ("fig2", "--image", tmp_path / "cat.png", "--robust", tmp_path / "robust.safetensors",
+             "--standard", tmp_path / "standard.safetensors", "--steps", 2, "--device", "cpu")  # fmt: skip
+    run(*words, "--output", tmp_path / "fig2.png")
+    image = Image.open(tmp_path / "fig2.png")
+    recipe = json.loads(image.info["bigroc"])
+    assert recipe["image"] == "cat.png"
+    assert recipe["config"]["eps"] == 15.0
+    assert recipe["config"]["steps"] == 2
+    assert contains(np.asarray(image.convert("RGB")), picture(3), 5)
+    with pytest.raises(ValueError, match=r"\.png, \.pdf, \.svg"):
+        run(*words, "--output", tmp_path / "fig2.jpg")
+    with pytest.raises(ValueError, match="nothing-here"):
+        run("fig2", "--image", tmp_path / "nothing-here.png", *words[3:], "--output", tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_figure_sweep_from_a_results_file(tmp_path: Path) -> None:
+    results = tmp_path / "sweep.json"
+    points = [{"eps": eps, "steps": 30, "stage": "fine", "frechet": {"mean": 3 - eps, "std": None}} for eps in (0, 1)]
+    results.write_text(json.dumps({"points": points, "best": 1, "features_of": "NAME", "source": "g", "seeds": [0],
+                                   "config": {"norm": "l2"}}))  # fmt: skip
+    run("sweep", results, "--output", tmp_path / "curve.png")
+    assert json.loads(Image.open(tmp_path / "curve.png").info["bigroc"])["best"] == 1
+    results.write_text("{}")
+    with pytest.raises(ValueError, match=r"sweep\.json is not what"):
+        run("sweep", results, "--output", tmp_path / "other.png")
