@@ -6,6 +6,16 @@ import argparse
 import sys
 
 from bigroc_core.boost_command import add_boost_parser, run_boost
+from bigroc_core.evaluation_commands import (
+    add_evaluate_classifier_parser,
+    add_evaluate_parser,
+    add_figure_parser,
+    add_sweep_parser,
+    run_evaluate,
+    run_evaluate_classifier,
+    run_figure,
+    run_sweep,
+)
 from bigroc_core.listing import add_listing_parsers, run_listing
 from bigroc_core.training.commands import add_train_parser, run_train
 
@@ -19,7 +29,20 @@ def build_parser() -> argparse.ArgumentParser:
     add_boost_parser(commands)
     add_train_parser(commands)
     add_listing_parsers(commands)
-    runs = {"boost": run_boost, "train": run_train, "models": run_listing, "generators": run_listing}
+    add_evaluate_classifier_parser(commands)
+    add_evaluate_parser(commands)
+    add_sweep_parser(commands)
+    add_figure_parser(commands)
+    runs = {
+        "boost": run_boost,
+        "train": run_train,
+        "models": run_listing,
+        "generators": run_listing,
+        "evaluate-classifier": run_evaluate_classifier,
+        "evaluate": run_evaluate,
+        "sweep": run_sweep,
+        "figure": run_figure,
+    }
     for name, run in runs.items():
         commands.choices[name].set_defaults(run=run)
     return parser
