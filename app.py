@@ -1,0 +1,28 @@
+"""The web page, here and on a Hugging Face Space: `python app.py`, then open the address it prints."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+# Nothing leaves the machine, so the page also works without a network. Gradio reads these when imported.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from bigroc_core.ui.page import build_page, launch_options
+
+demo = build_page()
+
+
+def main() -> None:
+    """Serve the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, or what the environment says)")
+    parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
+    parser.add_argument("--share", action="store_true", help="also open a temporary public link through Gradio")
+    options = parser.parse_args()
+    demo.launch(server_name=options.host, server_port=options.port, share=options.share or None, **launch_options())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,451 @@
+"""The Boost tab: choose images, move ε, and see them get better while PGD runs (P1 Alg. 2)."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+from PIL import Image
+
+from bigroc_core.boosting import BoostConfig
+from bigroc_core.images import from_uint8, to_pil, to_uint8
+from bigroc_core.limits import KEEP_FILES_SECONDS
+from bigroc_core.ui import controls, pictures, snippets
+from bigroc_core.ui.errors import explained
+from bigroc_core.ui.examples import example_paths
+from bigroc_core.ui.models import classifier_cards, generator_cards, on_gpu
+from bigroc_core.ui.run import (
+    DEBIASED,
+    ESTIMATED,
+    EXAMPLES,
+    GENERATOR,
+    GIVEN,
+    ROW_HEADERS,
+    UPLOAD,
+    Run,
+    Source,
+    Target,
+    archive,
+    read_files,
+    run_boost,
+    settings_json,
+)
+
+# A preview this often: seldom enough not to slow the run, often enough to watch it and to cancel it.
+PREVIEW_SECONDS = 0.25
+# On a phone the results lie below the controls: go there.
+SHOW_RESULTS_JS = """(...values) => {
+  if (window.innerWidth < 700) document.querySelector('#status').scrollIntoView({ behavior: 'smooth' });
+  return values;
+}"""
+PICK_JS = """
+element.addEventListener('click', (event) => {
+  const card = event.target.closest('[data-index]');
+  if (!card) return;
+  element.querySelectorAll('.pair').forEach((other) => other.setAttribute('aria-pressed', other === card));
+  trigger('click', { index: Number(card.dataset.index) });
+});
+"""
+
+
+def _request(
+    source: str, generator: str, count: float, seed: float, classes: list[str], files: list[str] | None,
+    target: str, target_classes: list[str], validation_count: float, validation_seed: float, classifier: str,
+    eps: float, steps: float, step_size: float | None, norm: str, loss: str, gradient: str, stop_at: float | None,
+) -> tuple[Source, Target, str, BoostConfig]:  # fmt: skip
+    if count is None or seed is None or validation_seed is None:
+        raise ValueError("the number of images and the seeds must be whole numbers, not empty")
+    return (
+        Source(kind=source, generator=generator, count=int(count), seed=int(seed), classes=tuple(classes or ()),
+               files=tuple(files or ())),
+        Target(kind=target, classes=tuple(target_classes or ()), validation_count=int(validation_count),
+               validation_seed=int(validation_seed)),
+        classifier,
+        BoostConfig(eps=eps, steps=int(steps), step_size=step_size, norm=norm,  # type: ignore[arg-type]
+                    loss=loss, gradient=gradient, stop_at=stop_at),  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+@on_gpu
+def boost(
+    source: str, generator: str, count: float, seed: float, classes: list[str], files: list[str] | None,
+    target: str, target_classes: list[str], validation_count: float, validation_seed: float, classifier: str,
+    eps: float, steps: float, step_size: float | None, norm: str, loss: str, gradient: str, stop_at: float | None,
+    gain: float,
+) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+    """Boost images towards their classes (P1 Alg. 2), with previews while it runs.
+
+    source is Generator, Upload or Examples; target is Given class, Estimated or Estimated, debiased. Returns status,
+    pictures, a table per image, a zip of PNG images with the settings, and the Python, the command line and the JSON
+    that repeat the run. All numbers are of the 8-bit images in the zip.
+    """
+    with explained():
+        request = _request(
+            source, generator, count, seed, classes, files, target, target_classes, validation_count, validation_seed,
+            classifier, eps, steps, step_size, norm, loss, gradient, stop_at,
+        )  # fmt: skip
+        due = 0.0
+        for run in run_boost(*request):
+            if run.finished:
+                yield results(run, 0, gain)
+            elif time.monotonic() >= due:
+                yield preview(run)
+                # Counted from the end of the drawing, so that many images do not starve the run.
+                due = time.monotonic() + PREVIEW_SECONDS * (len(run.steps) > 1)
+
+
+def preview(run: Run) -> tuple[Any, ...]:
+    """What a running job updates: the run, the status and the grid; the rest stays as it is."""
+    frame = len(run.steps) - 1
+    text = f"step {run.steps[-1]} / {run.total_steps} · {run.seconds:.1f} s"
+    return (
+        run, pictures.progress(run.steps[-1], run.total_steps, text), pictures.summary(run, frame),
+        pictures.pairs(run, frame, 0), *[gr.skip()] * 9,
+    )  # fmt: skip
+
+
+def results(run: Run, index: int, gain: float) -> tuple[Any, ...]:
+    """Everything a run shows once it has ended, finished or cancelled."""
+    frame = len(run.steps) - 1
+    last = run.steps[frame]
+    if run.finished:
+        text = f"Done: {len(run.targets)} images, step {last} / {run.total_steps} in {run.seconds:.1f} s"
+        text += " (all images rest)" if last < run.total_steps else ""
+        status = pictures.progress(1, 1, text + notes(run), "finished")
+    else:
+        text = f"Cancelled at step {last} / {run.total_steps}; what was reached is below"
+        status = pictures.progress(last, run.total_steps, text + notes(run), "stopped")
+    return (
+        run, status, pictures.summary(run, frame), pictures.pairs(run, frame, index),
+        gr.update(maximum=max(last, 1), value=last, step=run.steps[1] if len(run.steps) > 1 else 1),
+        gr.update(maximum=max(len(run.targets), 2), value=index + 1),
+        enlarged(run, frame, index), pictures.closeup(run, frame, index, gain), run.rows(frame), download(run),
+        snippets.as_python(run.settings), snippets.as_command(run.settings), settings_json(run),
+    )  # fmt: skip
+
+
+def notes(run: Run) -> str:
+    """What was done to the images on the way in."""
+    more = [f"… and {len(run.notes) - 6} more notes"] if len(run.notes) > 6 else []
+    return "".join(f'<br><small class="note">{escape(note)}</small>' for note in [*run.notes[:6], *more])
+
+
+def download(run: Run) -> str:
+    """The run's zip, written into Gradio's own cache, which is emptied on schedule."""
+    cache = Path(get_upload_folder())
+    cache.mkdir(parents=True, exist_ok=True)
+    path = Path(tempfile.mkdtemp(dir=cache)) / "boosted.zip"
+    path.write_bytes(archive(run))
+    return str(path)
+
+
+def enlarged(run: Run, frame: int, index: int) -> tuple[Image.Image, Image.Image]:
+    """Original and boosted image for the before/after slider: each pixel becomes a square of whole pixels."""
+    factor = max(1, 384 // max(run.originals.shape[1:3]))
+    before, after = (to_pil(from_uint8(p[index]), enlarge=factor) for p in (run.originals, run.frames[frame]))
+    return before, after
+
+
+def look(run: Run, step: float, image: float, gain: float) -> tuple[Any, ...]:
+    """Show another step of the run, another image of it, or the difference amplified otherwise.
+
+    step: 0 (the originals) to the run's last; image: from 1. Returns facts, pictures, the before/after pair and the
+    table of that step.
+    """
+    with explained():
+        frame, index = run.frame_at(int(step)), min(max(int(image), 1), len(run.targets)) - 1
+        return (
+            pictures.summary(run, frame), pictures.pairs(run, frame, index), enlarged(run, frame, index),
+            pictures.closeup(run, frame, index, gain), run.rows(frame),
+        )  # fmt: skip
+
+
+def pick(run: Run, step: float, gain: float, event: gr.EventData) -> tuple[Any, ...]:
+    """Look closely at the image whose card was chosen."""
+    index = min(max(int(event.index), 0), len(run.targets) - 1)
+    frame = run.frame_at(int(step))
+    return index + 1, enlarged(run, frame, index), pictures.closeup(run, frame, index, gain)
+
+
+def cancel(run: Run, gain: float) -> tuple[Any, ...]:
+    """Stop the run; what it has reached stays on the page, can be looked at step by step, and downloaded."""
+    run.preview = None
+    if run.finished:
+        return (
+            run,
+            pictures.progress(0, 1, "Nothing is running; below is the last finished run", "stopped"),
+            *([gr.skip()] * 11),
+        )
+    return results(run, 0, gain)
+
+
+def check(
+    source: str, generator: str, count: float, seed: float, classes: list[str], files: list[str] | None,
+    target: str, target_classes: list[str], validation_count: float, validation_seed: float, classifier: str,
+    eps: float, steps: float, step_size: float | None, norm: str, loss: str, gradient: str, stop_at: float | None,
+    gain: float,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Say at each control what is wrong with it, before anything is computed."""
+    problems = controls.config_problems(eps=eps, steps=steps, step_size=step_size, stop_at=stop_at)
+    for name, number in (("seed", seed), ("validation_seed", validation_seed)):
+        if number is None or number < 0 or number > 2**53:
+            problems[name] = "A whole number from 0 on."
+    if source == UPLOAD and not files:
+        problems["files"] = "Add an image first, or choose another source."
+    if target == GIVEN and not target_classes and not labelled(source, generator):
+        problems["target_classes"] = "These images carry no class of their own: choose one or several here."
+    if target == DEBIASED and source != GENERATOR:
+        problems["target"] = "Debiasing needs more images of the same generator: choose a generator as source."
+    elif target == DEBIASED and seed == validation_seed:
+        problems["validation_seed"] = "Must differ from the images' seed: the two sets have to be separate."
+    names = ("source", "generator", "count", "seed", "classes", "files", "target", "target_classes",
+             "validation_count", "validation_seed", "classifier", "eps", "steps", "step_size", "norm", "loss",
+             "gradient", "stop_at", "gain")  # fmt: skip
+    return [gr.validate(name not in problems, problems.get(name, "")) for name in names]
+
+
+def check_upload(files: list[str] | None, classifier: str) -> str:
+    """Read the uploaded images at once and say what was done to them, and which cannot be used and why."""
+    if not files:
+        return ""
+    with explained():
+        card = classifier_cards()[classifier]
+        read, refused = read_files(tuple(files), card.input_size)
+        lines = [f'<li class="warn">{escape(why)}</li>' for why in refused]
+        if read is not None:
+            lines += [f"<li>{escape(note)}</li>" for note in read.notes]
+        count = 0 if read is None else len(read.images)
+        thumbs = "" if read is None else "".join(
+            pictures.picture(pixels, name) for pixels, name in zip(to_uint8(read.images), read.names, strict=True)
+        )  # fmt: skip
+        return (
+            f'<div class="thumbs">{thumbs}</div><p class="note">{count} of {len(files)} images ready.</p>'
+            f'<ul class="note">{"".join(lines[:20])}</ul>'
+        )
+
+
+def labelled(source: str, generator: str) -> bool:
+    """Whether the source's images come with a class of their own."""
+    return source == EXAMPLES or (source == GENERATOR and generator_cards()[generator].conditional)
+
+
+def show_source(source: str, generator: str) -> tuple[Any, ...]:
+    """Show the controls that belong to the chosen source; without classes of their own, targets are estimated."""
+    boxes = (gr.update(visible=source == kind) for kind in (GENERATOR, UPLOAD, EXAMPLES))
+    return *boxes, GIVEN if labelled(source, generator) else ESTIMATED
+
+
+def show_generator(generator: str) -> tuple[Any, ...]:
+    """Offer the chosen generator's classes and presets; without classes, targets are estimated."""
+    card = generator_cards()[generator]
+    return (
+        gr.update(visible=card.conditional, choices=list(card.classes), value=[]),
+        gr.update(choices=preset_choices(generator), value="recommended"),
+        GIVEN if card.conditional else ESTIMATED,
+    )
+
+
+def show_target(target: str) -> tuple[Any, ...]:
+    """Show the controls that belong to the chosen target."""
+    return gr.update(visible=target == GIVEN), gr.update(visible=target == DEBIASED)
+
+
+def apply_preset(preset: str, generator: str) -> tuple[Any, ...]:
+    """Set ε, steps, step size, norm, loss, gradient, early stop and classifier as a preset has them."""
+    with explained():
+        presets = controls.presets_of(generator)
+        if preset not in presets:
+            raise ValueError(f"there is no preset {preset!r} for {generator}; there are {', '.join(presets)}")
+        values = presets[preset]
+        classifier = values.get("classifier")
+        if classifier not in classifier_cards():
+            classifier = next(iter(classifier_cards()))
+        norm = values["norm"]
+        return (
+            gr.update(value=values["eps"], maximum=controls.SLIDER_EPS[norm], step=0.05 if norm == "l2" else 0.001),
+            values["steps"], values["step_size"], norm, values["loss"], values["gradient"], values["stop_at"],
+            classifier,
+        )  # fmt: skip
+
+
+def apply_norm(norm: str, eps: float) -> Any:
+    """Give ε the range of the chosen norm; a value outside it becomes that norm's default."""
+    top = controls.SLIDER_EPS[norm]
+    value = eps if norm == "l2" and eps >= 0.5 else {"l2": 2.0, "linf": 0.03}[norm]
+    return gr.update(maximum=top, step=0.05 if norm == "l2" else 0.001, value=value)
+
+
+def preset_choices(generator: str) -> list[tuple[str, str]]:
+    """Presets by what the page calls them."""
+    return [
+        (f"{name.capitalize()} (ε {values['eps']:g})", name) for name, values in controls.presets_of(generator).items()
+    ]
+
+
+def opening_run() -> Run:
+    """The finished example the page opens with, computed once when the server starts, on the CPU."""
+    name, card = next(iter(generator_cards().items()))
+    preset = {k: v for k, v in controls.presets_of(name)["recommended"].items() if k in snippets.CONFIG_FIELDS}
+    target = Target(kind=GIVEN if card.conditional else ESTIMATED)
+    *_, run = run_boost(
+        Source(generator=name), target, next(iter(classifier_cards())), BoostConfig(**preset), device="cpu"
+    )
+    return run
+
+
+def build(opening: Run) -> None:
+    """Lay the tab out and connect it."""
+    generators = generator_cards()
+    first = next(iter(generators))
+    first_card = generators[first]
+    preset = controls.presets_of(first)["recommended"]
+    classes = next(iter(classifier_cards().values())).classes
+    shown = results(opening, 0, 5)
+    frame = len(opening.steps) - 1
+    run = gr.State(opening, time_to_live=KEEP_FILES_SECONDS)
+
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=320):
+            with gr.Group():
+                kinds = [GENERATOR, UPLOAD] + ([EXAMPLES] if example_paths() else [])
+                source = gr.Radio(kinds, value=GENERATOR, label="Images from")
+                with gr.Column(visible=True) as generator_box:
+                    generator = controls.generator_dropdown()
+                    with gr.Row():
+                        count = controls.count_slider()
+                        seed = controls.seed_number()
+                    source_classes = controls.class_dropdown(
+                        "Classes to draw", first_card.classes, "One or several, in turn. Empty: all in turn."
+                    )
+                    source_classes.visible = first_card.conditional
+                with gr.Column(visible=False) as upload_box:
+                    files = gr.File(label="Your images: PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF", file_count="multiple",
+                                    height=150, elem_id="upload")  # fmt: skip
+                    upload_note = controls.html("", elem_classes="inset")
+                with gr.Column(visible=False) as example_box:
+                    controls.html(example_thumbs(), elem_classes="inset")
+            with gr.Group():
+                presets = gr.Radio(
+                    preset_choices(first), value="recommended", label="Preset",
+                    info="Settings found for this generator; subtle is half as strong, strong twice.",
+                )  # fmt: skip
+                eps = controls.eps_slider(preset)
+                reading = controls.html(controls.readings(preset["eps"], preset["steps"]), elem_classes="inset")
+            with gr.Row():
+                go = gr.Button("Boost", variant="primary", elem_id="boost", scale=3)
+                stop = gr.Button("Cancel", variant="stop", elem_id="cancel", scale=1, min_width=90)
+            with gr.Accordion("Target class", open=False):
+                target = gr.Radio([GIVEN, ESTIMATED, DEBIASED], value=GIVEN if first_card.conditional else ESTIMATED,
+                                  label="Move each image towards",
+                                  info="Given: the class asked for. Estimated: the one the classifier sees. Debiased: "
+                                  "the same after its preferences are taken out (P1 Eq. 2).")  # fmt: skip
+                target_classes = controls.class_dropdown(
+                    "Target classes", classes, "One or several, given to the images in turn. Empty: the class the "
+                    "generator was asked for.",
+                )  # fmt: skip
+                with gr.Column(visible=False) as debias_box:
+                    validation_count = controls.validation_slider()
+                    validation_seed = controls.seed_number(
+                        "Validation seed", 1_000_000, "Must differ from the images' seed."
+                    )
+            with gr.Accordion("All settings", open=False):
+                classifier = controls.classifier_dropdown()
+                steps = controls.steps_slider(preset)
+                with gr.Row():
+                    step_size = controls.step_size_number()
+                    stop_at = controls.stop_number()
+                norm, loss, gradient = controls.norm_radio(), controls.loss_radio(), controls.gradient_radio()
+
+        with gr.Column(scale=8, min_width=320):
+            status = controls.html(shown[1], elem_id="status")
+            facts = controls.html(shown[2], elem_id="facts")
+            grid = controls.html(shown[3], elem_id="grid", js_on_load=PICK_JS, elem_classes="scrollbox")
+            controls.html(
+                '<p class="note">Left original, right boosted; the bar is p(y|x), the tick where it began. Choose a '
+                "picture to see it large below. Numbers are of the 8-bit images you download.</p>"
+            )
+            with gr.Row():
+                step = gr.Slider(
+                    0, max(opening.total_steps, 1), value=opening.steps[-1], step=1, label="Step of the run",
+                    info="0 is the original.", buttons=[], elem_id="step", min_width=200,
+                )  # fmt: skip
+                image = gr.Slider(
+                    1, len(opening.targets), value=1, step=1, label="Image", info="The one shown large.", buttons=[],
+                    elem_id="image", min_width=200,
+                )  # fmt: skip
+                gain = gr.Slider(
+                    1, 20, value=5, step=1, label="Difference ×", info="How much it is amplified.", buttons=[],
+                    elem_id="gain", min_width=200,
+                )  # fmt: skip
+            with gr.Row(equal_height=False):
+                compare = gr.ImageSlider(
+                    shown[6], label="Before / after", format="png", type="pil", interactive=False, elem_id="compare",
+                    elem_classes="pixelated", height=300, max_height=300, buttons=["fullscreen"], scale=2,
+                    min_width=280,
+                )  # fmt: skip
+                with gr.Column(scale=3, min_width=300):
+                    large = controls.html(pictures.closeup(opening, frame, 0, 5), elem_id="closeup")
+            with gr.Accordion("All numbers", open=False):
+                table = gr.Dataframe(opening.rows(frame), headers=ROW_HEADERS, interactive=False, wrap=False,
+                                     datatype=["number", "str", "str", "number", "str", "number", "number", "number"],
+                                     type="array", max_height=420, label="Per image", elem_id="table")  # fmt: skip
+            save = gr.DownloadButton("Download images and settings (zip of PNG, CSV, JSON)", download(opening),
+                                     elem_id="download")  # fmt: skip
+            with gr.Accordion("Repeat this run: Python, command line, settings", open=False):
+                python = gr.Code(shown[10], language="python", label="Python", interactive=False, elem_id="python")
+                command = gr.Code(
+                    shown[11], language="shell", label="Command line", interactive=False, elem_id="command"
+                )
+                settings = gr.Code(shown[12], language="json", label="Settings", interactive=False, elem_id="settings")
+
+    config = [eps, steps, step_size, norm, loss, gradient, stop_at]
+    asked = [source, generator, count, seed, source_classes, files, target, target_classes, validation_count,
+             validation_seed, classifier, *config, gain]  # fmt: skip
+    outputs = [run, status, facts, grid, step, image, compare, large, table, save, python, command, settings]
+    running = go.click(
+        boost, asked, outputs,
+        api_name="boost", show_progress="minimal", show_progress_on=status, validator=check, concurrency_id="compute",
+        js=SHOW_RESULTS_JS,
+    )  # fmt: skip
+    stop.click(
+        cancel, [run, gain], outputs, cancels=running, api_name="cancel_boost", queue=False, show_progress="hidden"
+    )
+    # The page's own wiring below computes nothing, so it waits in no queue.
+    quiet: dict[str, Any] = {"api_visibility": "undocumented", "queue": False, "show_progress": "hidden"}
+    looking = [run, step, image, gain]
+    gr.on([step.input, image.input, gain.input], look, looking, [facts, grid, compare, large, table], api_name="look",
+          show_progress="hidden", trigger_mode="always_last", concurrency_limit=None)  # fmt: skip
+    grid.click(pick, [run, step, gain], [image, compare, large], api_name="pick", api_visibility="private",
+               show_progress="hidden", concurrency_limit=None)  # fmt: skip
+    files.change(check_upload, [files, classifier], upload_note, api_name="check_upload", show_progress="minimal")
+    boxes = [generator_box, upload_box, example_box, target]
+    source.change(show_source, [source, generator], boxes, api_name="show_source", **quiet)
+    target.change(show_target, target, [target_classes, debias_box], api_name="show_target", **quiet)
+    norm.input(apply_norm, [norm, eps], eps, api_name="show_norm", **quiet)
+    chosen = generator.change(
+        show_generator, generator, [source_classes, presets, target], api_name="show_generator", **quiet
+    )
+    preset_outputs = [*config, classifier]
+    presets.input(apply_preset, [presets, generator], preset_outputs, api_name="preset", queue=False,
+                  show_progress="hidden")  # fmt: skip
+    chosen.then(apply_preset, [presets, generator], preset_outputs, api_name="preset_of_generator", **quiet)
+    gr.on([eps.change, steps.change, step_size.change, norm.change], None, [eps, steps, step_size, norm], reading,
+          js=controls.READINGS_JS)  # fmt: skip
+
+
+def example_thumbs() -> str:
+    """The example images, small."""
+    paths = example_paths()
+    read, _ = read_files(tuple(map(str, paths)), (32, 32)) if paths else (None, [])
+    if read is None:
+        return ""
+    thumbs = "".join(
+        pictures.picture(pixels, name) for pixels, name in zip(to_uint8(read.images), read.names, strict=True)
+    )
+    return f'<div class="thumbs">{thumbs}</div><p class="note">{len(paths)} images made by these generators.</p>'

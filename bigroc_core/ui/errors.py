@@ -1,0 +1,23 @@
+"""What a visitor sees when something cannot be done: one sentence, no traceback, and the server goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gradio as gr
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn a ValueError of the engine into a message on the page, without its "ValueError:" or a traceback."""
+    try:
+        yield
+    except ValueError as error:
+        raise gr.Error(sentence(error), print_exception=False, duration=12) from None
+
+
+def sentence(error: Exception) -> str:
+    """The error's text as a sentence."""
+    text = str(error).strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

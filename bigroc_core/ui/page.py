@@ -1,0 +1,50 @@
+"""The whole page: its tabs, and how it is served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_QUEUE_LENGTH, MAX_UPLOAD_BYTES
+from bigroc_core.ui import about_tab, boost_tab, controls, debias_tab
+from bigroc_core.ui.models import classifier_cards, generator_cards
+from bigroc_core.ui.theme import CSS, theme
+
+INTRODUCTION = """<h1>BIGRoC</h1><p>Make generated images better: each is moved, a little, towards its class along the
+gradients of a robust classifier. Choose images, move the strength, press Boost.</p>"""
+
+
+def build_page() -> gr.Blocks:
+    """The page. ValueError if checkpoints/ holds no classifier or no generator."""
+    if not classifier_cards() or not generator_cards():
+        raise ValueError("checkpoints/ holds no classifier or no generator: clone the whole repository, or train them "
+                         "with `python -m bigroc_core train`")  # fmt: skip
+    with gr.Blocks(title="BIGRoC: boost generated images", analytics_enabled=False,
+                   delete_cache=(KEEP_FILES_SECONDS // 6, KEEP_FILES_SECONDS)) as page:  # fmt: skip
+        controls.html(INTRODUCTION, elem_id="head")
+        with gr.Tabs():
+            with gr.Tab("Boost", id="boost"):
+                boost_tab.build(boost_tab.opening_run())
+            with gr.Tab("Debias", id="debias"):
+                debias_tab.build(debias_tab.opening_study())
+            with gr.Tab("About", id="about"):
+                about_tab.build()
+    # One computation at a time: two at once would both be slower on the cores of a small host.
+    page.queue(max_size=MAX_QUEUE_LENGTH, default_concurrency_limit=1)
+    return page
+
+
+def launch_options() -> dict[str, Any]:
+    """How the page is served, wherever it runs."""
+    return {
+        "theme": theme(),
+        "css": CSS,
+        "max_file_size": MAX_UPLOAD_BYTES,
+        "show_error": True,
+        "footer_links": ["api", "settings"],
+        "run_history": False,
+        "ssr_mode": False,
+        # Each session keeps the frames of its last run, a few megabytes.
+        "state_session_capacity": 256,
+    }

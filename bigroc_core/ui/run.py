@@ -1,0 +1,329 @@
+"""One boosting run of the page: what was asked, what came out at every kept step, and its numbers.
+
+Everything kept is 8-bit, and every number is computed from those 8-bit images, so that what the page says equals
+what a downloaded file gives.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bigroc_core.boosting import BoostConfig, boost_stream
+from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.debiasing import fit_debias
+from bigroc_core.images import encode_png, fit_to, from_uint8, read_image, to_uint8
+from bigroc_core.limits import (
+    MAX_IMAGES_PER_REQUEST,
+    MAX_SAMPLES_PER_REQUEST,
+    MAX_STEPS_PER_REQUEST,
+)
+from bigroc_core.ui.examples import example_class, example_paths
+from bigroc_core.ui.models import classifier_named, compute_device, generator_cards, generator_named
+
+GENERATOR, UPLOAD, EXAMPLES = "Generator", "Upload", "Examples"
+GIVEN, ESTIMATED, DEBIASED = "Given class", "Estimated", "Estimated, debiased"
+KEPT_FRAMES = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where the images come from. classes: of a conditional generator, in turn; empty means all.
+    files: uploaded paths."""
+
+    kind: str = GENERATOR
+    generator: str = ""
+    count: int = 16
+    seed: int = 0
+    classes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What each image is moved towards. classes: given ones, in turn; empty means the images' own labels.
+    validation_count, validation_seed: the separate set that P1 Eq. 2 is fitted on."""
+
+    kind: str = GIVEN
+    classes: tuple[str, ...] = ()
+    validation_count: int = 1000
+    validation_seed: int = 1_000_000
+
+
+@dataclass(frozen=True)
+class SourceImages:
+    """Images (N, 3, H, W) float32 in [0, 1], their own labels (N,) or None, names, and notes for the reader."""
+
+    images: Tensor
+    labels: Tensor | None
+    names: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass
+class Run:
+    """A run as kept for one visitor: originals and frames (N, H, W, 3) uint8, logits (N, C) of each frame."""
+
+    originals: np.ndarray
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    targets: np.ndarray
+    settings: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    steps: list[int] = field(default_factory=list)
+    frames: list[np.ndarray] = field(default_factory=list)
+    probabilities: dict[int, np.ndarray] = field(default_factory=dict)
+    preview: np.ndarray | None = None
+    seconds: float = 0.0
+    finished: bool = False
+
+    @property
+    def total_steps(self) -> int:
+        """T, the steps asked for."""
+        return int(self.settings["steps"])
+
+    def frame_at(self, step: int) -> int:
+        """The index of the last kept frame not after `step`."""
+        return max((i for i, kept in enumerate(self.steps) if kept <= step), default=0)
+
+    def chances(self, frame: int) -> np.ndarray:
+        """Class probabilities (N, C) of a frame's 8-bit images; in previews, of the run's own, unrounded ones."""
+        if self.preview is not None and frame == len(self.frames) - 1:
+            return self.preview
+        if frame not in self.probabilities:
+            # Always on the CPU: a look at another step must not wait for, or pay for, an accelerator.
+            classifier = classifier_named(self.settings["classifier"], "cpu")
+            with torch.inference_mode():
+                logits = classifier(from_uint8(self.frames[frame]))
+            self.probabilities[frame] = torch.softmax(logits, dim=1).numpy()
+        return self.probabilities[frame]
+
+    def change(self, frame: int) -> np.ndarray:
+        """The signed change (N, H, W, 3) of a frame's 8-bit images, in [0, 1] units."""
+        return (self.frames[frame].astype(np.float32) - self.originals.astype(np.float32)) / 255
+
+    def l2(self, frame: int) -> np.ndarray:
+        """The L2 length (N,) of each image's change."""
+        return np.sqrt((self.change(frame) ** 2).sum(axis=(1, 2, 3)))
+
+    def rows(self, frame: int) -> list[list[Any]]:
+        """The table: per image its target, prediction and p(target) before and after, and the size of its change."""
+        before, after = self.chances(0), self.chances(frame)
+        lengths, change = self.l2(frame), np.abs(self.change(frame))
+        return [
+            [
+                i + 1,
+                self.classes[y],
+                self.classes[int(before[i].argmax())],
+                round(float(before[i, y]), 4),
+                self.classes[int(after[i].argmax())],
+                round(float(after[i, y]), 4),
+                round(float(lengths[i]), 3),
+                round(float(change[i].max()), 4),
+            ]
+            for i, y in enumerate(self.targets)
+        ]
+
+
+ROW_HEADERS = ["#", "target y", "reads as, before", "p(y|x) before", "reads as, after", "p(y|x) after",
+               "‖δ‖₂", "‖δ‖∞"]  # fmt: skip
+
+
+def whole(value: float | None, name: str, least: int, most: int) -> int:
+    """A whole number within bounds, or ValueError."""
+    if value is None or isinstance(value, bool) or not math.isfinite(value) or value != int(value):
+        raise ValueError(f"{name} must be a whole number from {least} to {most:,}, not {value}")
+    if not least <= value <= most:
+        raise ValueError(f"{name} must be from {least} to {most:,}, not {int(value):,}")
+    return int(value)
+
+
+def class_numbers(names: tuple[str, ...], classes: tuple[str, ...]) -> list[int]:
+    """Class names as numbers; ValueError for a class that does not exist."""
+    if unknown := [name for name in names if name not in classes]:
+        raise ValueError(f"there is no class {unknown[0]!r}; the classes are {', '.join(classes)}")
+    return [classes.index(name) for name in names]
+
+
+def in_turn(numbers: list[int], count: int) -> Tensor:
+    """(count,) int64: the numbers, repeated in turn."""
+    return torch.tensor([numbers[i % len(numbers)] for i in range(count)], dtype=torch.int64)
+
+
+def read_files(paths: tuple[str, ...], size: tuple[int, int]) -> tuple[SourceImages | None, list[str]]:
+    """The uploaded images that can be read, brought to `size`, and one sentence for each that cannot."""
+    if len(paths) > MAX_IMAGES_PER_REQUEST:
+        raise ValueError(f"at most {MAX_IMAGES_PER_REQUEST} images can be boosted at once, not {len(paths)}")
+    images, names, notes, refused = [], [], [], []
+    for path in paths:
+        name = Path(path).name
+        try:
+            read = read_image(path, size=size, name=name)
+        except ValueError as error:
+            refused.append(str(error))
+            continue
+        images.append(read.pixels)
+        names.append(name)
+        notes += [f"{name}: {note}" for note in read.notes]
+    if not images:
+        return None, refused
+    return SourceImages(torch.stack(images), None, tuple(names), tuple(notes)), refused
+
+
+def source_images(source: Source, classes: tuple[str, ...], size: tuple[int, int], device: str) -> SourceImages:
+    """The images a run starts from, brought to the classifier's `size`; ValueError says what is missing."""
+    if source.kind == UPLOAD:
+        if not source.files:
+            raise ValueError("no image has been uploaded yet: drop some into the upload box, or choose another source")
+        read, refused = read_files(source.files, size)
+        if read is None:
+            raise ValueError(refused[0])
+        return SourceImages(read.images, None, read.names, (*read.notes, *(f"left out: {why}" for why in refused)))
+    if source.kind == EXAMPLES:
+        paths = example_paths()
+        read, refused = read_files(tuple(map(str, paths)), size)
+        if read is None:
+            raise ValueError("there are no example images in assets/examples")
+        numbers = [example_class(path, classes) for path in paths]
+        known = [number for number in numbers if number is not None]
+        labels = torch.tensor(known) if len(known) == len(read.images) else None
+        return SourceImages(read.images, labels, read.names, read.notes)
+    if source.kind != GENERATOR:
+        raise ValueError(f"the source is one of {GENERATOR}, {UPLOAD}, {EXAMPLES}, not {source.kind!r}")
+    count = whole(source.count, "the number of images", 1, MAX_IMAGES_PER_REQUEST)
+    seed = whole(source.seed, "the seed", 0, 2**53)
+    generator = generator_named(source.generator, device)
+    wanted = None
+    if generator.card.conditional and source.classes:
+        wanted = in_turn(class_numbers(source.classes, generator.card.classes), count)
+    images, labels = generator.sample(count, labels=wanted, seed=seed)
+    fitted = fit_to(images, size)
+    names = tuple(f"{source.generator}-{seed}-{i:03d}" for i in range(count))
+    return SourceImages(fitted.pixels, labels, names, tuple(f"each image: {note}" for note in fitted.notes))
+
+
+def target_labels(
+    target: Target, found: SourceImages, source: Source, classifier: Classifier, device: str
+) -> tuple[Tensor | None, Tensor | None]:
+    """The targets as boost() takes them: labels, or None to estimate; and the debiasing shift or None."""
+    if target.kind == GIVEN:
+        if target.classes:
+            return in_turn(class_numbers(target.classes, classifier.classes), len(found.images)), None
+        if found.labels is None:
+            raise ValueError(
+                "these images carry no class of their own: choose target classes, or let the classifier estimate them"
+            )
+        return found.labels, None
+    if target.kind == ESTIMATED:
+        return None, None
+    if target.kind != DEBIASED:
+        raise ValueError(f"the target is one of {GIVEN}, {ESTIMATED}, {DEBIASED}, not {target.kind!r}")
+    if source.kind != GENERATOR:
+        raise ValueError(
+            "debiasing needs more images of the same generator: choose a generator as source, or plain estimation"
+        )
+    count = whole(target.validation_count, "the validation set size", 1, MAX_SAMPLES_PER_REQUEST)
+    seed = whole(target.validation_seed, "the validation seed", 0, 2**53)
+    if seed == source.seed:
+        raise ValueError("the validation seed must differ from the images' seed: the two sets have to be separate")
+    generator = generator_named(source.generator, device)
+    validation, _ = generator.sample(count, seed=seed)
+    rounded = from_uint8(to_uint8(fit_to(validation, classifier.card.input_size).pixels))
+    return None, fit_debias(classifier, rounded.to(device))
+
+
+def run_boost(
+    source: Source, target: Target, classifier_name: str, config: BoostConfig, device: str | None = None
+) -> Iterator[Run]:
+    """The run, growing: yielded at each kept step, the last time finished. ValueError for bad input."""
+    whole(config.steps, "steps", 0, MAX_STEPS_PER_REQUEST)
+    device = device or compute_device()
+    classifier = classifier_named(classifier_name, device)
+    began = time.perf_counter()
+    found = source_images(source, classifier.classes, classifier.card.input_size, device)
+    labels, debias = target_labels(target, found, source, classifier, device)
+    # From 8 bits to 8 bits, as the command line does it: boosting the downloaded originals gives the same.
+    originals = to_uint8(found.images)
+    images = from_uint8(originals).to(device)
+    settings = run_settings(source, target, classifier_name, config)
+    run: Run | None = None
+    every = max(1, math.ceil(config.steps / KEPT_FRAMES))
+    for snapshot in boost_stream(
+        classifier, images, labels=None if labels is None else labels.to(device), config=config, debias=debias,
+        every=every,
+    ):  # fmt: skip
+        if run is None:
+            run = Run(originals, found.names, classifier.classes, snapshot.labels.cpu().numpy(), settings, found.notes,
+                      [0], [originals])  # fmt: skip
+        run.preview = torch.softmax(snapshot.logits, dim=1).cpu().numpy()
+        if snapshot.step == 0:
+            run.probabilities[0] = run.preview
+        if snapshot.step > run.steps[-1]:
+            # The frame first: a visitor who looks meanwhile must find a frame for every step.
+            run.frames.append(to_uint8(snapshot.images))
+            run.steps.append(snapshot.step)
+        run.seconds = time.perf_counter() - began
+        yield run
+    assert run is not None
+    run.preview, run.finished = None, True
+    yield run
+
+
+def run_settings(source: Source, target: Target, classifier: str, config: BoostConfig) -> dict[str, Any]:
+    """Everything that decides the run's result, as plain JSON."""
+    settings: dict[str, Any] = {"source": source.kind.lower()}
+    if source.kind == GENERATOR:
+        conditional = generator_cards()[source.generator].conditional
+        settings |= {"generator": source.generator, "count": int(source.count), "seed": int(source.seed)}
+        if conditional:
+            settings["classes"] = list(source.classes) or "all in turn"
+    elif source.kind == UPLOAD:
+        settings["files"] = [Path(path).name for path in source.files]
+    else:
+        settings["files"] = [path.name for path in example_paths()]
+    settings |= {"classifier": classifier, "target": target.kind.lower()}
+    if target.kind == GIVEN and target.classes:
+        settings["target_classes"] = list(target.classes)
+    if target.kind == DEBIASED:
+        settings |= {"validation_count": target.validation_count, "validation_seed": target.validation_seed}
+    return settings | {
+        "eps": config.eps, "steps": config.steps, "step_size": config.step_size, "norm": config.norm,
+        "loss": config.loss, "gradient": config.gradient, "stop_at": config.stop_at,
+    }  # fmt: skip
+
+
+def archive(run: Run) -> bytes:
+    """A zip of original/NAME.png, boosted/NAME.png, results.csv and settings.json; always the same bytes."""
+    frame = len(run.frames) - 1
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as files:
+
+        def add(name: str, data: bytes) -> None:
+            files.writestr(zipfile.ZipInfo(name), data)
+
+        for folder, pictures in (("original", run.originals), ("boosted", run.frames[frame])):
+            for i, pixels in enumerate(from_uint8(pictures)):
+                add(f"{folder}/{i:03d}-{run.classes[run.targets[i]]}.png", encode_png(pixels))
+        table = io.StringIO(newline="")
+        csv.writer(table).writerows([ROW_HEADERS, *run.rows(frame)])
+        add("results.csv", table.getvalue().encode())
+        add("settings.json", settings_json(run).encode())
+    return stream.getvalue()
+
+
+def settings_json(run: Run) -> str:
+    """The run's settings as indented JSON."""
+    stopped = {} if run.finished else {"cancelled_after_step": run.steps[-1]}
+    return json.dumps(run.settings | stopped, indent=1, ensure_ascii=False)

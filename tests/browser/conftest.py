@@ -1,0 +1,84 @@
+"""A real server (`python app.py`) and a real browser (Debian's Chromium through Playwright) for these tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from serving import ROOT, Server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    started = Server(f"http://127.0.0.1:{port}/", folder / "log.txt", folder / "cache")
+    environment = os.environ | {"GRADIO_TEMP_DIR": str(started.cache)}
+    with started.log_file.open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=environment, stdout=log, stderr=log
+        )
+    try:
+        for _ in range(1200):
+            assert process.poll() is None, started.log()
+            try:
+                urllib.request.urlopen(started.url, timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        else:
+            pytest.fail(f"the page did not come up: {started.log()}")
+        yield started
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no Chromium: install Debian's `chromium`, or name one in CHROMIUM")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+class Watched:
+    """What a page must not do: fail in JavaScript, or ask anyone but its own server for anything."""
+
+    def __init__(self, page: Page, server: Server) -> None:
+        self.errors: list[str] = []
+        self.elsewhere: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", lambda request: self._note(request.url, server.url))
+
+    def _note(self, address: str, own: str) -> None:
+        if not address.startswith((own, "data:", "blob:")):
+            self.elsewhere.append(address)
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    """The page, loaded, at desktop width; fails if it had script errors or reached out to another host."""
+    opened = browser.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    opened.set_default_timeout(30_000)
+    watched = Watched(opened, server)
+    opened.goto(server.url)
+    opened.wait_for_selector("#grid .pair")
+    yield opened
+    opened.close()
+    assert watched.errors == []
+    assert watched.elsewhere == []
+    assert "Traceback" not in server.log()
