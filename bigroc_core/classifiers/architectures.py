@@ -94,7 +94,8 @@ def feature_names(network: nn.Module, wanted: tuple[str, ...] | None = None) -> 
     for family in _FEATURES:
         for module in modules:
             prefix = module.removesuffix(family[0])
-            if module == prefix + family[0] and all(prefix + name in modules for name in family):
+            whole = module == prefix + family[0] and (not prefix or prefix.endswith("."))
+            if whole and all(prefix + name in modules for name in family):
                 return tuple(prefix + name for name in family)
     info = getattr(network, "feature_info", None)
     levels = [level["module"] for level in (info if isinstance(info, list) else []) if level["module"]]

@@ -178,7 +178,7 @@ def state_dict_of(contents: Any, what: str) -> StateDict:
         raise ValueError(f"{what} holds no state dict: it is a {type(state).__name__}")
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise ValueError(f"{what} holds no state dict: its entry {key!r} is a {type(value).__name__}")
+            raise ValueError(f"{what} holds no state dict: its entry {key!r} is of type {type(value).__name__}")
         if value.layout is not torch.strided or value.is_quantized or value.is_complex() or value.is_meta:
             raise ValueError(f"{what}: {key} is not a plain dense tensor, which is all that can be read")
     weights: dict[str, Tensor] = _without_prefix(dict(state), "module.")

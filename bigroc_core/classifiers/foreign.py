@@ -57,11 +57,14 @@ def read_foreign(path: Path, arch: str | None, classes: int | None) -> Loaded:
     what = f"the checkpoint {path}"
     state = state_dict_of(read_checkpoint(path), what)
     architecture = f"cifar_{arch}" if f"cifar_{arch}" in CIFAR_RESNETS and _is_cifar_layout(state) else arch
-    outputs = _outputs(state)
-    if classes is not None and outputs is not None and outputs != classes:
-        raise ValueError(f"{what} has {outputs} classes, not the {classes} asked for")
-    count = classes or outputs or 1000
+    count = classes or _likely_classes(state)
     network = new_network(architecture, count)
+    head = state.weights.get(f"{_head(network)}.weight")
+    if head is not None and head.ndim >= 2 and len(head) != count:
+        if classes is not None:
+            raise ValueError(f"{what} has {len(head)} classes, not the {classes} asked for")
+        count = len(head)
+        network = new_network(architecture, count)
     load_weights(network, state.weights, f"{what} and the architecture {architecture}")
     return Loaded(network, _card(path.name, architecture, count, state))
 
@@ -72,10 +75,15 @@ def _is_cifar_layout(state: StateDict) -> bool:
     return "linear.weight" in state.weights and stem is not None and stem.shape[2:] == (3, 3)
 
 
-def _outputs(state: StateDict) -> int | None:
-    """The rows of the last matrix, which is the head in the order networks list their weights."""
-    matrices = [value for key, value in state.weights.items() if value.ndim == 2 and key.endswith("weight")]
-    return matrices[-1].shape[0] if matrices else None
+def _likely_classes(state: StateDict) -> int:
+    """The rows of the last weight: most often the head, as networks list theirs; not so once keys were sorted."""
+    weights = [value for key, value in state.weights.items() if value.ndim >= 2 and key.endswith("weight")]
+    return len(weights[-1]) if weights else 1000
+
+
+def _head(network: nn.Module) -> str:
+    """The name of the layer that gives the logits: the last linear or convolutional one."""
+    return [name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1]
 
 
 def _card(name: str, architecture: str, classes: int, state: StateDict) -> Card:

@@ -5,6 +5,7 @@ What cannot be fetched raises ConnectionError, what does not exist or does not f
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,8 @@ HUB_CLASSIFIERS = dict((
 def _downloaded(wanted: str, where: str, download: Callable[[], T]) -> T:
     try:
         return download()
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{wanted} is refused: its file at {where} holds more than weights") from error
     except Exception as error:  # each library's HTTP client has its own exceptions, changing between versions
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise ConnectionError(f"{wanted} could not be fetched from {where}: {reason}") from error
@@ -57,11 +60,19 @@ def _downloaded(wanted: str, where: str, download: Callable[[], T]) -> T:
 def hub_file(repo: str, file: str, wanted: str) -> Path:
     """A file of a Hub repository, from the local cache or the network."""
     try:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
     except ImportError as error:
         raise ValueError(f"{wanted} needs the huggingface_hub package: pip install huggingface_hub") from error
-    where = f"huggingface.co/{repo} (file {file})"
-    return Path(_downloaded(wanted, where, lambda: hf_hub_download(repo, file)))
+
+    def download() -> str:
+        cached = try_to_load_from_cache(repo, file)
+        if isinstance(cached, str):
+            return cached
+        # Asked once: the download itself would retry for half a minute before it says that there is no network.
+        get_hf_file_metadata(hf_hub_url(repo, file), timeout=10)
+        return hf_hub_download(repo, file)
+
+    return Path(_downloaded(wanted, f"huggingface.co/{repo} (file {file})", download))
 
 
 def hub_file_named(name: str) -> Path:
@@ -126,7 +137,7 @@ def robustbench_classifier(name: str) -> Loaded:
         from robustbench.model_zoo.enums import BenchmarkDataset, ThreatModel
         from robustbench.utils import load_model
     except ImportError as error:
-        raise ValueError(f"{name} needs the robustbench package, not installed here: "
+        raise ValueError(f"{name} needs the robustbench package and what it requires ({error}): "
                          "pip install git+https://github.com/RobustBench/robustbench") from error  # fmt: skip
     *place, model = name.removeprefix("robustbench:").split("/")
     if len(place) not in (0, 2):

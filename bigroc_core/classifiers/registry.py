@@ -137,7 +137,12 @@ def load_classifier(
     loaded = with_preprocessing(loaded, mean, std, input_size)
     names_of_features = feature_names(loaded.network, None if features is None else tuple(features))
     classifier = Classifier(loaded.network, loaded.card, names_of_features).eval().requires_grad_(False)
-    return classifier if device is None else classifier.to(device)
+    if device is None:
+        return classifier
+    try:
+        return classifier.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch's words for a device that is not there
+        raise ValueError(f"device {str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from error
 
 
 def _find(name: str, arch: str | None, classes: int | None) -> Loaded:
