@@ -21,7 +21,7 @@ from bigroc_core.training.commands import add_train_parser, run_train
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The whole command line; each command's options carry the function that runs it as `run`."""
+    """The whole command line; each command's options carry the function that runs it as `carry_out`."""
     parser = argparse.ArgumentParser(
         prog="python -m bigroc_core", description="Boost generated images with adversarially robust classifiers."
     )
@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         "figure": run_figure,
     }
     for name, run in runs.items():
-        commands.choices[name].set_defaults(run=run)
+        commands.choices[name].set_defaults(carry_out=run)
     return parser
 
 
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = build_parser().parse_args(arguments)
     try:
-        options.run(options)
+        options.carry_out(options)
     except (ValueError, OSError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -185,3 +185,9 @@ def test_listings_name_every_embedded_model(command, capsys):
     for line in listed.splitlines():
         assert main([command, line.split()[0]]) == 0
     assert main([command, "no-such-model"]) == 2
+
+
+def test_training_continues_in_its_own_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BIGROC_DATA", str(tmp_path / "nothing-here"))
+    assert main(["train", "robust", "--name", "tiny", "--run", str(tmp_path / "run")]) == 2
+    assert "CIFAR-10" in capsys.readouterr().err
