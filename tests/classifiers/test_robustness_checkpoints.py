@@ -111,8 +111,10 @@ def test_what_does_not_fit_is_one_clear_line(tmp_path, arch, classes, message):
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.skipif("BIGROC_ROBUSTNESS_CHECKPOINT" not in os.environ,
-                    reason="BIGROC_ROBUSTNESS_CHECKPOINT names no folder made by make_robustness_checkpoint.py")  # fmt: skip
+@pytest.mark.skipif(
+    "BIGROC_ROBUSTNESS_CHECKPOINT" not in os.environ,
+    reason="BIGROC_ROBUSTNESS_CHECKPOINT names no folder made by make_robustness_checkpoint.py",
+)
 def test_a_file_the_library_saved_gives_the_logits_it_computed():
     folder = Path(os.environ["BIGROC_ROBUSTNESS_CHECKPOINT"])
     architecture = json.loads((folder / "keys.json").read_text("utf-8"))["architecture"]
