@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
+from typing import Any
 
-from bigroc_core.cards import Card
-from bigroc_core.classifiers.registry import embedded_classifiers
+from bigroc_core.classifiers.registry import describe_classifiers, embedded_classifiers
 from bigroc_core.generators.registry import embedded_generators
 
 
@@ -14,26 +13,41 @@ def add_listing_parsers(commands: argparse._SubParsersAction[argparse.ArgumentPa
     """Add the `models` and `generators` commands."""
     for name, text in (("models", "list the classifiers"), ("generators", "list the generators")):
         parser = commands.add_parser(name, help=text)
-        parser.add_argument("name", nargs="?", help="show this one's whole card")
+        parser.add_argument("name", nargs="?", help="show this embedded one's whole card")
 
 
 def run_listing(options: argparse.Namespace) -> None:
     """Carry out a parsed `models` or `generators` command; ValueError for an unknown name."""
-    cards = embedded_classifiers() if options.command == "models" else embedded_generators()
     if options.name is None:
-        for card in cards.values():
-            print(f"{card.name:<20} {_summary(card)}")
+        rows = _classifier_rows() if options.command == "models" else _generator_rows()
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         return
+    cards = embedded_classifiers() if options.command == "models" else embedded_generators()
     if options.name not in cards:
-        raise ValueError(f"there is no {options.name!r}; there are: {', '.join(cards)}")
+        raise ValueError(f"there is no embedded {options.name!r}; there are: {', '.join(cards)}")
     print(cards[options.name].to_json(), end="")
 
 
-def _summary(card: Card) -> str:
-    height, width = card.input_size
-    parts = [f"{card.architecture} {json.dumps(card.arguments)}", f"{height}×{width}"]
-    parts.append(f"{len(card.classes)} classes" if card.classes else "unconditional")
-    accuracy = card.metrics.get("evaluate-classifier", {})
-    if accuracy:
-        parts.append(f"clean {accuracy['clean']:.1%}, PGD {accuracy['pgd']:.1%}")
-    return ", ".join(parts)
+def _classifier_rows() -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("NAME", "WHERE", "PARAMETERS", "INPUT", "ACCURACY", "WHAT IT IS")]
+    for row in describe_classifiers():
+        parameters = f"{row.parameters / 1e6:.2f} M" if row.parameters else ""
+        size = f"{row.input_size[0]}×{row.input_size[1]}" if row.input_size else ""
+        rows.append((row.name, row.where, parameters, size, _accuracy(row.metrics), row.title))
+    return rows
+
+
+def _generator_rows() -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("NAME", "IMAGES", "CLASSES", "WHAT IT IS")]
+    for card in embedded_generators().values():
+        classes = str(len(card.classes)) if card.conditional else "unconditional"
+        rows.append((card.name, f"{card.input_size[0]}×{card.input_size[1]}", classes, card.title))
+    return rows
+
+
+def _accuracy(metrics: dict[str, Any]) -> str:
+    """Clean and PGD accuracy as `evaluate-classifier` measured them, or nothing."""
+    measured = metrics.get("evaluate-classifier")
+    return f"clean {measured['clean']:.1%}, PGD {measured['pgd']:.1%}" if measured else ""

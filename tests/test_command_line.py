@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bigroc_core import boost, load_classifier, load_generator
+from bigroc_core import boost, embedded_classifiers, embedded_generators, load_classifier, load_generator
 from bigroc_core.__main__ import main
 from bigroc_core.boosting import BoostConfig
 from bigroc_core.cards import CIFAR10_CLASSES, Card
@@ -178,12 +178,16 @@ def test_importing_the_package_is_quick_and_light():
     assert heavy == []
 
 
-@pytest.mark.parametrize("command", ["models", "generators"])
-def test_listings_name_every_embedded_model(command, capsys):
+@pytest.mark.parametrize(
+    ("command", "cards"), [("models", embedded_classifiers()), ("generators", embedded_generators())]
+)
+def test_listings_name_every_embedded_model_and_show_its_card(command, cards, capsys):
     assert main([command]) == 0
     listed = capsys.readouterr().out
-    for line in listed.splitlines():
-        assert main([command, line.split()[0]]) == 0
+    for name, card in cards.items():
+        assert f"\n{name} " in listed
+        assert main([command, name]) == 0
+        assert capsys.readouterr().out == card.to_json()
     assert main([command, "no-such-model"]) == 2
 
 
