@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from bigroc_core.limits import KEEP_FILES_SECONDS
 from bigroc_core.ui import controls, pictures, snippets
 from bigroc_core.ui.errors import explained
 from bigroc_core.ui.examples import example_paths
-from bigroc_core.ui.models import classifier_cards, generator_cards, on_gpu
+from bigroc_core.ui.models import classifier_cards, generator_cards
 from bigroc_core.ui.run import (
     DEBIASED,
     ESTIMATED,
@@ -36,7 +37,9 @@ from bigroc_core.ui.run import (
     run_boost,
     settings_json,
 )
+from bigroc_core.ui.stopping import Stops
 
+STOPS = Stops()
 # A preview this often: seldom enough not to slow the run, often enough to watch it and to cancel it.
 PREVIEW_SECONDS = 0.25
 # On a phone the results lie below the controls: go there.
@@ -55,29 +58,31 @@ element.addEventListener('click', (event) => {
 
 
 def _request(
-    source: str, generator: str, count: float, seed: float, classes: list[str], files: list[str] | None,
-    target: str, target_classes: list[str], validation_count: float, validation_seed: float, classifier: str,
-    eps: float, steps: float, step_size: float | None, norm: str, loss: str, gradient: str, stop_at: float | None,
+    source: str, generator: str, count: float, seed: float, classes: list[str], target: str, target_classes: list[str],
+    validation_count: float, validation_seed: float, classifier: str, eps: float, steps: float, step_size: str,
+    norm: str, loss: str, gradient: str, stop_at: str, files: list[str] | None,
 ) -> tuple[Source, Target, str, BoostConfig]:  # fmt: skip
     if count is None or seed is None or validation_seed is None:
         raise ValueError("the number of images and the seeds must be whole numbers, not empty")
+    own_step_size, rests_at = (
+        controls.number_or_none(step_size, "step_size"),
+        controls.number_or_none(stop_at, "stop_at"),
+    )
     return (
         Source(kind=source, generator=generator, count=int(count), seed=int(seed), classes=tuple(classes or ()),
                files=tuple(files or ())),
         Target(kind=target, classes=tuple(target_classes or ()), validation_count=int(validation_count),
                validation_seed=int(validation_seed)),
         classifier,
-        BoostConfig(eps=eps, steps=int(steps), step_size=step_size, norm=norm,  # type: ignore[arg-type]
-                    loss=loss, gradient=gradient, stop_at=stop_at),  # type: ignore[arg-type]
+        BoostConfig(eps=eps, steps=int(steps), step_size=own_step_size, norm=norm,  # type: ignore[arg-type]
+                    loss=loss, gradient=gradient, stop_at=rests_at),  # type: ignore[arg-type]
     )  # fmt: skip
 
 
-@on_gpu
 def boost(
-    source: str, generator: str, count: float, seed: float, classes: list[str], files: list[str] | None,
-    target: str, target_classes: list[str], validation_count: float, validation_seed: float, classifier: str,
-    eps: float, steps: float, step_size: float | None, norm: str, loss: str, gradient: str, stop_at: float | None,
-    gain: float,
+    source: str, generator: str, count: float, seed: float, classes: list[str], target: str, target_classes: list[str],
+    validation_count: float, validation_seed: float, classifier: str, eps: float, steps: float, step_size: str,
+    norm: str, loss: str, gradient: str, stop_at: str, gain: float, request: gr.Request, files: list[str] | None = None,
 ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
     """Boost images towards their classes (P1 Alg. 2), with previews while it runs.
 
@@ -86,26 +91,33 @@ def boost(
     that repeat the run. All numbers are of the 8-bit images in the zip.
     """
     with explained():
-        request = _request(
-            source, generator, count, seed, classes, files, target, target_classes, validation_count, validation_seed,
-            classifier, eps, steps, step_size, norm, loss, gradient, stop_at,
+        asked = _request(
+            source, generator, count, seed, classes, target, target_classes, validation_count, validation_seed,
+            classifier, eps, steps, step_size, norm, loss, gradient, stop_at, files,
         )  # fmt: skip
         due = 0.0
-        for run in run_boost(*request):
-            if run.finished:
-                yield results(run, 0, gain)
-            elif time.monotonic() >= due:
-                yield preview(run)
-                # Counted from the end of the drawing, so that many images do not starve the run.
-                due = time.monotonic() + PREVIEW_SECONDS * (len(run.steps) > 1)
+        stop = STOPS.begin(request.session_hash)
+        try:
+            with closing(run_boost(*asked)) as growing:
+                for run in growing:
+                    if stop.is_set():
+                        break
+                    if not run.finished and time.monotonic() >= due:
+                        yield preview(run)
+                        # Counted from the end of the drawing, so that many images do not starve the run.
+                        due = time.monotonic() + PREVIEW_SECONDS * (run.step > 0)
+            run.preview = None
+            yield results(run, 0, gain)
+        finally:
+            STOPS.end(request.session_hash)
 
 
 def preview(run: Run) -> tuple[Any, ...]:
     """What a running job updates: the run, the status and the grid; the rest stays as it is."""
     frame = len(run.steps) - 1
-    text = f"step {run.steps[-1]} / {run.total_steps} · {run.seconds:.1f} s"
+    text = f"step {run.step} / {run.total_steps} · {run.seconds:.1f} s"
     return (
-        run, pictures.progress(run.steps[-1], run.total_steps, text), pictures.summary(run, frame),
+        run, pictures.progress(run.step, run.total_steps, text), pictures.summary(run, frame),
         pictures.pairs(run, frame, 0), *[gr.skip()] * 9,
     )  # fmt: skip
 
@@ -119,7 +131,7 @@ def results(run: Run, index: int, gain: float) -> tuple[Any, ...]:
         text += " (all images rest)" if last < run.total_steps else ""
         status = pictures.progress(1, 1, text + notes(run), "finished")
     else:
-        text = f"Cancelled at step {last} / {run.total_steps}; what was reached is below"
+        text = f"Cancelled after step {last} / {run.total_steps}; what was reached is below"
         status = pictures.progress(last, run.total_steps, text + notes(run), "stopped")
     return (
         run, status, pictures.summary(run, frame), pictures.pairs(run, frame, index),
@@ -173,25 +185,18 @@ def pick(run: Run, step: float, gain: float, event: gr.EventData) -> tuple[Any, 
     return index + 1, enlarged(run, frame, index), pictures.closeup(run, frame, index, gain)
 
 
-def cancel(run: Run, gain: float) -> tuple[Any, ...]:
-    """Stop the run; what it has reached stays on the page, can be looked at step by step, and downloaded."""
-    run.preview = None
-    if run.finished:
-        return (
-            run,
-            pictures.progress(0, 1, "Nothing is running; below is the last finished run", "stopped"),
-            *([gr.skip()] * 11),
-        )
-    return results(run, 0, gain)
+def cancel(request: gr.Request) -> None:
+    """Stop the run after its current step; what it has reached stays, can be looked at step by step, and downloaded."""
+    if not STOPS.stop(request.session_hash):
+        gr.Info("Nothing is running.")
 
 
 def check(
-    source: str, generator: str, count: float, seed: float, classes: list[str], files: list[str] | None,
-    target: str, target_classes: list[str], validation_count: float, validation_seed: float, classifier: str,
-    eps: float, steps: float, step_size: float | None, norm: str, loss: str, gradient: str, stop_at: float | None,
-    gain: float,
+    source: str, generator: str, count: float, seed: float, classes: list[str], target: str, target_classes: list[str],
+    validation_count: float, validation_seed: float, classifier: str, eps: float, steps: float, step_size: str,
+    norm: str, loss: str, gradient: str, stop_at: str, gain: float, request: gr.Request, files: list[str] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Say at each control what is wrong with it, before anything is computed."""
+    """Say at each control what is wrong with it, before anything is computed or waits in the queue."""
     problems = controls.config_problems(eps=eps, steps=steps, step_size=step_size, stop_at=stop_at)
     for name, number in (("seed", seed), ("validation_seed", validation_seed)):
         if number is None or number < 0 or number > 2**53:
@@ -204,9 +209,11 @@ def check(
         problems["target"] = "Debiasing needs more images of the same generator: choose a generator as source."
     elif target == DEBIASED and seed == validation_seed:
         problems["validation_seed"] = "Must differ from the images' seed: the two sets have to be separate."
-    names = ("source", "generator", "count", "seed", "classes", "files", "target", "target_classes",
+    if not problems:
+        STOPS.accept(request.session_hash)
+    names = ("source", "generator", "count", "seed", "classes", "target", "target_classes",
              "validation_count", "validation_seed", "classifier", "eps", "steps", "step_size", "norm", "loss",
-             "gradient", "stop_at", "gain")  # fmt: skip
+             "gradient", "stop_at", "gain", "files")  # fmt: skip
     return [gr.validate(name not in problems, problems.get(name, "")) for name in names]
 
 
@@ -269,8 +276,8 @@ def apply_preset(preset: str, generator: str) -> tuple[Any, ...]:
         norm = values["norm"]
         return (
             gr.update(value=values["eps"], maximum=controls.SLIDER_EPS[norm], step=0.05 if norm == "l2" else 0.001),
-            values["steps"], values["step_size"], norm, values["loss"], values["gradient"], values["stop_at"],
-            classifier,
+            values["steps"], controls.as_text(values["step_size"]), norm, values["loss"], values["gradient"],
+            controls.as_text(values["stop_at"]), classifier,
         )  # fmt: skip
 
 
@@ -314,7 +321,7 @@ def build(opening: Run) -> None:
         with gr.Column(scale=4, min_width=320):
             with gr.Group():
                 kinds = [GENERATOR, UPLOAD] + ([EXAMPLES] if example_paths() else [])
-                source = gr.Radio(kinds, value=GENERATOR, label="Images from")
+                source = controls.radio(kinds, "Images from", value=GENERATOR)
                 with gr.Column(visible=True) as generator_box:
                     generator = controls.generator_dropdown()
                     with gr.Row():
@@ -331,8 +338,8 @@ def build(opening: Run) -> None:
                 with gr.Column(visible=False) as example_box:
                     controls.html(example_thumbs(), elem_classes="inset")
             with gr.Group():
-                presets = gr.Radio(
-                    preset_choices(first), value="recommended", label="Preset",
+                presets = controls.radio(
+                    preset_choices(first), "Preset", value="recommended",
                     info="Settings found for this generator; subtle is half as strong, strong twice.",
                 )  # fmt: skip
                 eps = controls.eps_slider(preset)
@@ -341,10 +348,12 @@ def build(opening: Run) -> None:
                 go = gr.Button("Boost", variant="primary", elem_id="boost", scale=3)
                 stop = gr.Button("Cancel", variant="stop", elem_id="cancel", scale=1, min_width=90)
             with gr.Accordion("Target class", open=False):
-                target = gr.Radio([GIVEN, ESTIMATED, DEBIASED], value=GIVEN if first_card.conditional else ESTIMATED,
-                                  label="Move each image towards",
-                                  info="Given: the class asked for. Estimated: the one the classifier sees. Debiased: "
-                                  "the same after its preferences are taken out (P1 Eq. 2).")  # fmt: skip
+                target = controls.radio(
+                    [GIVEN, ESTIMATED, DEBIASED], "Move each image towards",
+                    value=GIVEN if first_card.conditional else ESTIMATED,
+                    info="Given: the class asked for. Estimated: the one the classifier sees. Debiased: the same after "
+                    "its preferences are taken out (P1 Eq. 2).",
+                )  # fmt: skip
                 target_classes = controls.class_dropdown(
                     "Target classes", classes, "One or several, given to the images in turn. Empty: the class the "
                     "generator was asked for.",
@@ -358,14 +367,14 @@ def build(opening: Run) -> None:
                 classifier = controls.classifier_dropdown()
                 steps = controls.steps_slider(preset)
                 with gr.Row():
-                    step_size = controls.step_size_number()
-                    stop_at = controls.stop_number()
+                    step_size = controls.step_size_box()
+                    stop_at = controls.stop_box()
                 norm, loss, gradient = controls.norm_radio(), controls.loss_radio(), controls.gradient_radio()
 
         with gr.Column(scale=8, min_width=320):
-            status = controls.html(shown[1], elem_id="status")
-            facts = controls.html(shown[2], elem_id="facts")
-            grid = controls.html(shown[3], elem_id="grid", js_on_load=PICK_JS, elem_classes="scrollbox")
+            status = controls.html(shown[1], elem_id="status", label="Status")
+            facts = controls.html(shown[2], elem_id="facts", label="Summary")
+            grid = controls.html(shown[3], elem_id="grid", label="Images", js_on_load=PICK_JS, elem_classes="scrollbox")
             controls.html(
                 '<p class="note">Left original, right boosted; the bar is p(y|x), the tick where it began. Choose a '
                 "picture to see it large below. Numbers are of the 8-bit images you download.</p>"
@@ -390,7 +399,7 @@ def build(opening: Run) -> None:
                     min_width=280,
                 )  # fmt: skip
                 with gr.Column(scale=3, min_width=300):
-                    large = controls.html(pictures.closeup(opening, frame, 0, 5), elem_id="closeup")
+                    large = controls.html(pictures.closeup(opening, frame, 0, 5), elem_id="closeup", label="Close-up")
             with gr.Accordion("All numbers", open=False):
                 table = gr.Dataframe(opening.rows(frame), headers=ROW_HEADERS, interactive=False, wrap=False,
                                      datatype=["number", "str", "str", "number", "str", "number", "number", "number"],
@@ -405,17 +414,17 @@ def build(opening: Run) -> None:
                 settings = gr.Code(shown[12], language="json", label="Settings", interactive=False, elem_id="settings")
 
     config = [eps, steps, step_size, norm, loss, gradient, stop_at]
-    asked = [source, generator, count, seed, source_classes, files, target, target_classes, validation_count,
-             validation_seed, classifier, *config, gain]  # fmt: skip
+    asked = [source, generator, count, seed, source_classes, target, target_classes, validation_count,
+             validation_seed, classifier, *config, gain, files]  # fmt: skip
     outputs = [run, status, facts, grid, step, image, compare, large, table, save, python, command, settings]
-    running = go.click(
+    go.click(
         boost, asked, outputs,
-        api_name="boost", show_progress="minimal", show_progress_on=status, validator=check, concurrency_id="compute",
-        js=SHOW_RESULTS_JS,
+        api_name="boost_page", api_visibility="undocumented", validator=check, concurrency_id="compute",
+        show_progress="minimal", show_progress_on=status, js=SHOW_RESULTS_JS,
     )  # fmt: skip
-    stop.click(
-        cancel, [run, gain], outputs, cancels=running, api_name="cancel_boost", queue=False, show_progress="hidden"
-    )
+    stop.click(cancel, None, None, api_name="cancel_boost", concurrency_limit=None, show_progress="hidden")
+    # Clients have no controls to show a problem at: they get it as a message, from the same function unvalidated.
+    gr.Button(visible=False).click(boost, asked, outputs, api_name="boost", concurrency_id="compute")
     # The page's own wiring below computes nothing, so it waits in no queue.
     quiet: dict[str, Any] = {"api_visibility": "undocumented", "queue": False, "show_progress": "hidden"}
     looking = [run, step, image, gain]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 
@@ -29,19 +28,41 @@ def html(value: str, **options: Any) -> gr.HTML:
     return gr.HTML(value, apply_default_css=False, **options)
 
 
-def slider(minimum: float, maximum: float, label: str, **options: Any) -> gr.Slider:
-    """A slider whose refusal of an out-of-range value names the control; browsers clamp, other clients need not."""
-    made = gr.Slider(minimum, maximum, label=label, buttons=[], **options)
-    own = made.preprocess
+C = TypeVar("C", bound=gr.components.Component)
 
-    def preprocess(payload: float) -> float:
-        if not isinstance(payload, int | float) or not minimum <= payload <= maximum:
-            raise gr.Error(f"{label} must be from {minimum:g} to {maximum:g}, not {payload}.", print_exception=False)
-        return own(payload)
+
+def plainly(control: C) -> C:
+    """Make the control's refusal of a value name the control, and leave no traceback in the server's log.
+
+    Browsers offer no such value; other clients may send it.
+    """
+    own = control.preprocess
+
+    def preprocess(payload: Any) -> Any:
+        try:
+            return own(payload)
+        except (gr.Error, TypeError) as error:
+            said = getattr(error, "message", "not a value it takes")
+            raise gr.Error(f"{control.label}: {said}", print_exception=False) from None
 
     # On this one control: a subclass would make Gradio write a stub file beside this module.
-    made.preprocess = preprocess  # type: ignore[method-assign]
-    return made
+    control.preprocess = preprocess  # type: ignore[method-assign]
+    return control
+
+
+def slider(minimum: float, maximum: float, label: str, **options: Any) -> gr.Slider:
+    """A slider."""
+    return plainly(gr.Slider(minimum, maximum, label=label, buttons=[], **options))
+
+
+def dropdown(choices: list[Any], label: str, **options: Any) -> gr.Dropdown:
+    """A dropdown."""
+    return plainly(gr.Dropdown(choices, label=label, **options))
+
+
+def radio(choices: list[Any], label: str, **options: Any) -> gr.Radio:
+    """A row of alternatives."""
+    return plainly(gr.Radio(choices, label=label, **options))
 
 
 def presets_of(generator: str) -> dict[str, dict[str, Any]]:
@@ -63,16 +84,16 @@ def generator_dropdown() -> gr.Dropdown:
         (f"{card.title or name} · {'class-conditional' if card.conditional else 'unconditional'}", name)
         for name, card in generator_cards().items()
     ]
-    return gr.Dropdown(choices, value=choices[0][1] if choices else None, label="Generator", filterable=False,
-                       info="Small models trained for this project; their images are what gets better.")  # fmt: skip
+    return dropdown(choices, "Generator", value=choices[0][1], filterable=False,
+                    info="Small models trained for this project; their images are what gets better.")  # fmt: skip
 
 
 def classifier_dropdown() -> gr.Dropdown:
     """Which classifier's gradients move the images."""
     choices = [(f"{card.title or name}", name) for name, card in classifier_cards().items()]
-    return gr.Dropdown(choices, value=choices[0][1] if choices else None, label="Classifier", filterable=False,
-                       info="Its gradients move the images. Only a robust one moves them towards the class as people "
-                       "see it; try the standard one to see the difference.")  # fmt: skip
+    return dropdown(choices, "Classifier", value=choices[0][1], filterable=False,
+                    info="Its gradients move the images. Only a robust one moves them towards the class as people "
+                    "see it.")  # fmt: skip
 
 
 def count_slider() -> gr.Slider:
@@ -87,7 +108,7 @@ def seed_number(label: str = "Seed", value: int = 0, info: str = "Same seed, sam
 
 def class_dropdown(label: str, classes: tuple[str, ...], info: str) -> gr.Dropdown:
     """One or several classes, used in turn."""
-    return gr.Dropdown(list(classes), value=[], multiselect=True, label=label, info=info)
+    return dropdown(list(classes), label, value=[], multiselect=True, info=info)
 
 
 def validation_slider() -> gr.Slider:
@@ -96,23 +117,6 @@ def validation_slider() -> gr.Slider:
         50, MAX_SAMPLES_PER_REQUEST, "Validation set size (images)", value=1000, step=50,
         info="Images of the same generator, drawn with another seed, on which the shift d is fitted (P1 takes 1,000).",
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ConfigControls:
-    """The controls that make a BoostConfig, in the order handlers take them."""
-
-    eps: gr.Slider
-    steps: gr.Slider
-    step_size: gr.Number
-    norm: gr.Radio
-    loss: gr.Radio
-    gradient: gr.Radio
-    stop_at: gr.Number
-
-    def all(self) -> list[Any]:
-        """As a list of inputs."""
-        return [self.eps, self.steps, self.step_size, self.norm, self.loss, self.gradient, self.stop_at]
 
 
 def eps_slider(preset: dict[str, Any]) -> gr.Slider:
@@ -127,32 +131,48 @@ def steps_slider(preset: dict[str, Any]) -> gr.Slider:
                   info="Gradient steps. More of them use the ball better and take longer.")  # fmt: skip
 
 
-def step_size_number() -> gr.Number:
-    """α."""
-    return gr.Number(None, label="Step size α", placeholder="ε/T", info="On pixels in [0, 1]; empty means ε/T.")
+def step_size_box() -> gr.Textbox:
+    """α. A text box, since Gradio's number boxes cannot be left empty."""
+    return gr.Textbox("", label="Step size α", placeholder="ε/T", max_lines=1,
+                      info="On pixels in [0, 1]; empty means ε/T.")  # fmt: skip
 
 
 def norm_radio() -> gr.Radio:
     """The ball's norm."""
-    return gr.Radio(NORMS, value="l2", label="Norm", info="Which ball ε is the radius of.")
+    return radio(NORMS, "Norm", value="l2", info="Which ball ε is the radius of.")
 
 
 def loss_radio() -> gr.Radio:
     """The loss that is descended."""
-    return gr.Radio([("cross-entropy (P1)", "ce")], value="ce", label="Loss",
-                    info="The joint losses of P2 need a joint classifier-discriminator.")  # fmt: skip
+    return radio([("cross-entropy (P1)", "ce")], "Loss", value="ce",
+                 info="The joint losses of P2 need a joint classifier-discriminator.")  # fmt: skip
 
 
 def gradient_radio() -> gr.Radio:
     """How a gradient becomes a step."""
-    return gr.Radio(GRADIENTS, value="normalized", label="Gradient",
-                    info="Raw gradients are small: they want a much larger step size.")  # fmt: skip
+    return radio(GRADIENTS, "Gradient", value="normalized",
+                 info="Raw gradients are small: they want a much larger step size.")  # fmt: skip
 
 
-def stop_number() -> gr.Number:
+def stop_box() -> gr.Textbox:
     """Early stop."""
-    return gr.Number(None, label="Stop early at p(y|x) ≥", placeholder="off",
-                     info="A probability from 0 to 1; an image rests once it is reached. Empty: never.")  # fmt: skip
+    return gr.Textbox("", label="Stop early at p(y|x) ≥", placeholder="off", max_lines=1,
+                      info="A probability up to 1; an image rests once it is reached. Empty: never.")  # fmt: skip
+
+
+def number_or_none(text: str | None, name: str) -> float | None:
+    """A number typed into a box that may be left empty; ValueError for anything else."""
+    if text is None or not text.strip():
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{name} must be a number or empty, not {text.strip()[:40]!r}") from None
+
+
+def as_text(value: float | None) -> str:
+    """What such a box shows for a value."""
+    return "" if value is None else f"{value:g}"
 
 
 def config_problems(**fields: Any) -> dict[str, str]:
@@ -160,6 +180,8 @@ def config_problems(**fields: Any) -> dict[str, str]:
     problems = {}
     for name, value in fields.items():
         try:
+            if name in ("step_size", "stop_at"):
+                value = number_or_none(value, name)
             if name == "steps" and value is not None and value > MAX_STEPS_PER_REQUEST:
                 raise ValueError(f"steps can be at most {MAX_STEPS_PER_REQUEST} here, not {value:,}")
             BoostConfig(**{name: value})
@@ -169,9 +191,9 @@ def config_problems(**fields: Any) -> dict[str, str]:
 
 
 READINGS_JS = """(eps, steps, alpha, norm) => {
-  const f = x => (x >= 1 ? x.toFixed(2) : x.toPrecision(2));
+  const f = (x) => (Number.isNaN(x) ? '?' : x >= 1 ? x.toFixed(2) : x.toPrecision(2));
   const name = norm === 'linf' ? '‖δ‖∞' : '‖δ‖₂';
-  const own = alpha === null || alpha === undefined || alpha === '';
+  const own = !alpha || !String(alpha).trim();
   const step = own ? (steps > 0 ? eps / steps : 0) : Number(alpha);
   const more = norm === 'linf' ? ` (${(eps * 255).toFixed(1)}/255)` : '';
   return `<div class="readings">${name} ≤ ${f(eps)}${more} on [0, 1] pixels = ${f(2 * eps)} on [-1, 1]; ` +

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from html import escape
 from typing import Any
 
@@ -14,17 +14,20 @@ import numpy as np
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_SAMPLES_PER_REQUEST
 from bigroc_core.ui import controls, pictures
 from bigroc_core.ui.errors import explained
-from bigroc_core.ui.models import classifier_cards, generator_cards, on_gpu
+from bigroc_core.ui.models import classifier_cards, generator_cards
+from bigroc_core.ui.run import one_line_each
+from bigroc_core.ui.stopping import Stops
 from bigroc_core.ui.study import Study, run_study
 
+STOPS = Stops()
 SHOWN_IMAGES = 96
 TABLE_HEADERS = ["class", "without debiasing", "with debiasing", "d_c"]
 
 
-@on_gpu
 def debias(
-    generator: str, classifier: str, count: float, seed: float, validation_count: float, validation_seed: float
-) -> Iterator[tuple[Any, ...]]:
+    generator: str, classifier: str, count: float, seed: float, validation_count: float, validation_seed: float,
+    request: gr.Request,
+) -> Iterator[tuple[Any, ...]]:  # fmt: skip
     """Estimate the class of generated images without and with debiasing (P1 Eq. 2).
 
     d is fitted on validation_count images drawn with validation_seed, then count images drawn with seed are classified
@@ -32,16 +35,23 @@ def debias(
     with d_c per class, and everything as JSON.
     """
     with explained():
-        shown = 0.0
-        study = None
-        for study in run_study(generator, classifier, count, seed, validation_count, validation_seed):
-            now = time.monotonic()
-            if not study.finished and now - shown > 0.2:
-                shown = now
-                status = pictures.progress(study.done, study.total, study.doing)
-                yield study, status, *[gr.skip()] * 4
-        assert study is not None
-        yield results(study)
+        due = 0.0
+        stop = STOPS.begin(request.session_hash)
+        try:
+            with closing(run_study(generator, classifier, count, seed, validation_count, validation_seed)) as growing:
+                for study in growing:
+                    if stop.is_set():
+                        text = f"Cancelled at {study.done:,} / {study.total:,} images; below is the last finished study"
+                        yield gr.skip(), pictures.progress(study.done, study.total, text, "stopped"), *[gr.skip()] * 4
+                        return
+                    if study.finished:
+                        yield results(study)
+                    elif time.monotonic() >= due:
+                        status = pictures.progress(study.done, study.total, study.doing)
+                        yield gr.skip(), status, *[gr.skip()] * 4
+                        due = time.monotonic() + 0.2
+        finally:
+            STOPS.end(request.session_hash)
 
 
 def results(study: Study) -> tuple[Any, ...]:
@@ -54,7 +64,10 @@ def results(study: Study) -> tuple[Any, ...]:
     )
     return (
         study, pictures.progress(1, 1, text, "finished"), histograms(study), changes(study), study.rows(),
-        json.dumps(study.settings | {"histograms": {row[0]: row[1:3] for row in study.rows()}}, indent=1),
+        one_line_each(
+            study.settings
+            | {"without": study.histogram(study.plain).tolist(), "with": study.histogram(study.debiased).tolist()}
+        ),
     )  # fmt: skip
 
 
@@ -102,22 +115,25 @@ def changes(study: Study) -> str:
     return f'<p class="note">{note}.</p><div class="changes scrollbox">{"".join(figures)}</div>'
 
 
-def cancel(study: Study) -> str:
+def cancel(request: gr.Request) -> None:
     """Stop the study; the histograms on the page stay those of the last finished one."""
-    text = "Nothing is running" if study.finished else f"Cancelled at {study.done:,} / {study.total:,} images"
-    return pictures.progress(0, 1, f"{text}; below is the last finished study", "stopped")
+    if not STOPS.stop(request.session_hash):
+        gr.Info("Nothing is running.")
 
 
 def check(
-    generator: str, classifier: str, count: float, seed: float, validation_count: float, validation_seed: float
-) -> list[dict[str, Any]]:
-    """Say at each control what is wrong with it, before anything is computed."""
+    generator: str, classifier: str, count: float, seed: float, validation_count: float, validation_seed: float,
+    request: gr.Request,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Say at each control what is wrong with it, before anything is computed or waits in the queue."""
     problems = {}
     for name, number in (("seed", seed), ("validation_seed", validation_seed)):
         if number is None or number < 0 or number > 2**53:
             problems[name] = "A whole number from 0 on."
     if seed == validation_seed:
         problems["validation_seed"] = "Must differ from the images' seed: the two sets have to be separate."
+    if not problems:
+        STOPS.accept(request.session_hash)
     names = ("generator", "classifier", "count", "seed", "validation_count", "validation_seed")
     return [gr.validate(name not in problems, problems.get(name, "")) for name in names]
 
@@ -156,17 +172,22 @@ def build(opening: Study) -> None:
                 go = gr.Button("Debias", variant="primary", elem_id="debias", scale=3)
                 stop = gr.Button("Cancel", variant="stop", elem_id="debias-cancel", scale=1, min_width=90)
         with gr.Column(scale=8, min_width=320):
-            status = controls.html(shown[1], elem_id="debias-status")
-            bars = controls.html(shown[2], elem_id="histograms")
-            grid = controls.html(shown[3], elem_id="changes")
+            status = controls.html(shown[1], elem_id="debias-status", label="Status")
+            bars = controls.html(shown[2], elem_id="histograms", label="Histograms")
+            grid = controls.html(shown[3], elem_id="changes", label="Images")
             with gr.Accordion("d_c and counts per class", open=False):
                 table = gr.Dataframe(shown[4], headers=TABLE_HEADERS, interactive=False, type="array",
                                      datatype=["str", "number", "number", "number"], label="Per class")  # fmt: skip
             with gr.Accordion("Settings and result as JSON", open=False):
                 settings = gr.Code(shown[5], language="json", label="JSON", interactive=False)
     asked = [generator, classifier, count, seed, validation_count, validation_seed]
-    running = go.click(
-        debias, asked, [study, status, bars, grid, table, settings], api_name="debias", show_progress="minimal",
+    go.click(
+        debias, asked, [study, status, bars, grid, table, settings], api_name="debias_page",
+        api_visibility="undocumented", show_progress="minimal",
         show_progress_on=status, validator=check, concurrency_id="compute",
     )  # fmt: skip
-    stop.click(cancel, study, status, cancels=running, api_name="cancel_debias", queue=False, show_progress="hidden")
+    stop.click(cancel, None, None, api_name="cancel_debias", concurrency_limit=None, show_progress="hidden")
+    # For clients, as in the Boost tab.
+    gr.Button(visible=False).click(
+        debias, asked, [study, status, bars, grid, table, settings], api_name="debias", concurrency_id="compute"
+    )

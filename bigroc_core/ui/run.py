@@ -12,7 +12,7 @@ import json
 import math
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from bigroc_core.limits import (
     MAX_STEPS_PER_REQUEST,
 )
 from bigroc_core.ui.examples import example_class, example_paths
-from bigroc_core.ui.models import classifier_named, compute_device, generator_cards, generator_named
+from bigroc_core.ui.models import classifier_named, compute_device, generator_cards, generator_named, on_gpu
 
 GENERATOR, UPLOAD, EXAMPLES = "Generator", "Upload", "Examples"
 GIVEN, ESTIMATED, DEBIASED = "Given class", "Estimated", "Estimated, debiased"
@@ -74,7 +74,10 @@ class SourceImages:
 
 @dataclass
 class Run:
-    """A run as kept for one visitor: originals and frames (N, H, W, 3) uint8, logits (N, C) of each frame."""
+    """A run as kept for one visitor: originals (N, H, W, 3) uint8, and as many again in `frames`, after `steps`.
+
+    step: where the run stands; not every step's images are kept. probabilities: (N, C) by frame, as they are asked for.
+    """
 
     originals: np.ndarray
     names: tuple[str, ...]
@@ -82,6 +85,7 @@ class Run:
     targets: np.ndarray
     settings: dict[str, Any]
     notes: tuple[str, ...] = ()
+    step: int = 0
     steps: list[int] = field(default_factory=list)
     frames: list[np.ndarray] = field(default_factory=list)
     probabilities: dict[int, np.ndarray] = field(default_factory=dict)
@@ -244,39 +248,65 @@ def target_labels(
     return None, fit_debias(classifier, rounded.to(device))
 
 
-def run_boost(
+@dataclass(frozen=True)
+class Stage:
+    """Where a run stands after `step` steps; images (N, H, W, 3) uint8 and probabilities (N, C) at kept steps."""
+
+    step: int
+    images: np.ndarray | None
+    probabilities: np.ndarray | None
+
+
+def compute(
     source: Source, target: Target, classifier_name: str, config: BoostConfig, device: str | None = None
-) -> Iterator[Run]:
-    """The run, growing: yielded at each kept step, the last time finished. ValueError for bad input."""
-    whole(config.steps, "steps", 0, MAX_STEPS_PER_REQUEST)
+) -> Iterator[Run | Stage]:
+    """The run before its first step, then its stages: small ones, as a ZeroGPU Space sends each to another process."""
     device = device or compute_device()
     classifier = classifier_named(classifier_name, device)
-    began = time.perf_counter()
     found = source_images(source, classifier.classes, classifier.card.input_size, device)
     labels, debias = target_labels(target, found, source, classifier, device)
     # From 8 bits to 8 bits, as the command line does it: boosting the downloaded originals gives the same.
     originals = to_uint8(found.images)
     images = from_uint8(originals).to(device)
-    settings = run_settings(source, target, classifier_name, config)
-    run: Run | None = None
+    given = None if labels is None else labels.to(device)
     every = max(1, math.ceil(config.steps / KEPT_FRAMES))
-    for snapshot in boost_stream(
-        classifier, images, labels=None if labels is None else labels.to(device), config=config, debias=debias,
-        every=every,
-    ):  # fmt: skip
-        if run is None:
-            run = Run(originals, found.names, classifier.classes, snapshot.labels.cpu().numpy(), settings, found.notes,
-                      [0], [originals])  # fmt: skip
-        run.preview = torch.softmax(snapshot.logits, dim=1).cpu().numpy()
+    for snapshot in boost_stream(classifier, images, labels=given, config=config, debias=debias):
         if snapshot.step == 0:
-            run.probabilities[0] = run.preview
-        if snapshot.step > run.steps[-1]:
+            settings = run_settings(source, target, classifier_name, config)
+            targets = snapshot.labels.cpu().numpy()
+            yield Run(originals, found.names, classifier.classes, targets, settings, found.notes)
+        if snapshot.step % every == 0 or snapshot.step == config.steps or bool(snapshot.resting.all()):
+            yield Stage(snapshot.step, to_uint8(snapshot.images), torch.softmax(snapshot.logits, dim=1).cpu().numpy())
+        else:
+            yield Stage(snapshot.step, None, None)
+
+
+compute_on_gpu = on_gpu(compute)
+
+
+def run_boost(
+    source: Source, target: Target, classifier_name: str, config: BoostConfig, device: str | None = None
+) -> Generator[Run, None, None]:
+    """The run, growing: yielded after each step, the last time finished. ValueError for bad input."""
+    whole(config.steps, "steps", 0, MAX_STEPS_PER_REQUEST)
+    began = time.perf_counter()
+    if device is None:
+        stages = compute_on_gpu(source, target, classifier_name, config)
+    else:
+        stages = compute(source, target, classifier_name, config, device)
+    run = next(stages)
+    assert isinstance(run, Run)
+    for stage in stages:
+        assert isinstance(stage, Stage)
+        run.step, run.seconds = stage.step, time.perf_counter() - began
+        if stage.images is not None:
             # The frame first: a visitor who looks meanwhile must find a frame for every step.
-            run.frames.append(to_uint8(snapshot.images))
-            run.steps.append(snapshot.step)
-        run.seconds = time.perf_counter() - began
+            run.frames.append(stage.images)
+            run.steps.append(stage.step)
+            run.preview = stage.probabilities
+            if stage.step == 0 and stage.probabilities is not None:
+                run.probabilities[0] = stage.probabilities
         yield run
-    assert run is not None
     run.preview, run.finished = None, True
     yield run
 
@@ -324,6 +354,12 @@ def archive(run: Run) -> bytes:
 
 
 def settings_json(run: Run) -> str:
-    """The run's settings as indented JSON."""
+    """The run's settings as JSON."""
     stopped = {} if run.finished else {"cancelled_after_step": run.steps[-1]}
-    return json.dumps(run.settings | stopped, indent=1, ensure_ascii=False)
+    return one_line_each(run.settings | stopped)
+
+
+def one_line_each(entries: dict[str, Any]) -> str:
+    """JSON with one line per entry."""
+    lines = (f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in entries.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from bigroc_core.boosting import logits_of
 from bigroc_core.debiasing import class_histogram, fit_debias, histogram_entropy
 from bigroc_core.images import fit_to, from_uint8, to_uint8
 from bigroc_core.limits import MAX_SAMPLES_PER_REQUEST
-from bigroc_core.ui.models import classifier_named, compute_device, generator_named
+from bigroc_core.ui.models import classifier_named, compute_device, generator_named, on_gpu
 from bigroc_core.ui.run import whole
 
 CHUNK = 64
@@ -61,7 +61,7 @@ class Study:
         ]
 
 
-def run_study(
+def study_of(
     generator_name: str, classifier_name: str, count: float, seed: float, validation_count: float,
     validation_seed: float, device: str | None = None,
 ) -> Iterator[Study]:  # fmt: skip
@@ -105,3 +105,15 @@ def run_study(
     study.settings["d"] = [round(float(value), 6) for value in study.shift]
     study.finished = True
     yield study
+
+
+study_on_gpu = on_gpu(study_of)
+
+
+def run_study(
+    generator: str, classifier: str, count: float, seed: float, validation_count: float, validation_seed: float,
+    device: str | None = None,
+) -> Generator[Study, None, None]:  # fmt: skip
+    """`study_of`, on the GPU that a ZeroGPU Space lends where no device is named."""
+    run = study_of if device else study_on_gpu
+    yield from run(generator, classifier, count, seed, validation_count, validation_seed, device)
