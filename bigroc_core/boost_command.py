@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,32 +15,40 @@ from torch import Tensor
 
 from bigroc_core.boosting import GRADIENTS, NORMS, BoostConfig, boost
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.classifiers.registry import load_classifier
+from bigroc_core.classifiers.registry import is_judge, load_classifier
 from bigroc_core.debiasing import fit_debias
+from bigroc_core.evaluation import fingerprint
 from bigroc_core.generators.registry import load_generator
-from bigroc_core.images import from_uint8, open_image_set, to_uint8, write_image_set
+from bigroc_core.images import ImageSet, from_uint8, open_image_set, to_uint8, write_image_set
 from bigroc_core.losses import LOSSES
 
 GENERATOR_PREFIX = "generator:"
+MAX_COUNT = 100_000_000
 
 
 @dataclass(frozen=True)
 class Source:
-    """Images to be boosted, read by range. `read(start, count)` gives ((n, 3, H, W) in [0, 1], (n,) labels or None)."""
+    """Images to be boosted, read by range. `read(start, count)` gives ((n, 3, H, W) in [0, 1], (n,) labels or None).
+
+    identity: tells one set from another, by contents. encoded: whether a damaged image shows only when it is read.
+    """
 
     count: int
     classes: tuple[str, ...] | None
     read: Callable[[int, int], tuple[Tensor, Tensor | None]]
     labelled: bool
     identity: str
+    encoded: bool = False
     notes: tuple[str, ...] = ()
 
 
-def open_source(text: str, count: int | None, seed: int, classifier: Classifier) -> Source:
+def open_source(
+    text: str, count: int | None, seed: int, classifier: Classifier, count_option: str = "--count"
+) -> Source:
     """A folder, zip, .npz or image by path, or `generator:NAME`; sizes and class names are the classifier's.
 
-    count: how many images (a generator's default is 64; a set's, all). Generated images are rounded to 8 bits, as
-    files are, so that boosting `generator:NAME` and boosting the files it wrote give the same.
+    count: how many images (a generator's default is 64; a set's, all), given as `count_option`. Generated images are
+    rounded to 8 bits, as files are, so that boosting `generator:NAME` and boosting the files it wrote give the same.
     Raises ValueError for what cannot be opened, classes that are not the classifier's, or a count beyond the set.
     """
     if text.startswith(GENERATOR_PREFIX):
@@ -51,14 +60,14 @@ def open_source(text: str, count: int | None, seed: int, classifier: Classifier)
             return from_uint8(to_uint8(images)), labels
 
         total = 64 if count is None else count
-        if total < 1:
-            raise ValueError(f"--count must be at least 1, not {total}")
+        if not 1 <= total <= MAX_COUNT:
+            raise ValueError(f"{count_option} must be from 1 to {MAX_COUNT:,}, not {total}")
         sample(0, 0)  # refuses a bad seed before anything is written
         return Source(total, generator.classes or None, sample, bool(generator.classes), f"{text}?seed={seed}")
     found = open_image_set(text, size=classifier.card.input_size, classes=classifier.classes or None)
     total = len(found) if count is None else count
     if not 1 <= total <= len(found):
-        raise ValueError(f"--count is {total}, but {text} holds {len(found)} images")
+        raise ValueError(f"{count_option} is {total}, but {text} holds {len(found)} images")
 
     def read(start: int, number: int) -> tuple[Tensor, Tensor | None]:
         batch = found.batch(start, number)
@@ -70,9 +79,24 @@ def open_source(text: str, count: int | None, seed: int, classifier: Classifier)
             f"{text} has class {int(labels.max())}, but {classifier.card.name} knows classes 0 to "
             f"{len(classifier.classes) - 1}"
         )
-    identity = hashlib.sha256("\n".join(found.names).encode()).hexdigest()[:16]
     classes = found.classes if labels is not None else None
-    return Source(total, classes, read, labels is not None, f"{Path(text).name}:{identity}", found.notes)
+    encoded = found.path.suffix.lower() != ".npz" or found.path.is_dir()
+    return Source(
+        total, classes, read, labels is not None, f"{Path(text).name}:{_contents(found)}", encoded, found.notes
+    )
+
+
+def _contents(found: ImageSet) -> str:
+    """A digest of a set's names, labels and files: an archive's checksums, a folder's sizes, an image's bytes."""
+    if found.path.is_dir():
+        files = [str((found.path / name).stat().st_size) for name in found.names]
+    elif found.path.suffix.lower() in (".zip", ".npz"):
+        with zipfile.ZipFile(found.path) as archive:
+            files = [f"{info.filename} {info.CRC:08x}" for info in archive.infolist()]
+    else:
+        files = [hashlib.sha256(found.path.read_bytes()).hexdigest()]
+    labels = [] if found.labels is None else map(str, found.labels.tolist())
+    return hashlib.sha256("\n".join((*found.names, *files, *labels)).encode()).hexdigest()[:16]
 
 
 def check_classes(name: str, classes: tuple[str, ...], classifier: Classifier) -> None:
@@ -109,13 +133,15 @@ def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
     parser.add_argument("--norm", choices=NORMS, default="l2")
     parser.add_argument("--loss", choices=sorted(LOSSES), default="ce")
     parser.add_argument("--gradient", choices=GRADIENTS, default="normalized")
-    parser.add_argument("--stop-at", type=_stop_at, help="an image rests once p(target) reaches this; or l0")
+    parser.add_argument("--stop-at", type=probability_or_l0, metavar="P",
+                        help="an image rests once p(target) reaches this; or l0")  # fmt: skip
     parser.add_argument("--l0", type=float, help="reference value of Eq. 13, instead of the card's")
     parser.add_argument("--batch-size", type=int, default=256, help="images per written batch")
     parser.add_argument("--device", help="torch device; default CUDA where there is one")
 
 
-def _stop_at(text: str) -> float | str:
+def probability_or_l0(text: str) -> float | str:
+    """The value of --stop-at: a number, or "l0"."""
     return text if text == "l0" else float(text)
 
 
@@ -138,41 +164,68 @@ def default_device(wanted: str | None) -> torch.device:
 def run_boost(options: argparse.Namespace) -> None:
     """Carry out a parsed `boost` command; under `accelerate launch` the batches are spread over the processes."""
     from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
     from tqdm import tqdm
 
     config = config_from(options)
-    state = PartialState()
+    # Without being told, accelerate takes several processes on CPUs for so many runs of one process.
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU", not torch.accelerator.is_available()))
     several = state.num_processes > 1
     device = state.device if several else default_device(options.device)
     classifier = load_classifier(options.classifier, arch=options.arch, device=device)
+    if is_judge(classifier.card):
+        raise ValueError(f"{classifier.card.name} only ever judges; boost through another classifier")
     source = open_source(options.source, options.count, options.seed, classifier)
     targets = _targets_of(options, source, classifier)
-    shift = None
+    shift, fitted_on = None, None
     if options.debias_set is not None:
-        validation = open_source(options.debias_set, options.debias_count, options.debias_seed, classifier)
+        validation = open_source(
+            options.debias_set, options.debias_count, options.debias_seed, classifier, "--debias-count"
+        )
+        fitted_on = f"{validation.identity}, {validation.count} images"
         shift = fit_debias(classifier, validation.read(0, validation.count)[0].to(device)).cpu()
     if state.is_main_process:
         for note in source.notes:
             print(f"note: {note}")
+    # The set that debiasing was fitted on, not the shift: its last digits depend on how many images fit into memory.
     settings: dict[str, Any] = {
-        "source": source.identity, "classifier": str(options.classifier), "targets": targets,
-        "debias": None if shift is None else [round(value, 6) for value in shift.tolist()], **asdict(config),
+        "source": source.identity, "classifier": f"{classifier.card.name}:{fingerprint(classifier)[:16]}",
+        "targets": targets, "debias": fitted_on, **asdict(config),
     }  # fmt: skip
     names = classifier.classes or source.classes
     with state.main_process_first():
         writer = write_image_set(options.out, source.count, options.batch_size, settings, names)
-    mine = writer.missing()[state.process_index :: state.num_processes]
-    with tqdm(total=sum(stop - start for start, stop in mine), unit="image", desc="boost",
-              disable=not state.is_main_process) as bar:  # fmt: skip
-        for start, stop in mine:
-            images, labels = source.read(start, stop - start)
-            chosen = labels if targets == "own" else options.target if targets != "estimated" else None
-            result = boost(classifier, images.to(device), chosen, config, shift)
-            writer.write(start, result.images.cpu(), result.labels.cpu())
-            bar.update(stop - start)
+    missing = writer.missing()
+    mine = missing[state.process_index :: state.num_processes]
+    try:
+        if state.is_main_process and source.encoded:
+            _read_once(source, missing)
+        # Nobody writes before all have seen what is missing, else their shares would not fit together.
+        state.wait_for_everyone()
+        with tqdm(total=sum(stop - start for start, stop in mine), unit="image", desc="boost",
+                  disable=not state.is_main_process) as bar:  # fmt: skip
+            for start, stop in mine:
+                images, labels = source.read(start, stop - start)
+                chosen = labels if targets == "own" else options.target if targets != "estimated" else None
+                result = boost(classifier, images.to(device), chosen, config, shift)
+                writer.write(start, result.images.cpu(), result.labels.cpu())
+                bar.update(stop - start)
+    except ValueError:
+        if state.is_main_process:
+            writer.withdraw()
+        raise
     state.wait_for_everyone()
     if state.is_main_process:
         print(f"{source.count} images in {writer.finish()}")
+
+
+def _read_once(source: Source, batches: list[tuple[int, int]]) -> None:
+    """Find a damaged image before anything is written, not hours later."""
+    from tqdm import tqdm
+
+    indices = [index for start, stop in batches for index in range(start, stop)]
+    for index in tqdm(indices, unit="image", desc="check", leave=False):
+        source.read(index, 1)
 
 
 def _targets_of(options: argparse.Namespace, source: Source, classifier: Classifier) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from bigroc_core.boost_command import GENERATOR_PREFIX, check_classes, default_device
+from bigroc_core.boost_command import GENERATOR_PREFIX, check_classes, default_device, probability_or_l0
 from bigroc_core.boosting import BoostConfig, boost
 from bigroc_core.cards import Card, read_card
 from bigroc_core.classifiers.networks import Classifier
@@ -66,12 +66,9 @@ def _add_boosting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--norm", choices=("l2", "linf"), help="of the ball")
     parser.add_argument("--loss", choices=("ce", "bce", "ce-bce", "combined"), help="what PGD minimises")
     parser.add_argument("--gradient", choices=("normalized", "raw"))
-    parser.add_argument("--stop-at", type=_stop_at, help="an image rests at this p of its target, or at l0")
+    parser.add_argument("--stop-at", type=probability_or_l0, metavar="P",
+                        help="an image rests at this p of its target, or at l0")  # fmt: skip
     parser.add_argument("--l0", type=float, help="reference realism, default: the classifier card's")
-
-
-def _stop_at(text: str) -> float | str:
-    return text if text == "l0" else float(text)
 
 
 def _preset(card: Card | None) -> dict[str, Any]:

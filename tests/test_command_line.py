@@ -1,5 +1,7 @@
 """The command line: the same bytes after a kill, one line and status 2 for bad input, nothing half-written."""
 
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +91,67 @@ def test_a_killed_run_continues_and_gives_the_same_bytes(models, tmp_path, monke
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
+def test_two_processes_write_what_one_does(models, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # What `accelerate launch` tells each process it starts.
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+    command = [sys.executable, "-m", "bigroc_core", "boost", source(models), str(tmp_path / "two.npz"), "--count", "40",
+               *options(models)]  # fmt: skip
+    running = [
+        subprocess.Popen(command, cwd=ROOT, env={**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank})
+        for rank in ("0", "1")
+    ]
+    assert [process.wait(timeout=120) for process in running] == [0, 0]
+    assert main([*command[3:5], str(tmp_path / "one.npz"), *command[6:]]) == 0
+    with np.load(tmp_path / "one.npz") as one, np.load(tmp_path / "two.npz") as two:
+        assert np.array_equal(one["arr_1"], two["arr_1"])
+        assert abs(one["arr_0"].astype(int) - two["arr_0"].astype(int)).max() <= 1
+
+
+def test_a_run_does_not_go_on_with_other_images_of_the_same_names(models, tmp_path, monkeypatch, capsys):
+    draw = np.random.default_rng(0)
+    command = ["boost", str(tmp_path / "in.npz"), str(tmp_path / "out.npz"), *options(models)]
+    np.savez(tmp_path / "in.npz", draw.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8))
+    original = ImageSetWriter.write
+
+    def write(self, start, *arguments):
+        if start:
+            raise KeyboardInterrupt
+        return original(self, start, *arguments)
+
+    monkeypatch.setattr(ImageSetWriter, "write", write)
+    assert main(command) == 130
+    monkeypatch.setattr(ImageSetWriter, "write", original)
+    np.savez(tmp_path / "in.npz", draw.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8))
+    assert main(command) == 2
+    assert "other settings (source was" in capsys.readouterr().err
+
+
+def test_one_damaged_image_among_good_ones_leaves_nothing_behind(models, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for index in range(20):
+        Image.new("RGB", (32, 32), (index, 0, 0)).save(tmp_path / f"in/{index:02}.png")
+    damaged = tmp_path / "in/17.png"
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    command = ["boost", str(tmp_path / "in"), str(tmp_path / "out"), *options(models)]
+    assert main(command) == 2
+    assert "17.png" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    Image.new("RGB", (32, 32)).save(damaged)
+    assert main(command) == 0
+
+
+def test_a_judge_does_not_boost(models, tmp_path, capsys):
+    card = Card(name="cifar10-judge", kind="classifier", architecture="resnet9", arguments={"width": 4},
+                classes=CIFAR10_CLASSES)  # fmt: skip
+    export(ResNet9(10, 4), card, tmp_path)
+    assert main(["boost", source(models), str(tmp_path / "out"), *options(models), "--classifier",
+                 str(tmp_path / "cifar10-judge.safetensors")]) == 2  # fmt: skip
+    assert "only ever judges" in capsys.readouterr().err
+
+
 def test_npz_keeps_order_and_labels_bit_for_bit_at_eps_0(models, tmp_path):
     draw = np.random.default_rng(0)
     given = draw.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
@@ -125,20 +188,25 @@ def bad_inputs(tmp_path):
     (["keys.npz"], "arr_0"), (["good.png", "--eps", "-1"], "eps"), (["good.png", "--eps", "nan"], "eps"),
     (["good.png", "--eps", "1e99"], "eps"), (["good.png", "--steps", "-3"], "steps"),
     (["good.png", "--steps", "99999999"], "steps"), (["good.png", "--target", "10"], "target 10"),
-    (["good.png", "--count", "2"], "count"), (["good.png", "--stop-at", "2"], "stop_at"),
+    (["good.png", "--count", "2"], "count"), (["good.png", "--batch-size", "0"], "batch_size"),
+    (["generator:conditional", "--count", "999999999999"], "--count"),
+    (["generator:conditional", "--seed", "-1"], "seed"),
+    (["good.png", "--debias-set", "good.png", "--debias-count", "2"], "--debias-count"),
+    (["good.png", "--stop-at", "2"], "stop_at"),
     (["good.png", "--target", "1", "--estimate"], "contradict"), (["generator:nothing"], "nothing"),
     (["good.png", "--device", "quantum"], "quantum"), (["good.png", "--loss", "combined"], "l0"),
 ])  # fmt: skip
 def test_bad_input_is_one_line_and_status_2(models, tmp_path, capsys, arguments, expected):
     bad_inputs(tmp_path)
-    where = arguments[0] if ":" in arguments[0] else str(tmp_path / arguments[0])
+    where = {"generator:conditional": source(models)}.get(arguments[0], arguments[0])
+    words = (where, *arguments[1:])
+    where, *arguments = [str(tmp_path / word) if (tmp_path / word).exists() else word for word in words]
     out = tmp_path / "out"
-    assert main(["boost", where, str(out), *options(models), *arguments[1:]]) == 2
+    assert main(["boost", where, str(out), *options(models), *arguments]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ")
     assert expected in error
-    assert not list(tmp_path.glob("out/*.png"))
-    assert not list(tmp_path.glob("out/*/*.png"))
+    assert not out.exists()
 
 
 def test_pickle_bomb_is_refused_and_does_not_run(models, tmp_path, capsys):

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import secrets
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +38,7 @@ class ImageSetWriter:
         self._folders = None if classes is None else class_folders(classes)
         self._digits = max(6, len(str(count - 1)))
         self._kind: tuple[tuple[int, ...], bool] | None = None
+        self._made_out = not out.exists()
 
     def missing(self) -> list[tuple[int, int]]:
         """The batches still to be written, as (start, stop), in order."""
@@ -105,9 +107,19 @@ class ImageSetWriter:
             shutil.rmtree(self._state)
         return self.out
 
+    def withdraw(self) -> None:
+        """Undo the beginning of a run that wrote no image, so that bad input leaves nothing behind."""
+        begun = [self._state] if self._is_npz else list(self.out.iterdir())
+        if begun != [self._state] or any(entry.name != "settings.json" for entry in self._state.iterdir()):
+            return
+        shutil.rmtree(self._state)
+        if self._made_out and not self._is_npz:
+            self.out.rmdir()
+
     def _put(self, path: Path, data: bytes) -> None:
         """Write a file whole or not at all."""
-        temporary = self._state / f"{os.getpid()}.tmp"
+        # Not the process number: processes on several machines may share it, and the output's folder.
+        temporary = self._state / f"{secrets.token_hex(8)}.tmp"
         temporary.write_bytes(data)
         os.replace(temporary, path)
 
