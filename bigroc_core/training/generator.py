@@ -17,6 +17,7 @@ from tqdm import tqdm
 from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.generators.dcgan import DCGANDiscriminator, DCGANGenerator
 from bigroc_core.generators.sampling import Generator
+from bigroc_core.images import to_uint8
 from bigroc_core.training.augmentation import random_flip
 from bigroc_core.training.averaging import running_average
 from bigroc_core.training.checkpoint import append_log, export, load_state, save_state
@@ -59,8 +60,8 @@ def generator_hinge(fake: Tensor) -> Tensor:
 def sample_sheet(generator: Generator, path: Path, rows: int = 10, columns: int = 10, scale: int = 2) -> None:
     """A grid of samples of seed 0; a column per class where conditional."""
     images, _ = generator.sample(rows * columns, seed=0)
-    pixels = (images * 255).round().to(torch.uint8)
-    grid = pixels.view(rows, columns, 3, *pixels.shape[2:]).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
+    pixels = torch.from_numpy(to_uint8(images))
+    grid = pixels.view(rows, columns, *pixels.shape[1:]).permute(0, 2, 1, 3, 4).flatten(0, 1).flatten(1, 2)
     sheet = Image.fromarray(grid.contiguous().numpy())
     sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST).save(path)
 
@@ -102,6 +103,9 @@ def train_gan(recipe: GANRecipe, splits: Splits, folder: Path, command: str, sav
         generator_steps.load_state_dict(state["generator_steps"])
         critic_steps.load_state_dict(state["critic_steps"])
         first, elapsed = state["step"], state["seconds"]
+    if critic.classifier is not None and not recipe.auxiliary:
+        # Several processes would wait for the gradients of parameters that no loss depends on.
+        critic.classifier.requires_grad_(False)
     wrapped_generator, wrapped_critic, generator_steps, critic_steps = accelerator.prepare(
         generator, _Judgement(critic), generator_steps, critic_steps
     )
