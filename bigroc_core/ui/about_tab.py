@@ -29,9 +29,9 @@ are cropped to a square at their centre and brought to 32×32 pixels.
 ### Cite
 
 - R. Ganz and M. Elad, *BIGRoC: Boosting Image Generation via a Robust Classifier*, Transactions on Machine Learning
-  Research, 2022: the method, debiasing.
+  Research (arXiv:2108.03702): the method, and debiasing.
 - S. Golan, R. Ganz and M. Elad, *Enhancing Consistency-Based Image Generation via Adversarially-Trained Classification
-  and Energy-Based Discrimination*, 2024: image-dependent early stopping.
+  and Energy-Based Discrimination*, 2024 (arXiv:2405.16260): image-dependent early stopping.
 
 ### Numbers
 
@@ -43,11 +43,12 @@ download, by the classifier that boosted them. A classifier that steered the ima
 
 Per request at most {MAX_IMAGES_PER_REQUEST} images, {MAX_STEPS_PER_REQUEST} steps, {MAX_SAMPLES_PER_REQUEST:,}
 samples for debiasing; files up to {MAX_UPLOAD_BYTES // MIB} MiB and {MAX_PIXELS // 1_000_000} megapixels. Uploads and
-results are deleted from the server after {KEEP_FILES_SECONDS // 60} minutes. The page sends nothing anywhere else. All
+results are deleted from the server once they are {KEEP_FILES_SECONDS // 60} minutes old (looked at every
+{KEEP_FILES_SECONDS // 360} minutes). The page sends nothing anywhere else. All
 of it can be called from a program: see *Use via API* below.
 """
 
 
 def build() -> None:
     """Lay the tab out."""
-    gr.Markdown(TEXT)
+    gr.Markdown(TEXT, elem_id="about")

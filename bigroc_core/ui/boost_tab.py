@@ -16,7 +16,7 @@ from PIL import Image
 
 from bigroc_core.boosting import BoostConfig
 from bigroc_core.images import from_uint8, to_pil, to_uint8
-from bigroc_core.limits import KEEP_FILES_SECONDS
+from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_IMAGES_PER_REQUEST
 from bigroc_core.ui import controls, pictures, snippets
 from bigroc_core.ui.errors import explained
 from bigroc_core.ui.examples import example_paths
@@ -42,6 +42,10 @@ from bigroc_core.ui.stopping import Stops
 STOPS = Stops()
 # A preview this often: seldom enough not to slow the run, often enough to watch it and to cancel it.
 PREVIEW_SECONDS = 0.25
+UPLOAD_HINT = (
+    f'<p class="note">PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF, up to {MAX_IMAGES_PER_REQUEST} at once, of any size: '
+    "they are cropped to a square and brought to 32×32 pixels.</p>"
+)
 # On a phone the results lie below the controls: go there.
 SHOW_RESULTS_JS = """(...values) => {
   if (window.innerWidth < 700) document.querySelector('#status').scrollIntoView({ behavior: 'smooth' });
@@ -144,8 +148,8 @@ def results(run: Run, index: int, gain: float) -> tuple[Any, ...]:
 
 def notes(run: Run) -> str:
     """What was done to the images on the way in."""
-    more = [f"… and {len(run.notes) - 6} more notes"] if len(run.notes) > 6 else []
-    return "".join(f'<br><small class="note">{escape(note)}</small>' for note in [*run.notes[:6], *more])
+    more = [f"… and {len(run.notes) - 2} more notes"] if len(run.notes) > 2 else []
+    return "".join(f'<br><small class="note">{escape(note)}</small>' for note in [*run.notes[:2], *more])
 
 
 def download(run: Run) -> str:
@@ -220,7 +224,7 @@ def check(
 def check_upload(files: list[str] | None, classifier: str) -> str:
     """Read the uploaded images at once and say what was done to them, and which cannot be used and why."""
     if not files:
-        return ""
+        return UPLOAD_HINT
     with explained():
         card = classifier_cards()[classifier]
         read, refused = read_files(tuple(files), card.input_size)
@@ -313,7 +317,13 @@ def build(opening: Run) -> None:
     first_card = generators[first]
     preset = controls.presets_of(first)["recommended"]
     classes = next(iter(classifier_cards().values())).classes
-    shown = results(opening, 0, 5)
+    shown = list(results(opening, 0, 5))
+    shown[1] = pictures.progress(
+        1,
+        1,
+        f"An example to begin with: {len(opening.targets)} images of {first}, {opening.total_steps} steps",
+        "finished",
+    )
     frame = len(opening.steps) - 1
     run = gr.State(opening, time_to_live=KEEP_FILES_SECONDS)
 
@@ -332,9 +342,9 @@ def build(opening: Run) -> None:
                     )
                     source_classes.visible = first_card.conditional
                 with gr.Column(visible=False) as upload_box:
-                    files = gr.File(label="Your images: PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF", file_count="multiple",
+                    files = gr.File(label="Your images", file_count="multiple",
                                     height=150, elem_id="upload")  # fmt: skip
-                    upload_note = controls.html("", elem_classes="inset")
+                    upload_note = controls.html(UPLOAD_HINT, elem_classes="inset")
                 with gr.Column(visible=False) as example_box:
                     controls.html(example_thumbs(), elem_classes="inset")
             with gr.Group():

@@ -194,7 +194,7 @@ def source_images(source: Source, classes: tuple[str, ...], size: tuple[int, int
         read, refused = read_files(source.files, size)
         if read is None:
             raise ValueError(refused[0])
-        return SourceImages(read.images, None, read.names, (*read.notes, *(f"left out: {why}" for why in refused)))
+        return SourceImages(read.images, None, read.names, (*(f"left out: {why}" for why in refused), *read.notes))
     if source.kind == EXAMPLES:
         paths = example_paths()
         read, refused = read_files(tuple(map(str, paths)), size)

@@ -57,7 +57,7 @@ def pictures(page: Page, which: str) -> list[str]:
 
 
 def test_it_opens_with_a_finished_example_and_nothing_empty(page: Page) -> None:
-    assert page.evaluate(STATUS).startswith("Done: 16 images")
+    assert page.evaluate(STATUS).startswith("An example to begin with: 16 images")
     assert page.locator("#grid .pair").count() == 16
     assert len(set(pictures(page, "boosted"))) == 16
     assert set(pictures(page, "original")).isdisjoint(pictures(page, "boosted"))
