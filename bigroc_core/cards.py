@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,29 @@ class Card:
         return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
 
 
-_TUPLES = ("classes", "input_size", "mean", "std")
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "name": str, "kind": str, "architecture": str, "title": str, "data": str, "license": str, "source": str,
+    "arguments": dict, "training": dict, "metrics": dict, "presets": dict, "conditional": bool,
+    "classes": list, "input_size": list, "mean": list, "std": list, "l0": (int, float, list, type(None)),
+}  # fmt: skip
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_fair(key: str, value: Any) -> bool:
+    """Whether an entry as JSON gives it is what `Card` says."""
+    right_kind = isinstance(value, _KINDS[key])
+    if not right_kind:
+        return False
+    if key == "classes":
+        return all(isinstance(name, str) for name in value)
+    if key == "input_size":
+        return len(value) == 2 and all(type(side) is int and side > 0 for side in value)
+    if key in ("mean", "std"):
+        return len(value) == 3 and all(_is_number(v) and (key == "mean" or v > 0) for v in value)
+    return key != "l0" or value is None or all(map(_is_number, value if isinstance(value, list) else [value]))
 
 
 def read_card(path: Path) -> Card:
@@ -61,9 +84,7 @@ def read_card(path: Path) -> Card:
         raise ValueError(f"the card {path} has unknown entries {unknown}; known: {sorted(known)}")
     if missing := [key for key in ("name", "kind", "architecture") if key not in entries]:
         raise ValueError(f"the card {path} lacks {missing}")
-    for key in _TUPLES:
-        if key in entries:
-            entries[key] = tuple(entries[key])
-    if isinstance(entries.get("l0"), list):
-        entries["l0"] = tuple(entries["l0"])
-    return Card(**entries)
+    if wrong := [key for key, value in entries.items() if not _is_fair(key, value)]:
+        raise ValueError(f"the card {path} has an impossible {wrong[0]}: {str(entries[wrong[0]])[:80]}")
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in entries.items()}
+    return Card(**values)

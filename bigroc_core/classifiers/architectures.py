@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bigroc_core.classifiers.networks import NETWORKS
+from bigroc_core.classifiers.networks import NETWORKS, build_network
 from bigroc_core.classifiers.robustness_networks import CIFAR_RESNETS
 
 RESNET_FEATURES = ("layer1", "layer2", "layer3", "layer4")
@@ -30,7 +30,7 @@ def new_network(architecture: str, classes: int, **arguments: Any) -> nn.Module:
     """
     with torch.random.fork_rng(devices=[]):
         if architecture in NETWORKS:
-            return NETWORKS[architecture](classes=classes, **arguments)
+            return build_network(architecture, classes=classes, **arguments)
         if architecture in CIFAR_RESNETS:
             return CIFAR_RESNETS[architecture](classes=classes)
         if architecture.startswith("timm:"):

@@ -194,7 +194,13 @@ class Classifier(nn.Module):
 
 
 def build_network(architecture: str, **arguments: object) -> nn.Module:
-    """One of the networks trained here, by its card's architecture name; ValueError for an unknown one."""
+    """One of the networks trained here, by its card's architecture name.
+
+    Raises ValueError for an unknown architecture, or arguments that it does not take.
+    """
     if architecture not in NETWORKS:
         raise ValueError(f"architecture {architecture!r} is not known here; known: {sorted(NETWORKS)}")
-    return NETWORKS[architecture](**arguments)
+    try:
+        return NETWORKS[architecture](**arguments)
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f"{architecture} cannot be built with {arguments}: {str(error).splitlines()[0]}") from error

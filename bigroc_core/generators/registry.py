@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from bigroc_core.cards import Card, read_card
+from bigroc_core.classifiers.checkpoints import load_weights, read_safetensors
 from bigroc_core.generators.dcgan import DCGANGenerator
 from bigroc_core.generators.sampling import Generator
 
@@ -17,16 +17,20 @@ NETWORKS: dict[str, type[nn.Module]] = {"dcgan": DCGANGenerator}
 
 
 def embedded_generators() -> dict[str, Card]:
-    """Cards of the generators that come with the code, by name."""
-    cards = (read_card(path) for path in sorted(CHECKPOINTS.glob("*.json")))
-    return {card.name: card for card in cards if card.kind == "generator"}
+    """Cards of the generators in checkpoints/, by name, sorted; only those whose weights are there too."""
+    paths = (path for path in sorted(CHECKPOINTS.glob("*.json")) if path.with_suffix(".safetensors").exists())
+    return {card.name: card for card in map(read_card, paths) if card.kind == "generator"}
 
 
 def build_generator(card: Card) -> nn.Module:
-    """The card's network, untrained; ValueError for an unknown architecture."""
+    """The card's network, untrained; ValueError for an unknown architecture, or arguments that it does not take."""
     if card.architecture not in NETWORKS:
         raise ValueError(f"generator architecture {card.architecture!r} is not known; known: {sorted(NETWORKS)}")
-    return NETWORKS[card.architecture](**card.arguments)
+    try:
+        return NETWORKS[card.architecture](**card.arguments)
+    except (TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{card.architecture} cannot be built with {card.arguments}: {reason}") from error
 
 
 def load_generator(source: str | Path, device: torch.device | str = "cpu") -> Generator:
@@ -42,12 +46,5 @@ def load_generator(source: str | Path, device: torch.device | str = "cpu") -> Ge
     if card.kind != "generator":
         raise ValueError(f"{card.name} is a {card.kind}, not a generator")
     network = build_generator(card)
-    try:
-        weights = {key: value.float() for key, value in load_file(path).items()}
-        missing, unexpected = network.load_state_dict(weights, strict=False)
-    except Exception as error:  # safetensors and torch raise errors of several kinds for a spoilt file
-        raise ValueError(f"{path.name} does not fit its card: {error}") from error
-    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
-    if missing or unexpected:
-        raise ValueError(f"{path.name} does not fit its card: missing {missing[:3]}, unexpected {unexpected[:3]}")
+    load_weights(network, read_safetensors(path), f"the checkpoint {path} and its card's {card.architecture}")
     return Generator(network, card, device)

@@ -1,0 +1,43 @@
+"""Cards come back as they were written, and a bad one is named."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bigroc_core.cards import CIFAR10_CLASSES, Card, read_card
+from bigroc_core.classifiers.registry import load_classifier
+from bigroc_core.generators.registry import load_generator
+
+
+@pytest.mark.parametrize("l0", [None, 1.5, (0.5, 2.0)])
+def test_a_card_comes_back_equal(tmp_path, l0):
+    card = Card(name="c", kind="classifier", architecture="resnet9", arguments={"width": 4}, classes=("cat", "dog"),
+                mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2), training={"epochs": 3}, l0=l0)  # fmt: skip
+    (tmp_path / "c.json").write_text(card.to_json(), "utf-8")
+    assert read_card(tmp_path / "c.json") == card
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    ("name", 3), ("classes", 10), ("classes", "cat"), ("classes", [1, 2]), ("input_size", 32), ("input_size", [32, 0]),
+    ("mean", [0.5]), ("std", [1, 1, 0]), ("arguments", [4]), ("presets", None), ("l0", "high"), ("colour", "red"),
+])  # fmt: skip
+def test_an_impossible_entry_is_named(tmp_path, key, value):
+    entries = {"name": "c", "kind": "classifier", "architecture": "resnet9", key: value}
+    (tmp_path / "c.json").write_text(json.dumps(entries), "utf-8")
+    with pytest.raises(ValueError, match=key):
+        read_card(tmp_path / "c.json")
+
+
+@pytest.mark.parametrize(("kind", "architecture", "load"), [
+    ("classifier", "resnet9", load_classifier), ("generator", "dcgan", load_generator),
+])  # fmt: skip
+@pytest.mark.parametrize("arguments", [{"breadth": 4}, {"width": -4}, {"width": "wide"}])
+def test_arguments_that_a_network_does_not_take_are_named(tmp_path, kind, architecture, load, arguments):
+    card = Card(name="c", kind=kind, architecture=architecture, arguments=arguments, classes=CIFAR10_CLASSES)
+    (tmp_path / "c.json").write_text(card.to_json(), "utf-8")
+    (tmp_path / "c.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot be built with") as refusal:
+        load(tmp_path / "c.safetensors")
+    assert "\n" not in str(refusal.value)
