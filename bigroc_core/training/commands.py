@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -47,7 +48,6 @@ def add_train_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
             parser.add_argument("--eps", type=float, default=0.5, help="L2 radius, images in [0, 1]")
             parser.add_argument("--attack-steps", type=int, default=1)
 
-
     gan = kinds.add_parser("generator", parents=[shared], help="a GAN", conflict_handler="resolve",
                            formatter_class=argparse.ArgumentDefaultsHelpFormatter)  # fmt: skip
     gan.add_argument("--family", choices=("dcgan", "cgan"), required=True, help="cgan is class-conditional")
@@ -60,17 +60,47 @@ def add_train_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
     gan.add_argument("--auxiliary", type=float, default=0.0, help="weight of the auxiliary classifier (cgan)")
 
 
+# Where files lie on one machine and what it computes with are no part of how a result is made again.
+_OF_THIS_MACHINE = ("--run", "--data", "--output", "--device", "--save-minutes")
+
+
 def command_line() -> str:
-    """The command that is running, as a person would type it."""
-    return "python -m bigroc_core " + shlex.join(sys.argv[1:])
+    """The command that is running, as a person would type it elsewhere to get the same."""
+    words = iter(sys.argv[1:])
+    kept = []
+    for word in words:
+        if word in _OF_THIS_MACHINE:
+            next(words, None)
+        elif not word.startswith(tuple(f"{option}=" for option in _OF_THIS_MACHINE)):
+            kept.append(word)
+    return "python -m bigroc_core " + shlex.join(kept)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """ValueError naming the first option that no training can be done with."""
+    bounds = {
+        "batch_size": (1, 100_000), "epochs": (1, 100_000), "steps": (1, 10**9), "attack_steps": (1, 1_000),
+        "seed": (0, 2**31 - 1), "eps": (0, 1_000), "lr": (0, 1_000), "lr_generator": (0, 1_000),
+        "lr_discriminator": (0, 1_000), "weight_decay": (0, 1_000), "label_smoothing": (0, 1), "auxiliary": (0, 1_000),
+        "discriminator_width": (1, 10_000), "save_minutes": (0, math.inf),
+    }  # fmt: skip
+    for name, (least, most) in bounds.items():
+        value = getattr(options, name, least)
+        if not least <= value <= most:  # NaN fails both
+            raise ValueError(f"--{name.replace('_', '-')} must be from {least:g} to {most:g}, not {value}")
+    if options.name != Path(options.name).name:
+        raise ValueError(f"--name names a checkpoint, not a place: {options.name!r} has a folder in it")
 
 
 def run_train(options: argparse.Namespace) -> None:
-    """Carry out a parsed `train` command."""
+    """Carry out a parsed `train` command; ValueError for what cannot be trained."""
     from bigroc_core.training.data import load_cifar10
 
+    _check(options)
     folder = options.run or Path("runs") / options.name
     splits = load_cifar10(options.data)
+    if options.batch_size > len(splits.train):
+        raise ValueError(f"--batch-size {options.batch_size} is more than the {len(splits.train)} training images")
     if options.kind == "generator":
         from bigroc_core.training.generator import GANRecipe, train_gan
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,16 +94,27 @@ def load_cifar10(path: str | os.PathLike[str] | None = None) -> Splits:
 
 
 def _labelled(images: np.ndarray, labels: np.ndarray) -> LabelledImages:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        raise ValueError(f"CIFAR-10's images must be (N, H, W, 3) uint8, not {images.shape} {images.dtype}")
+    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"{len(images)} images need whole numbers as labels, not {labels.shape} {labels.dtype}")
+    if len(labels) and not (labels.min() >= 0 and labels.max() < len(CIFAR10_CLASSES)):
+        raise ValueError(f"CIFAR-10's labels must be 0 to 9, not {labels.min()} to {labels.max()}")
     nchw = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     return LabelledImages(torch.from_numpy(nchw), torch.from_numpy(labels.astype(np.int64)))
 
 
 def _read_npz(path: Path) -> tuple[LabelledImages, LabelledImages]:
-    with np.load(path, allow_pickle=False) as arrays:
-        wanted = ("x_train", "y_train", "x_test", "y_test")
-        if missing := [key for key in wanted if key not in arrays]:
-            raise ValueError(f"{path} lacks the arrays {missing}; it has {sorted(arrays)}")
-        return (_labelled(arrays["x_train"], arrays["y_train"]), _labelled(arrays["x_test"], arrays["y_test"]))
+    wanted = ("x_train", "y_train", "x_test", "y_test")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = sorted(file)
+            arrays = {key: file[key] for key in wanted if key in found}
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is damaged, or no .npz of plain arrays: {error}") from error
+    if missing := [key for key in wanted if key not in arrays]:
+        raise ValueError(f"{path} lacks the arrays {missing}; it has {found}")
+    return _labelled(arrays["x_train"], arrays["y_train"]), _labelled(arrays["x_test"], arrays["y_test"])
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -120,10 +132,15 @@ def _read_torchvision(folder: Path) -> tuple[LabelledImages, LabelledImages]:
     def read(names: list[str]) -> LabelledImages:
         parts, labels = [], []
         for name in names:
-            with open(folder / name, "rb") as file:
-                batch = _ArraysOnly(file, encoding="latin1").load()
-            parts.append(batch["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-            labels.extend(batch["labels"])
+            try:
+                with open(folder / name, "rb") as file:
+                    batch = _ArraysOnly(file, encoding="latin1").load()
+                parts.append(batch["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+                labels.extend(batch["labels"])
+            except OSError:
+                raise
+            except Exception as error:  # a damaged pickle raises nearly anything
+                raise ValueError(f"{folder / name} is damaged, or no batch of CIFAR-10: {error}") from error
         return _labelled(np.concatenate(parts), np.asarray(labels))
 
     return read([f"data_batch_{i}" for i in range(1, 6)]), read(["test_batch"])

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.generators.dcgan import DCGANDiscriminator, DCGANGenerator
+from bigroc_core.generators.registry import build_generator
 from bigroc_core.generators.sampling import Generator
 from bigroc_core.images import to_uint8
 from bigroc_core.training.augmentation import random_flip
@@ -88,7 +89,9 @@ def train_gan(recipe: GANRecipe, splits: Splits, folder: Path, command: str, sav
         training={"recipe": dataclasses.asdict(recipe), "command": command},
         data="CIFAR-10 training images without the last 5,000", license="MIT", source="trained for this project",
     )  # fmt: skip
-    generator = DCGANGenerator(**arguments).to(device).to(memory_format=torch.channels_last)
+    built = build_generator(card)
+    assert isinstance(built, DCGANGenerator)
+    generator = built.to(device).to(memory_format=torch.channels_last)
     critic = DCGANDiscriminator(recipe.discriminator_width, classes).to(device).to(memory_format=torch.channels_last)
     average = running_average(generator, recipe.ema)
     generator_steps = torch.optim.Adam(generator.parameters(), lr=recipe.lr_generator, betas=(0.5, 0.999))

@@ -60,7 +60,7 @@ def test_a_batch_that_would_run_code_is_refused(tmp_path):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("layout", ["missing", "empty", "no-arrays", "too-few"])
+@pytest.mark.parametrize("layout", ["missing", "empty", "no-arrays", "too-few", "cut", "floats", "columns", "classes"])
 def test_bad_data_are_named(tmp_path, layout):
     path = tmp_path / "data"
     if layout == "empty":
@@ -68,8 +68,26 @@ def test_bad_data_are_named(tmp_path, layout):
     elif layout == "no-arrays":
         path = tmp_path / "data.npz"
         np.savez(path, x=np.zeros(3))
-    elif layout == "too-few":
+    elif layout != "missing":
         path = tmp_path / "data.npz"
-        np.savez(path, **small_cifar(100))
-    with pytest.raises(ValueError, match="data"):
+        arrays = small_cifar(100)
+        if layout == "floats":
+            arrays["x_train"] = arrays["x_train"] / 255
+        elif layout == "columns":
+            arrays["y_train"] = arrays["y_train"][:, None]
+        elif layout == "classes":
+            arrays["y_test"] = arrays["y_test"] + 1
+        np.savez(path, **arrays)
+        if layout == "cut":
+            path.write_bytes(path.read_bytes()[:-100])
+    message = {"cut": "damaged", "floats": "uint8", "columns": "whole numbers", "classes": "0 to 9"}.get(layout, "data")
+    with pytest.raises(ValueError, match=message):
         load_cifar10(path)
+
+
+@pytest.mark.parametrize("contents", [b"", b"\x80\x04N.", pickle.dumps({"data": np.zeros((2, 5), np.uint8)})])
+def test_a_damaged_batch_is_named(tmp_path, contents):
+    write_torchvision(small_cifar(), tmp_path / "cifar-10-batches-py")
+    (tmp_path / "cifar-10-batches-py" / "data_batch_3").write_bytes(contents)
+    with pytest.raises(ValueError, match="data_batch_3"):
+        load_cifar10(tmp_path)
