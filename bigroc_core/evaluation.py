@@ -33,6 +33,7 @@ from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import is_judge
 from bigroc_core.generators.sampling import Generator, latents
 from bigroc_core.images import ImageSet, from_uint8, to_uint8
+from bigroc_core.inputs import MAX_EPS, MAX_STEPS, number, whole_number
 from bigroc_core.training.classifier import l2_attack
 from bigroc_core.training.data import LabelledImages
 
@@ -70,9 +71,17 @@ def evaluate_classifier(
 
     if not len(data):
         raise ValueError("there are no images to measure accuracy on")
-    if eps < 0 or steps < 1 or batch_size < 1 or autoattack < 0:
-        raise ValueError(f"eps and autoattack must be at least 0, steps and batch size at least 1; got {eps}, "
-                         f"{autoattack}, {steps}, {batch_size}")  # fmt: skip
+    number("eps", eps, MAX_EPS)
+    whole_number("autoattack", autoattack, len(data))
+    for name, value, most in (("steps", steps, MAX_STEPS), ("batch_size", batch_size, 2**31)):
+        if whole_number(name, value, most) < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
+    if tuple(data.images.shape[2:]) != tuple(classifier.card.input_size):
+        height, width = classifier.card.input_size
+        raise ValueError(
+            f"{classifier.card.name} takes images of {height}×{width}, and these are of "
+            f"{data.images.shape[2]}×{data.images.shape[3]}: its accuracy on them would mean nothing"
+        )
     if int(data.labels.max()) >= len(classifier.classes):
         raise ValueError(f"{classifier.card.name} has {len(classifier.classes)} classes, the data more")
     # Before an hour of PGD rather than after it.
@@ -99,15 +108,14 @@ def evaluate_classifier(
         },
     }  # fmt: skip
     if attack_strongly is not None:
-        count = min(autoattack, len(data))
         right = 0
-        for start in tqdm(range(0, count, batch_size), desc="AutoAttack", disable=not progress):
-            chosen = slice(start, min(start + batch_size, count))
+        for start in tqdm(range(0, autoattack, batch_size), desc="AutoAttack", disable=not progress):
+            chosen = slice(start, min(start + batch_size, autoattack))
             images, labels = data.floats(chosen).to(device), data.labels[chosen].to(device)
             attacked = attack_strongly(network, images, labels)
             with torch.no_grad():
                 right += int((network(attacked).argmax(1) == labels).sum())
-        measured["autoattack"] = {"images": count, "accuracy": right / count, "norm": "l2", "eps": eps}
+        measured["autoattack"] = {"images": autoattack, "accuracy": right / autoattack, "norm": "l2", "eps": eps}
     return measured
 
 
@@ -378,7 +386,7 @@ class Run:
                 raise ValueError(f"{self.folder} holds a run of other settings; give another folder or remove it")
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
         temporary.write_text(text, "utf-8")
         os.replace(temporary, path)
 
@@ -755,7 +763,8 @@ def sweep(
 
     def full_variants(eps: float) -> Callable[[int, int, Tensor, Tensor | None], Variants]:
         def variants(_seed: int, _start: int, images: Tensor, labels: Tensor | None) -> Variants:
-            whole = dataclasses.replace(config, eps=eps)
+            # ε = 0 moves nothing, in however many steps.
+            whole = dataclasses.replace(config, eps=eps, steps=config.steps if eps else 0)
             result = boost(classifier, images, labels, config=whole, debias=debias)
             return {"boosted": result.images}, result.labels
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bigroc_core.boost_command import GENERATOR_PREFIX, check_classes, default_device, probability_or_l0
 from bigroc_core.boosting import BoostConfig, boost
-from bigroc_core.cards import Card, read_card
+from bigroc_core.cards import CIFAR10_CLASSES, Card, read_card
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import CHECKPOINTS, embedded_classifiers, load_classifier
 from bigroc_core.debiasing import class_histogram, fit_debias, histogram_entropy
@@ -101,14 +101,23 @@ def _images_to_measure(text: str, classifier: Classifier) -> tuple[ImageStream, 
 
 def _debias(options: argparse.Namespace, classifier: Classifier, images: ImageStream) -> Tensor | None:
     """P1 Eq. 2's shift, fitted to `--debias N` images that are not measured."""
-    if not options.debias:
+    if options.debias == 0:
         return None
+    if options.debias < 0:
+        raise ValueError(f"--debias must be a number of images, not {options.debias}")
     if images.size is not None:
         raise ValueError("--debias draws its own images from a generator; for an image set it is not available")
     drawn, labels = images.draw(DEBIAS_SEED, 0, options.debias)
     if labels is not None:
         raise ValueError(f"{images.name} has labels, with which debiasing plays no part; leave --debias out")
     return fit_debias(classifier, drawn)
+
+
+def _count(options: argparse.Namespace, images: ImageStream) -> int:
+    """--count, else all images of a set, or 2,000 of a generator."""
+    if options.count is not None:
+        return int(options.count)
+    return images.size or 2_000
 
 
 def _reference(splits: Splits, name: str) -> Tensor:
@@ -183,6 +192,8 @@ def run_evaluate_classifier(options: argparse.Namespace) -> None:
     if options.write_card:
         _require_embedded(options.classifier, embedded_classifiers())
     classifier = load_classifier(options.classifier, device=default_device(options.device))
+    if len(classifier.classes) != len(CIFAR10_CLASSES):
+        raise ValueError(f"{classifier.card.name} has {len(classifier.classes)} classes, CIFAR-10 has 10")
     data = load_cifar10(options.data).test
     if options.count is not None:
         if not 1 <= options.count <= len(data):
@@ -238,7 +249,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     config = _boosting(options, preset)
     device = default_device(options.device)
     images, card = _images_to_measure(options.images, classifier)
-    count = options.count or images.size or 2_000
+    count = _count(options, images)
     seeds = options.seeds or ([0, 1, 2] if images.size is None else [0])
     _refuse_swept_seeds(card, config, seeds)
     judge = load_classifier(options.judge, device=device)
@@ -330,7 +341,7 @@ def run_sweep(options: argparse.Namespace) -> None:
                          loss=options.loss)  # fmt: skip
     images, card = _images_to_measure(options.images, classifier)
     chooser = load_classifier(options.chooser, device=default_device(options.device))
-    count = options.count or images.size or 2_000
+    count = _count(options, images)
     require_images(count, _dimensions(chooser))
     debias = _debias(options, classifier, images)
     reference: FeatureStatistics = reference_statistics(

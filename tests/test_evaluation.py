@@ -458,8 +458,12 @@ def test_accuracy_is_that_of_the_training_loops_protocol(robust: Classifier) -> 
 def test_bad_requests_for_accuracy_are_refused(robust: Classifier) -> None:
     with pytest.raises(ValueError, match="no images"):
         evaluate_classifier(robust, labelled(3).subset(slice(0, 0)))
-    with pytest.raises(ValueError, match="at least"):
-        evaluate_classifier(robust, labelled(3), steps=0)
+    for wrong in ({"steps": 0}, {"batch_size": 0}, {"eps": -0.5}, {"eps": math.nan}, {"eps": 1e30}, {"autoattack": -1}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+            evaluate_classifier(robust, labelled(3), **wrong)
+    larger = LabelledImages(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), torch.tensor([0]))
+    with pytest.raises(ValueError, match="takes images of 32×32"):
+        evaluate_classifier(robust, larger)
     with pytest.raises(ValueError, match="10 classes"):
         evaluate_classifier(robust, LabelledImages(labelled(1).images, torch.tensor([10])))
 
@@ -559,6 +563,11 @@ def test_commands_refuse_what_cannot_be_done(files: Path, tmp_path: Path) -> Non
         run("sweep", "generator:nobody", "--classifier", files / "boosts.safetensors")
     with pytest.raises(ValueError, match="nobody"):
         run("evaluate-classifier", "nobody")
+    np.savez(tmp_path / "few.npz", np.zeros((3, 32, 32, 3), np.uint8))
+    common = ("--classifier", files / "boosts.safetensors", "--device", "cpu")
+    for words in (("sweep", "--chooser"), ("evaluate", "--control", "none", "--judge")):
+        with pytest.raises(ValueError, match="0 images are too few"):
+            run(words[0], tmp_path / "few.npz", *common, *words[1:], files / "judges.safetensors", "--count", 0)
 
 
 def test_an_image_set_has_its_own_labels_and_one_order(small_data: Path) -> None:
