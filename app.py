@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 # Nothing leaves the machine, so the page also works without a network. Gradio reads these when imported.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -11,7 +12,11 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from bigroc_core.ui.page import build_page, launch_options
 
-demo = build_page()
+try:
+    demo = build_page()
+except ValueError as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
 
 
 def main() -> None:
@@ -21,7 +26,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
     parser.add_argument("--share", action="store_true", help="also open a temporary public link through Gradio")
     options = parser.parse_args()
-    demo.launch(server_name=options.host, server_port=options.port, share=options.share or None, **launch_options())
+    try:
+        demo.launch(server_name=options.host, server_port=options.port, share=options.share or None, **launch_options())
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":
