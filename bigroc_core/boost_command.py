@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bigroc_core.boosting import GRADIENTS, NORMS, BoostConfig, boost
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.classifiers.registry import is_judge, load_classifier
+from bigroc_core.classifiers.registry import load_classifier, refuse_judge
 from bigroc_core.debiasing import fit_debias
 from bigroc_core.evaluation import fingerprint
 from bigroc_core.generators.registry import load_generator
@@ -173,8 +173,7 @@ def run_boost(options: argparse.Namespace) -> None:
     several = state.num_processes > 1
     device = state.device if several else default_device(options.device)
     classifier = load_classifier(options.classifier, arch=options.arch, device=device)
-    if is_judge(classifier.card):
-        raise ValueError(f"{classifier.card.name} only ever judges; boost through another classifier")
+    refuse_judge(classifier.card)
     source = open_source(options.source, options.count, options.seed, classifier)
     targets = _targets_of(options, source, classifier)
     shift, fitted_on = None, None

@@ -30,7 +30,7 @@ from torch import Tensor
 from bigroc_core.attack import l2_norms
 from bigroc_core.boosting import BoostConfig, boost, boost_stream
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.classifiers.registry import is_judge
+from bigroc_core.classifiers.registry import is_judge, refuse_judge
 from bigroc_core.generators.sampling import Generator, latents
 from bigroc_core.images import ImageSet, from_uint8, to_uint8
 from bigroc_core.inputs import MAX_EPS, MAX_STEPS, number, whole_number
@@ -633,8 +633,7 @@ def evaluate(
 def _check_roles(measuring: Classifier, *boosting: Classifier) -> None:
     """A judge boosts nothing, and whoever boosts does not measure."""
     for classifier in boosting:
-        if is_judge(classifier.card):
-            raise ValueError(f"{classifier.card.name} only ever judges; boost through another classifier")
+        refuse_judge(classifier.card)
         if fingerprint(classifier) == fingerprint(measuring):
             raise ValueError(f"{measuring.card.name} would measure images that were boosted through it; take another")
         if len(classifier.classes) != len(measuring.classes):

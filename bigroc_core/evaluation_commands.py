@@ -17,7 +17,7 @@ from bigroc_core.boost_command import GENERATOR_PREFIX, check_classes, default_d
 from bigroc_core.boosting import BoostConfig, boost
 from bigroc_core.cards import CIFAR10_CLASSES, Card, read_card
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.classifiers.registry import CHECKPOINTS, embedded_classifiers, load_classifier
+from bigroc_core.classifiers.registry import CHECKPOINTS, embedded_classifiers, load_classifier, refuse_judge
 from bigroc_core.debiasing import class_histogram, fit_debias, histogram_entropy
 from bigroc_core.evaluation import (
     DEBIAS_SEED,
@@ -87,7 +87,9 @@ def _boosting(options: argparse.Namespace, preset: dict[str, Any]) -> BoostConfi
 
 def _booster(options: argparse.Namespace, preset: dict[str, Any]) -> Classifier:
     name = options.classifier or preset.get("classifier") or "cifar10-robust"
-    return load_classifier(name, device=default_device(options.device))
+    classifier = load_classifier(name, device=default_device(options.device))
+    refuse_judge(classifier.card)
+    return classifier
 
 
 def _images_to_measure(text: str, classifier: Classifier) -> tuple[ImageStream, Card | None]:
@@ -447,6 +449,8 @@ def _fig2(options: argparse.Namespace) -> Made:
     device = default_device(options.device)
     robust = load_classifier(options.robust, device=device)
     standard = load_classifier(options.standard, device=device)
+    for classifier in (robust, standard):
+        refuse_judge(classifier.card)
     if robust.classes != standard.classes:
         raise ValueError(f"{options.robust} and {options.standard} have different classes")
     if options.image is not None:
@@ -519,7 +523,8 @@ def _sweep_curve(options: argparse.Namespace) -> Made:
         source, seeds = result["source"], result["seeds"]
         norm = result["config"]["norm"]
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{options.results} is not what `sweep --output` writes: {error!r}") from error
+        kind = type(error).__name__
+        raise ValueError(f"{options.results} is not what `sweep --output` writes: {kind}: {error}") from error
     groups = {stage: [(eps, mean, std) for s, eps, mean, std in points if s == stage] for stage in ("fine", "coarse")}
     unit = "$\\epsilon$ (L2, images in [0, 1])" if norm == "l2" else "$\\epsilon$ (L$\\infty$, images in [0, 1])"
     figure = sweep_curve(groups["fine"], best, features_of, groups["coarse"], unit)

@@ -150,6 +150,11 @@ def test_a_judge_does_not_boost(models, tmp_path, capsys):
     assert main(["boost", source(models), str(tmp_path / "out"), *options(models), "--classifier",
                  str(tmp_path / "cifar10-judge.safetensors")]) == 2  # fmt: skip
     assert "only ever judges" in capsys.readouterr().err
+    judge, other = str(tmp_path / "cifar10-judge.safetensors"), str(models / "tiny.safetensors")
+    for words in (["side-by-side", "--classifier", judge], ["fig2", "--robust", judge, "--standard", other]):
+        command = ["figure", *words, "--generator", str(models / "conditional.safetensors"), "--device", "cpu"]
+        assert main([*command, "--output", str(tmp_path / "out.png")]) == 2
+        assert "only ever judges" in capsys.readouterr().err
 
 
 def test_npz_keeps_order_and_labels_bit_for_bit_at_eps_0(models, tmp_path):

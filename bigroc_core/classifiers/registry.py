@@ -38,6 +38,12 @@ def is_judge(card: Card) -> bool:
     return card.training.get("role") == "judge" or card.name == "cifar10-judge"
 
 
+def refuse_judge(card: Card) -> None:
+    """ValueError if this classifier only ever judges."""
+    if is_judge(card):
+        raise ValueError(f"{card.name} only ever judges; boost through another classifier")
+
+
 def boosting_classifiers() -> dict[str, Card]:
     """The embedded classifiers that may be offered for boosting: all but judges."""
     return {name: card for name, card in embedded_classifiers().items() if not is_judge(card)}

@@ -48,9 +48,10 @@ def open_folder(path: Path, size: tuple[int, int] | None, classes: tuple[str, ..
         except OSError as error:
             raise ImageError(f"{path}: its labels.csv could not be read ({error.strerror}).") from error
 
+    where = path.resolve().name  # "." has none
     if not files:
-        raise ImageError(f"{path.name}: is an empty folder; expected images, flat or in class subfolders.")
-    names, labels, found, notes = _arrange(files, labels_csv, path.name, classes)
+        raise ImageError(f"{where}: is an empty folder; expected images, flat or in class subfolders.")
+    names, labels, found, notes = _arrange(files, labels_csv, where, classes)
     return image_files(path, names, labels, found, notes, data_of, size)
 
 
