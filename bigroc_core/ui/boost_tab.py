@@ -417,9 +417,16 @@ def build(opening: Run) -> None:
             save = gr.DownloadButton("Download images and settings (zip of PNG, CSV, JSON)", download(opening),
                                      elem_id="download")  # fmt: skip
             with gr.Accordion("Repeat this run: Python, command line, settings", open=False):
-                python = gr.Code(shown[10], language="python", label="Python", interactive=False, elem_id="python")
+                python = gr.Code(
+                    shown[10], language="python", label="Python", interactive=False, wrap_lines=True, elem_id="python"
+                )
                 command = gr.Code(
-                    shown[11], language="shell", label="Command line", interactive=False, elem_id="command"
+                    shown[11],
+                    language="shell",
+                    label="Command line",
+                    interactive=False,
+                    wrap_lines=True,
+                    elem_id="command",
                 )
                 settings = gr.Code(shown[12], language="json", label="Settings", interactive=False, elem_id="settings")
 

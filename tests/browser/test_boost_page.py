@@ -78,7 +78,7 @@ def test_a_run_streams_and_its_numbers_are_those_of_the_downloaded_files(page: P
     )
     boost(page)
     seen = page.evaluate("window.seen")
-    steps = {int(found.group(1)) for text, _ in seen if (found := re.match(r"step (\d+) / 30", text))}
+    steps = {int(found.group(1)) for text, _ in seen if (found := re.match(r"step (\d+) / \d+ ", text))}
     assert len(steps) >= 3, "previews while PGD runs"
     assert len({height for _, height in seen}) == 1, "no layout jumps"
 
@@ -105,12 +105,13 @@ def test_a_run_streams_and_its_numbers_are_those_of_the_downloaded_files(page: P
 
 def test_the_step_slider_shows_the_run_from_its_originals_to_its_end(page: Page) -> None:
     end = pictures(page, "boosted")
+    last = page.locator("#step input[type=number]").get_attribute("max")
     set_number(page, "#step", 0)
     page.wait_for_function("document.querySelector('#closeup').innerText.includes('step 0')")
     assert pictures(page, "boosted") == pictures(page, "original")
     assert "‖δ‖₂ 0.00" in page.locator("#closeup").inner_text()
-    set_number(page, "#step", 30)
-    page.wait_for_function("document.querySelector('#closeup').innerText.includes('step 30')")
+    set_number(page, "#step", float(last or 0))
+    page.wait_for_function(f"document.querySelector('#closeup').innerText.includes('step {last}')")
     assert pictures(page, "boosted") == end
 
 
