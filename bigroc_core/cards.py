@@ -14,6 +14,9 @@ CIFAR10_CLASSES = (
 )  # fmt: skip
 
 
+CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """What is known of a classifier or generator checkpoint.
@@ -88,3 +91,9 @@ def read_card(path: Path) -> Card:
         raise ValueError(f"the card {path} has an impossible {wrong[0]}: {str(entries[wrong[0]])[:80]}")
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in entries.items()}
     return Card(**values)
+
+
+def embedded_cards(folder: Path, kind: str) -> dict[str, Card]:
+    """The cards of one kind in `folder` by name, sorted; only those whose weights are there too."""
+    paths = (path for path in sorted(folder.glob("*.json")) if path.with_suffix(".safetensors").exists())
+    return {card.name: card for card in map(read_card, paths) if card.kind == kind}

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from bigroc_core.boost_command import GENERATOR_PREFIX, check_classes, default_device, probability_or_l0
 from bigroc_core.boosting import BoostConfig, boost
-from bigroc_core.cards import CIFAR10_CLASSES, Card, read_card
+from bigroc_core.cards import CHECKPOINTS, CIFAR10_CLASSES, Card, read_card
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.classifiers.registry import CHECKPOINTS, embedded_classifiers, load_classifier, refuse_judge
+from bigroc_core.classifiers.registry import embedded_classifiers, load_classifier, refuse_judge
 from bigroc_core.debiasing import class_histogram, fit_debias, histogram_entropy
 from bigroc_core.evaluation import (
     DEBIAS_SEED,

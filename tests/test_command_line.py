@@ -245,10 +245,13 @@ def test_importing_the_package_is_quick_and_light():
         "& set(sys.modules);"
         "print(took, *heavy)"
     )
-    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    took, *heavy = ran.stdout.split()
-    assert float(took) < 2
-    assert heavy == []
+    took = []
+    for _ in range(3):  # the quickest of three: other programs may be at work
+        ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        seconds, *heavy = ran.stdout.split()
+        assert heavy == []
+        took.append(float(seconds))
+    assert min(took) < 2
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from bigroc_core.cards import Card, read_card
+from bigroc_core.cards import CHECKPOINTS, Card, embedded_cards
 from bigroc_core.classifiers.architectures import did_you_mean, feature_names, new_network
 from bigroc_core.classifiers.foreign import Loaded, read_foreign, read_own, with_preprocessing
 from bigroc_core.classifiers.networks import Classifier
@@ -24,13 +24,10 @@ from bigroc_core.classifiers.published import (
     torchvision_classifier,
 )
 
-CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
-
 
 def embedded_classifiers() -> dict[str, Card]:
     """Cards of the classifiers in checkpoints/, by name, sorted; only those whose weights are there too."""
-    paths = (path for path in sorted(CHECKPOINTS.glob("*.json")) if path.with_suffix(".safetensors").exists())
-    return {card.name: card for card in map(read_card, paths) if card.kind == "classifier"}
+    return embedded_cards(CHECKPOINTS, "classifier")
 
 
 def is_judge(card: Card) -> bool:

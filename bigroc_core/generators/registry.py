@@ -7,19 +7,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bigroc_core.cards import Card, read_card
+from bigroc_core.cards import CHECKPOINTS, Card, embedded_cards, read_card
 from bigroc_core.classifiers.checkpoints import load_weights, read_safetensors
 from bigroc_core.generators.dcgan import DCGANGenerator
 from bigroc_core.generators.sampling import Generator
 
-CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
 NETWORKS: dict[str, type[nn.Module]] = {"dcgan": DCGANGenerator}
 
 
 def embedded_generators() -> dict[str, Card]:
     """Cards of the generators in checkpoints/, by name, sorted; only those whose weights are there too."""
-    paths = (path for path in sorted(CHECKPOINTS.glob("*.json")) if path.with_suffix(".safetensors").exists())
-    return {card.name: card for card in map(read_card, paths) if card.kind == "generator"}
+    return embedded_cards(CHECKPOINTS, "generator")
 
 
 def build_generator(card: Card) -> nn.Module:

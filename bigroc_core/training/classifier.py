@@ -17,6 +17,7 @@ from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.networks import Classifier, build_network
 from bigroc_core.training.augmentation import augment
 from bigroc_core.training.averaging import running_average
+from bigroc_core.training.batches import share_of_batch
 from bigroc_core.training.checkpoint import append_log, export, load_state, save_state
 from bigroc_core.training.data import LabelledImages, Splits
 
@@ -143,7 +144,7 @@ def train_classifier(
         first, elapsed = state["step"], state["seconds"]
     # One process needs no wrapper; several synchronise gradients through it.
     wrapped, optimizer = accelerator.prepare(model, optimizer)
-    share = recipe.batch_size // accelerator.num_processes
+    share = share_of_batch(recipe.batch_size, accelerator.num_processes)
     watched = splits.validation.subset(slice(0, 1_000))
     began = saved = time.monotonic()
 

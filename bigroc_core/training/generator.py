@@ -21,6 +21,7 @@ from bigroc_core.generators.sampling import Generator
 from bigroc_core.images import to_uint8
 from bigroc_core.training.augmentation import random_flip
 from bigroc_core.training.averaging import running_average
+from bigroc_core.training.batches import share_of_batch
 from bigroc_core.training.checkpoint import append_log, export, load_state, save_state
 from bigroc_core.training.data import Splits
 
@@ -112,7 +113,7 @@ def train_gan(recipe: GANRecipe, splits: Splits, folder: Path, command: str, sav
     wrapped_generator, wrapped_critic, generator_steps, critic_steps = accelerator.prepare(
         generator, _Judgement(critic), generator_steps, critic_steps
     )
-    share = recipe.batch_size // accelerator.num_processes
+    share = share_of_batch(recipe.batch_size, accelerator.num_processes)
     began = saved = time.monotonic()
     losses = {"discriminator": 0.0, "generator": 0.0}
 
