@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .attack import L2Ball, LinfBall, RawGradient, ThreatModel, l2_norms, targeted_pgd
 from .batching import BatchSize, fitting_batch_size, in_batches
+from .exactness import exact_arithmetic
 from .frozen import FrozenNetwork, frozen_copy
 from .inputs import (
     MAX_EPS,
@@ -416,6 +417,7 @@ def _private_modes(device: torch.device) -> Iterator[None]:
         modes.enter_context(torch.no_grad())
         if torch.amp.is_autocast_available(device.type):
             modes.enter_context(torch.autocast(device.type, enabled=False))
+        modes.enter_context(exact_arithmetic(device))
         yield
 
 
