@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import torch
 from playwright.sync_api import Page
@@ -31,6 +32,8 @@ def test_histograms_and_marks_are_those_of_equation_2(page: Page) -> None:
     page.wait_for_function(f"{STATUS}.includes('120 images')")
 
     page.get_by_role("button", name="Settings and result as JSON").click()
+    # The editor draws its lines a moment after the panel opens; its last one closes the object.
+    page.locator(".cm-line:visible").filter(has_text=re.compile(r"^\}$")).wait_for()
     shown = json.loads("".join(page.eval_on_selector_all(".cm-line:visible", "ls => ls.map(l => l.textContent)")))
     assert (shown["count"], shown["validation_count"]) == (120, 100)
     generator = bc.load_generator(shown["generator"])
