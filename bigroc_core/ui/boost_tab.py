@@ -350,7 +350,7 @@ def build(opening: Run) -> None:
             with gr.Group():
                 presets = controls.radio(
                     preset_choices(first), "Preset", value="recommended",
-                    info="Settings found for this generator; subtle is half as strong, strong twice.",
+                    info="Subtle is half as strong as recommended, strong twice.",
                 )  # fmt: skip
                 eps = controls.eps_slider(preset)
                 reading = controls.html(controls.readings(preset["eps"], preset["steps"]), elem_classes="inset")
