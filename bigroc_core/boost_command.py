@@ -24,6 +24,8 @@ from bigroc_core.losses import LOSSES
 
 GENERATOR_PREFIX = "generator:"
 MAX_COUNT = 100_000_000
+# The options that make a BoostConfig, by its fields' names.
+BOOSTING_OPTIONS = ("eps", "steps", "step_size", "norm", "loss", "gradient", "stop_at", "l0")
 
 
 @dataclass(frozen=True)
@@ -147,8 +149,7 @@ def probability_or_l0(text: str) -> float | str:
 
 def config_from(options: argparse.Namespace) -> BoostConfig:
     """The BoostConfig that parsed options describe."""
-    names = ("eps", "steps", "step_size", "norm", "loss", "gradient", "stop_at", "l0")
-    return BoostConfig(**{name: getattr(options, name) for name in names})
+    return BoostConfig(**{name: getattr(options, name) for name in BOOSTING_OPTIONS})
 
 
 def default_device(wanted: str | None) -> torch.device:

@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from bigroc_core.boost_command import GENERATOR_PREFIX, check_classes, default_device, probability_or_l0
-from bigroc_core.boosting import BoostConfig, boost
+from bigroc_core.boost_command import (
+    BOOSTING_OPTIONS,
+    GENERATOR_PREFIX,
+    check_classes,
+    default_device,
+    probability_or_l0,
+)
+from bigroc_core.boosting import GRADIENTS, NORMS, BoostConfig, boost
 from bigroc_core.cards import CHECKPOINTS, CIFAR10_CLASSES, Card, read_card
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import embedded_classifiers, load_classifier, refuse_judge
@@ -34,6 +40,7 @@ from bigroc_core.evaluation import (
 )
 from bigroc_core.generators.registry import embedded_generators, load_generator
 from bigroc_core.images import from_uint8, open_image_set, read_image, to_uint8
+from bigroc_core.losses import LOSSES
 from bigroc_core.training.commands import command_line
 from bigroc_core.training.data import Splits, load_cifar10
 
@@ -44,7 +51,6 @@ if TYPE_CHECKING:
 
 Commands = argparse._SubParsersAction  # argparse has no public name for what add_subparsers returns
 REFERENCES = ("train", "validation", "test")
-BOOSTING_OPTIONS = ("eps", "steps", "step_size", "norm", "loss", "gradient", "stop_at", "l0")
 
 
 # ------------------------------------------------------------------------------------------- shared options
@@ -63,9 +69,9 @@ def _add_boosting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--eps", type=float, help=f"radius of the ball, images in [0, 1] ({text}{BoostConfig().eps})")
     parser.add_argument("--steps", type=int, help=f"PGD steps T ({text}{BoostConfig().steps})")
     parser.add_argument("--step-size", type=float, help="step size α (default: eps/steps)")
-    parser.add_argument("--norm", choices=("l2", "linf"), help="of the ball")
-    parser.add_argument("--loss", choices=("ce", "bce", "ce-bce", "combined"), help="what PGD minimises")
-    parser.add_argument("--gradient", choices=("normalized", "raw"))
+    parser.add_argument("--norm", choices=NORMS, help="of the ball")
+    parser.add_argument("--loss", choices=sorted(LOSSES), help="what PGD minimises")
+    parser.add_argument("--gradient", choices=GRADIENTS)
     parser.add_argument("--stop-at", type=probability_or_l0, metavar="P",
                         help="an image rests at this p of its target, or at l0")  # fmt: skip
     parser.add_argument("--l0", type=float, help="reference realism, default: the classifier card's")
@@ -326,8 +332,8 @@ def add_sweep_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--eps-list", type=float, nargs="+", metavar="EPS", help="instead, exactly these ε")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--step-size", type=float, help="step size α (default eps/steps); needs --eps-list")
-    parser.add_argument("--norm", choices=("l2", "linf"), default="l2")
-    parser.add_argument("--loss", choices=("ce", "bce", "ce-bce", "combined"), default="ce")
+    parser.add_argument("--norm", choices=NORMS, default="l2")
+    parser.add_argument("--loss", choices=sorted(LOSSES), default="ce")
     parser.add_argument("--debias", type=int, default=0, metavar="N",
                         help="estimate targets with debiasing, fitted to N more images of the generator")  # fmt: skip
     parser.add_argument("--run", dest="run_folder", type=Path, metavar="DIR",

@@ -21,9 +21,14 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     os.replace(temporary, path)
 
 
-def load_state(path: Path) -> dict[str, Any] | None:
-    """The run's state, or None when it has not begun."""
-    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+def load_state(path: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
+    """The run's state, or None when it has not begun; ValueError if it is a run of another recipe."""
+    if not path.exists():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if state["recipe"] != recipe:
+        raise ValueError(f"{path.parent} holds a run of another recipe; give another --run folder or remove it")
+    return state
 
 
 def append_log(path: Path, entry: dict[str, Any]) -> None:

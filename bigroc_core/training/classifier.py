@@ -135,9 +135,7 @@ def train_classifier(
     steps_per_epoch = len(splits.train) // recipe.batch_size
     total = recipe.epochs * steps_per_epoch
     first, elapsed = 0, 0.0
-    if (state := load_state(folder / "state.pt")) is not None:
-        if state["recipe"] != dataclasses.asdict(recipe):
-            raise ValueError(f"{folder} holds a run of another recipe; give another --run folder or remove it")
+    if (state := load_state(folder / "state.pt", dataclasses.asdict(recipe))) is not None:
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])

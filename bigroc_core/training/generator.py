@@ -98,9 +98,7 @@ def train_gan(recipe: GANRecipe, splits: Splits, folder: Path, command: str, sav
     generator_steps = torch.optim.Adam(generator.parameters(), lr=recipe.lr_generator, betas=(0.5, 0.999))
     critic_steps = torch.optim.Adam(critic.parameters(), lr=recipe.lr_discriminator, betas=(0.5, 0.999))
     first, elapsed = 0, 0.0
-    if (state := load_state(folder / "state.pt")) is not None:
-        if state["recipe"] != dataclasses.asdict(recipe):
-            raise ValueError(f"{folder} holds a run of another recipe; give another --run folder or remove it")
+    if (state := load_state(folder / "state.pt", dataclasses.asdict(recipe))) is not None:
         generator.load_state_dict(state["generator"])
         critic.load_state_dict(state["critic"])
         average.load_state_dict(state["average"])
