@@ -20,6 +20,7 @@ from bigroc_core.training.averaging import running_average
 from bigroc_core.training.batches import share_of_batch
 from bigroc_core.training.checkpoint import append_log, export, load_state, save_state
 from bigroc_core.training.data import LabelledImages, Splits
+from bigroc_core.training.precision import fastest_precision
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2470, 0.2435, 0.2616)
@@ -48,7 +49,7 @@ class ClassifierRecipe:
     warmup: int = 300
     ema: float = 0.999
     augmentation: str = "crop-flip"
-    precision: str = "bf16"
+    precision: str = field(default_factory=fastest_precision)
     seed: int = 0
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from bigroc_core.training.augmentation import AUGMENTATIONS
+from bigroc_core.training.precision import fastest_precision
 
 
 def _arguments(text: str) -> dict[str, object]:
@@ -31,7 +32,8 @@ def add_train_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
     shared.add_argument("--data", type=Path, help="CIFAR-10: torchvision's folder, an .npz or class folders")
     shared.add_argument("--run", type=Path, help="folder of the run, resumed if begun (default runs/NAME)")
     shared.add_argument("--batch-size", type=int, default=128)
-    shared.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    shared.add_argument("--precision", choices=("bf16", "fp32"), default=fastest_precision(),
+                        help="bf16 is several times slower where the hardware lacks it")  # fmt: skip
     shared.add_argument("--seed", type=int, default=0)
     shared.add_argument("--save-minutes", type=float, default=3.0, help="minutes between saved states")
     for kind, text in (("robust", "adversarially, L2"), ("standard", "plainly")):

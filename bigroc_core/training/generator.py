@@ -24,6 +24,7 @@ from bigroc_core.training.averaging import running_average
 from bigroc_core.training.batches import share_of_batch
 from bigroc_core.training.checkpoint import append_log, export, load_state, save_state
 from bigroc_core.training.data import Splits
+from bigroc_core.training.precision import fastest_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class GANRecipe:
     lr_discriminator: float = 4e-4
     auxiliary: float = 0.0
     ema: float = 0.999
-    precision: str = "bf16"
+    precision: str = field(default_factory=fastest_precision)
     seed: int = 0
 
 
