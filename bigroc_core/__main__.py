@@ -9,13 +9,14 @@ from bigroc_core.boost_command import add_boost_parser, run_boost
 from bigroc_core.evaluation_commands import (
     add_evaluate_classifier_parser,
     add_evaluate_parser,
-    add_figure_parser,
+    add_reference_statistics_parser,
     add_sweep_parser,
     run_evaluate,
     run_evaluate_classifier,
-    run_figure,
+    run_reference_statistics,
     run_sweep,
 )
+from bigroc_core.figure_commands import add_figure_parser, run_figure
 from bigroc_core.listing import add_listing_parsers, run_listing
 from bigroc_core.training.commands import add_train_parser, run_train
 
@@ -30,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_train_parser(commands)
     add_listing_parsers(commands)
     add_evaluate_classifier_parser(commands)
+    add_reference_statistics_parser(commands)
     add_evaluate_parser(commands)
     add_sweep_parser(commands)
     add_figure_parser(commands)
@@ -39,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
         "models": run_listing,
         "generators": run_listing,
         "evaluate-classifier": run_evaluate_classifier,
+        "reference-statistics": run_reference_statistics,
         "evaluate": run_evaluate,
         "sweep": run_sweep,
         "figure": run_figure,

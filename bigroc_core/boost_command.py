@@ -84,11 +84,11 @@ def open_source(
     classes = found.classes if labels is not None else None
     encoded = found.path.suffix.lower() != ".npz" or found.path.is_dir()
     return Source(
-        total, classes, read, labels is not None, f"{Path(text).name}:{_contents(found)}", encoded, found.notes
+        total, classes, read, labels is not None, f"{Path(text).name}:{contents(found)}", encoded, found.notes
     )
 
 
-def _contents(found: ImageSet) -> str:
+def contents(found: ImageSet) -> str:
     """A digest of a set's names, labels and files: an archive's checksums, a folder's sizes, an image's bytes."""
     if found.path.is_dir():
         files = [str((found.path / name).stat().st_size) for name in found.names]

@@ -1,14 +1,16 @@
-"""`python -m bigroc_core evaluate-classifier | evaluate | sweep | figure`: numbers and pictures."""
+"""`python -m bigroc_core evaluate-classifier | evaluate | sweep`: numbers."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import hashlib
+import itertools
 import json
+import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,40 +19,53 @@ from bigroc_core.boost_command import (
     BOOSTING_OPTIONS,
     GENERATOR_PREFIX,
     check_classes,
+    contents,
     default_device,
     probability_or_l0,
 )
-from bigroc_core.boosting import GRADIENTS, NORMS, BoostConfig, boost
+from bigroc_core.boosting import GRADIENTS, NORMS, BoostConfig
 from bigroc_core.cards import CHECKPOINTS, CIFAR10_CLASSES, Card, read_card
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import embedded_classifiers, load_classifier, refuse_judge
-from bigroc_core.debiasing import class_histogram, fit_debias, histogram_entropy
+from bigroc_core.debiasing import fit_debias
 from bigroc_core.evaluation import (
-    DEBIAS_SEED,
+    ALONE,
+    METRICS,
+    ClassifierFeatures,
+    Evaluation,
     FeatureStatistics,
     ImageStream,
+    InceptionFeatures,
+    InceptionMeasuring,
+    Progress,
+    Share,
+    Sweep,
+    cache_folder,
+    content_of,
+    embed_statistics,
+    embedded_statistics,
     evaluate,
     evaluate_classifier,
     fingerprint,
     generator_stream,
     image_set_stream,
+    reference_features,
     reference_statistics,
     require_images,
     sweep,
+    tensor_stream,
 )
+from bigroc_core.evaluation.report import as_csv, as_latex, as_text, sweep_table
 from bigroc_core.generators.registry import embedded_generators, load_generator
-from bigroc_core.images import from_uint8, open_image_set, read_image, to_uint8
+from bigroc_core.images import open_image_set
 from bigroc_core.losses import LOSSES
 from bigroc_core.training.commands import command_line
 from bigroc_core.training.data import Splits, load_cifar10
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from bigroc_core.figures import TargetedRow
-
 Commands = argparse._SubParsersAction  # argparse has no public name for what add_subparsers returns
-REFERENCES = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
+# Added to a generator's seed for the images that debiasing is fitted to, which are never boosted.
+DEBIAS_SEED = 2**41
 
 
 # ------------------------------------------------------------------------------------------- shared options
@@ -64,7 +79,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
                         help="write the result, with this command, into the embedded model's card")  # fmt: skip
 
 
-def _add_boosting(parser: argparse.ArgumentParser) -> None:
+def add_boosting(parser: argparse.ArgumentParser) -> None:
+    """Add the options that make a BoostConfig, each overruling the generator's preset."""
     text = "default: the generator's preset, else "
     parser.add_argument("--eps", type=float, help=f"radius of the ball, images in [0, 1] ({text}{BoostConfig().eps})")
     parser.add_argument("--steps", type=int, help=f"PGD steps T ({text}{BoostConfig().steps})")
@@ -77,11 +93,12 @@ def _add_boosting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--l0", type=float, help="reference realism, default: the classifier card's")
 
 
-def _preset(card: Card | None) -> dict[str, Any]:
+def preset_of(card: Card | None) -> dict[str, Any]:
+    """The settings that a generator's card recommends."""
     return dict(card.presets.get("default", {})) if card is not None else {}
 
 
-def _boosting(options: argparse.Namespace, preset: dict[str, Any]) -> BoostConfig:
+def boosting(options: argparse.Namespace, preset: dict[str, Any]) -> BoostConfig:
     """The preset's settings, overruled by those given on the command line."""
     chosen = {name: preset[name] for name in BOOSTING_OPTIONS if preset.get(name) is not None}
     # A preset's step size belongs to its ε and steps.
@@ -91,9 +108,10 @@ def _boosting(options: argparse.Namespace, preset: dict[str, Any]) -> BoostConfi
     return BoostConfig(**{**chosen, **given})
 
 
-def _booster(options: argparse.Namespace, preset: dict[str, Any]) -> Classifier:
+def booster(options: argparse.Namespace, preset: dict[str, Any], device: torch.device | None = None) -> Classifier:
+    """The classifier to boost through: the one asked for, else the preset's, else cifar10-robust."""
     name = options.classifier or preset.get("classifier") or "cifar10-robust"
-    classifier = load_classifier(name, device=default_device(options.device))
+    classifier = load_classifier(name, device=device or default_device(options.device))
     refuse_judge(classifier.card)
     return classifier
 
@@ -128,11 +146,89 @@ def _count(options: argparse.Namespace, images: ImageStream) -> int:
     return images.size or 2_000
 
 
-def _reference(splits: Splits, name: str) -> Tensor:
+def _split(splits: Splits, name: str) -> Tensor:
     """uint8 images. "train" is all training images, the validation ones among them, as P1 has it."""
     if name == "train":
         return torch.cat([splits.train.images, splits.validation.images])
     return (splits.validation if name == "validation" else splits.test).images
+
+
+class _References:
+    """The reference images that options name: splits of CIFAR-10, which are read only if they are needed, or sets."""
+
+    def __init__(self, names: list[str], data: Path | None, progress: Progress | None) -> None:
+        self.names = names
+        self._data, self._progress = data, progress
+        self._splits: Splits | None = None
+
+    @staticmethod
+    def title(name: str) -> str:
+        return f"CIFAR-10 {name}" if name in SPLITS else Path(name).name
+
+    def _images(self, name: str, size: tuple[int, int] | None) -> tuple[ImageStream, str]:
+        """A reference's images, and a digest of them."""
+        if name in SPLITS:
+            self._splits = self._splits or load_cifar10(self._data)
+            images = _split(self._splits, name)
+            return tensor_stream(self.title(name), images), content_of(images)
+        found = open_image_set(name, size)
+        return dataclasses.replace(image_set_stream(found), name=self.title(name)), f"{contents(found)} {size}"
+
+    def in_features_of(self, classifier: Classifier) -> dict[str, FeatureStatistics]:
+        """Their statistics in a classifier's features, by title."""
+        found = {}
+        extractor = ClassifierFeatures(classifier)
+        for name in self.names:
+            # With --data the person says which CIFAR-10 is meant.
+            embedded = embedded_statistics(classifier, name) if name in SPLITS and self._data is None else None
+            found[self.title(name)] = embedded or reference_statistics(
+                extractor, *self._images(name, classifier.card.input_size), progress=self._progress
+            )
+        return found
+
+    def in_inception(self, network: InceptionFeatures, metrics: tuple[str, ...], share: Share) -> InceptionMeasuring:
+        """What is needed to measure `metrics` against them. Only the Inception score needs no reference."""
+        if not set(metrics) - {"is"}:
+            return InceptionMeasuring(network, (), metrics)
+        found = []
+        for name in self.names:
+            stream, content = self._images(name, None)
+            key = hashlib.sha256((network.key + content).encode()).hexdigest()[:20]
+            found.append(reference_features(
+                network, stream, stream.size or 0, cache_folder() / f"inception-{key}", self._progress, share
+            ))  # fmt: skip
+        return InceptionMeasuring(network, tuple(found), metrics)
+
+
+def _bars() -> Progress:
+    """Progress bars, one after the other."""
+    from tqdm import tqdm
+
+    bars: dict[str, Any] = {}
+
+    def report(text: str, done: int, total: int) -> None:
+        if text not in bars:
+            for bar in bars.values():
+                bar.close()
+            bars.clear()
+            bars[text] = tqdm(total=total, desc=text, unit="img")
+        bars[text].update(done - bars[text].n)
+        if done >= total:
+            bars.pop(text).close()
+
+    return report
+
+
+def _share() -> tuple[Share, torch.device | None]:
+    """This process's part under `accelerate launch`, and its device; alone: all of it, and None."""
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    # Without being told, accelerate takes several processes on CPUs for so many runs of one process.
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU", not torch.accelerator.is_available()))
+    if state.num_processes == 1:
+        return ALONE, None
+    return Share(state.process_index, state.num_processes, state.wait_for_everyone), state.device
 
 
 def _run_folder(options: argparse.Namespace, kind: str, name: str, settings: object) -> Path:
@@ -148,6 +244,14 @@ def _finish(options: argparse.Namespace, result: dict[str, Any]) -> None:
     if options.output is not None:
         _write_text(options.output, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
         print(f"written: {options.output}")
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """ValueError where a result could not be written to, before hours are spent on it."""
+    for name in ("output", "csv", "latex"):
+        path = getattr(options, name, None)
+        if path is not None and path.is_dir():
+            raise ValueError(f"--{name} {path} is a folder; a file is written")
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -223,7 +327,44 @@ def run_evaluate_classifier(options: argparse.Namespace) -> None:
         update_card(CHECKPOINTS / f"{name}.json", metrics={"evaluate-classifier": measured})
 
 
+# ----------------------------------------------------------------------------------------- reference-statistics
+
+
+def add_reference_statistics_parser(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add the `reference-statistics` command."""
+    parser = commands.add_parser(
+        "reference-statistics", help="lay CIFAR-10's statistics beside an embedded classifier",
+        description="Mean and covariance of CIFAR-10's train, validation and test images in an embedded classifier's "
+        "features, written beside its checkpoint, so that distances to them need no data set.",
+    )  # fmt: skip
+    parser.add_argument("classifier", metavar="NAME", help="embedded classifier")
+    parser.add_argument("--data", type=Path, help="CIFAR-10: torchvision's folder, an .npz or class folders")
+    parser.add_argument("--device", help="torch device; default: cuda where there is one, else cpu")
+
+
+def run_reference_statistics(options: argparse.Namespace) -> None:
+    """Carry out a parsed `reference-statistics` command."""
+    if options.classifier not in embedded_classifiers():
+        raise ValueError(f"{options.classifier!r} is not among the classifiers in {CHECKPOINTS.name}/")
+    classifier = load_classifier(options.classifier, device=default_device(options.device))
+    splits = load_cifar10(options.data)
+    extractor, bars = ClassifierFeatures(classifier), _bars()
+    found = {}
+    for name in SPLITS:
+        images = _split(splits, name)
+        found[name] = reference_statistics(
+            extractor, tensor_stream(_References.title(name), images), content_of(images), progress=bars
+        )
+    print(f"written: {embed_statistics(classifier, found)}")
+
+
 # ------------------------------------------------------------------------------------------------- evaluate
+
+
+def _add_sweeping(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--chooser", default="cifar10-standard", help="an ε is chosen in its features")
+    parser.add_argument("--largest", type=float, default=4.0,
+                        help="try L2 ε up to this, and L∞ ε of the same change per pixel (default 4)")  # fmt: skip
 
 
 def add_evaluate_parser(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -231,8 +372,9 @@ def add_evaluate_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "evaluate", help="what boosting does to the distance from real images, beside two controls",
         description="Images as they came, boosted, and at the same size of change boosted through a standard "
-        "classifier and moved in a random direction: Fréchet distance to CIFAR-10 in a judge's features, and the "
-        "judge's errors on the target classes. A killed run goes on where it stopped.",
+        "classifier and moved in a random direction: Fréchet distance to real images in a judge's features, and the "
+        "judge's errors on the target classes; with --metrics also FID, IS, KID, precision and recall. A killed run "
+        "goes on where it stopped; accelerate launch spreads it over processes.",
     )  # fmt: skip
     parser.add_argument("images", metavar="IN", help="generator:NAME, or a folder, zip or .npz of images")
     parser.add_argument("--count", type=int, help="images per seed (default: 2000, an image set's: all)")
@@ -240,47 +382,100 @@ def add_evaluate_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--classifier", help="boost through it (default: the preset's, else cifar10-robust)")
     parser.add_argument("--control", default="cifar10-standard", help="the control's classifier, or none")
     parser.add_argument("--no-random-direction", action="store_true", help="leave that control out")
-    parser.add_argument("--judge", default="cifar10-judge", help="measures; takes no part in boosting")
-    parser.add_argument("--reference", nargs="+", choices=REFERENCES, default=["train", "test"])
+    parser.add_argument("--beside-eps", type=float, nargs="+", default=[], metavar="EPS",
+                        help="rows with other ε, for instance a paper's")  # fmt: skip
+    parser.add_argument("--judge", default="cifar10-judge",
+                        help="measures, and takes no part in boosting; or none")  # fmt: skip
+    parser.add_argument("--reference", nargs="+", default=["train", "test"], metavar="SET",
+                        help="CIFAR-10's train, validation or test images, or a folder, zip or .npz")  # fmt: skip
+    parser.add_argument("--metrics", nargs="+", choices=METRICS, default=[],
+                        help="also these, in Inception's features (prc: precision and recall)")  # fmt: skip
+    parser.add_argument("--inception-weights", type=Path, metavar="FILE",
+                        help="in torch-fidelity's format (default: its cache, or its download)")  # fmt: skip
+    parser.add_argument("--inception-layer", default="2048", metavar="D",
+                        help="64, 192 or 768 for few images; then not comparable with anyone's FID")  # fmt: skip
     parser.add_argument("--debias", type=int, default=0, metavar="N",
                         help="estimate targets with debiasing, fitted to N more images of the generator")  # fmt: skip
+    parser.add_argument("--find-eps", action="store_true", help="first find ε as `sweep` does, on seeds of its own")
+    parser.add_argument("--sweep-seeds", type=int, nargs="+", default=[1000, 1001], help="for --find-eps")
+    parser.add_argument("--sweep-count", type=int, default=1_000, help="images per seed for --find-eps")
+    _add_sweeping(parser)
     parser.add_argument("--run", dest="run_folder", type=Path, metavar="DIR",
                         help="folder of the run (default: one in runs/ for these settings)")  # fmt: skip
-    _add_boosting(parser)
+    parser.add_argument("--images-to", type=Path, metavar="DIR", help="also write the images of every row here")
+    parser.add_argument("--csv", type=Path, help="also write the table as CSV")
+    parser.add_argument("--latex", type=Path, help="also write the table for a paper")
+    add_boosting(parser)
     _add_common(parser)
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """Carry out a parsed `evaluate` command."""
-    preset = _preset(_embedded_generator_card(options))
-    classifier = _booster(options, preset)
-    config = _boosting(options, preset)
-    device = default_device(options.device)
+    _check_outputs(options)
+    share, device = _share()
+    progress = _bars() if share.index == 0 else None
+    preset = preset_of(_embedded_generator_card(options))
+    classifier = booster(options, preset, device)
+    config = boosting(options, preset)
+    device = device or default_device(options.device)
     images, card = _images_to_measure(options.images, classifier)
     count = _count(options, images)
     seeds = options.seeds or ([0, 1, 2] if images.size is None else [0])
     _refuse_swept_seeds(card, config, seeds)
-    judge = load_classifier(options.judge, device=device)
+    judge = None if options.judge == "none" else load_classifier(options.judge, device=device)
     control = None if options.control == "none" else load_classifier(options.control, device=device)
-    require_images(count, _dimensions(judge))
+    if judge is not None:
+        require_images(count, ClassifierFeatures(judge).dimensions)
+    references = _References(options.reference, options.data, progress)
+    inception = None
+    if options.metrics:
+        network = InceptionFeatures(options.inception_weights, options.inception_layer, device)
+        if "fid" in options.metrics:
+            require_images(count, network.dimensions)
+        inception = references.in_inception(network, tuple(options.metrics), share)
+    distances = references.in_features_of(judge) if judge is not None else {}
     debias = _debias(options, classifier, images)
-    splits = load_cifar10(options.data)
-    references = {
-        f"CIFAR-10 {name}": reference_statistics(judge, _reference(splits, name), progress=True)
-        for name in options.reference
-    }
-    del splits
+    swept = None
+    if options.find_eps:
+        if set(options.sweep_seeds) & set(seeds) and images.size is None:
+            raise ValueError("an ε is reported on other seeds than it was chosen on; change --seeds or --sweep-seeds")
+        largest = dataclasses.replace(config, eps=_largest(options.largest, config.norm, classifier), step_size=None)
+        swept = _swept(options, images, classifier, [largest], min(options.sweep_count, images.size or 2**63),
+                       options.sweep_seeds if images.size is None else [0], debias, progress, share)[0]  # fmt: skip
+        config = dataclasses.replace(config, eps=swept.best.eps, step_size=None)
+        if share.index == 0:
+            print(sweep_table(swept))
+    beside = [dataclasses.replace(config, eps=eps, step_size=None) for eps in options.beside_eps]
     folder = _run_folder(options, "evaluate", images.name, [
-        fingerprint(classifier), fingerprint(judge), control and fingerprint(control), options.no_random_direction,
-        dataclasses.asdict(config), options.debias,
+        fingerprint(classifier), control and fingerprint(control), options.no_random_direction,
+        dataclasses.asdict(config), options.debias, options.beside_eps,
     ])  # fmt: skip
     found = evaluate(
-        images, classifier, judge, config, references, count=count, seeds=seeds, control=control,
-        random_direction=not options.no_random_direction, debias=debias, run=folder, progress=True,
+        images, classifier, judge, config, distances, count=count, seeds=seeds, control=control,
+        random_direction=not options.no_random_direction, beside=beside, debias=debias, inception=inception,
+        run=folder, images_to=options.images_to, progress=progress, share=share,
     )  # fmt: skip
-    print(found.table())
-    result = {"classifier": classifier.card.name, **found.to_dict(), "debias_images": options.debias,
-              "command": command_line()}  # fmt: skip
+    if share.index == 0:
+        _report(options, found, classifier, control, swept, card)
+
+
+def _report(
+    options: argparse.Namespace,
+    found: Evaluation,
+    classifier: Classifier,
+    control: Classifier | None,
+    swept: Sweep | None,
+    card: Card | None,
+) -> None:
+    print(as_text(found))
+    result = {"classifier": classifier.card.name, "control": control.card.name if control else None,
+              **found.to_dict(), "debias_images": options.debias, "command": command_line()}  # fmt: skip
+    if swept is not None:
+        result["sweep"] = swept.to_dict()
+    for path, text in ((options.csv, as_csv), (options.latex, as_latex)):
+        if path is not None:
+            _write_text(path, text(found))
+            print(f"written: {path}")
     _finish(options, result)
     if options.write_card:
         assert card is not None  # _embedded_generator_card saw to it
@@ -304,12 +499,6 @@ def _refuse_swept_seeds(card: Card | None, config: BoostConfig, seeds: list[int]
         raise ValueError(f"ε = {config.eps:g} was chosen on seeds {shared}; report it on others (--seeds)")
 
 
-def _dimensions(classifier: Classifier) -> int:
-    height, width = classifier.card.input_size
-    with torch.no_grad():
-        return int(classifier.embedding(torch.zeros(1, 3, height, width, device=classifier.mean.device)).shape[1])
-
-
 # ---------------------------------------------------------------------------------------------------- sweep
 
 
@@ -318,220 +507,102 @@ def add_sweep_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "sweep", help="find the ε that brings a generator's images nearest to real ones",
         description="The ε with the lowest Fréchet distance to CIFAR-10's validation images, in the features of a "
-        "classifier that is neither the boosting one nor the judge. With --write-card it becomes the generator's "
-        "preset. A killed run goes on where it stopped.",
+        "classifier that is neither the boosting one nor the judge. Several steps, norms or losses are tried in "
+        "all combinations. With --write-card the best becomes the generator's preset. A killed run goes on where it "
+        "stopped; accelerate launch spreads it over processes.",
     )  # fmt: skip
     parser.add_argument("images", metavar="IN", help="generator:NAME, or a folder, zip or .npz of images")
-    parser.add_argument("--count", type=int, help="images per seed (default: 2000, an image set's: all)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1000],
-                        help="never those of a report (default: 1000)")  # fmt: skip
+    parser.add_argument("--count", type=int, help="images per seed (default: 1000, an image set's: all)")
+    parser.add_argument("--seeds", type=int, nargs="+", help="never those of a report (default: 1000 1001)")
     parser.add_argument("--classifier", help="boost through it (default: cifar10-robust)")
-    parser.add_argument("--chooser", default="cifar10-standard", help="distances are in its features")
-    parser.add_argument("--reference", choices=REFERENCES, default="validation")
-    parser.add_argument("--largest", type=float, default=4.0, help="coarse to fine up to this ε (default 4)")
-    parser.add_argument("--eps-list", type=float, nargs="+", metavar="EPS", help="instead, exactly these ε")
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--reference", default="validation", metavar="SET",
+                        help="CIFAR-10's train, validation or test images, or a folder, zip or .npz")  # fmt: skip
+    _add_sweeping(parser)
+    parser.add_argument("--eps-list", type=float, nargs="+", metavar="EPS",
+                        help="exactly these ε, instead of coarse to fine")  # fmt: skip
+    parser.add_argument("--steps", type=int, nargs="+", default=[30], metavar="T")
     parser.add_argument("--step-size", type=float, help="step size α (default eps/steps); needs --eps-list")
-    parser.add_argument("--norm", choices=NORMS, default="l2")
-    parser.add_argument("--loss", choices=sorted(LOSSES), default="ce")
+    parser.add_argument("--norm", choices=NORMS, nargs="+", default=["l2"])
+    parser.add_argument("--loss", choices=sorted(LOSSES), nargs="+", default=["ce"])
     parser.add_argument("--debias", type=int, default=0, metavar="N",
                         help="estimate targets with debiasing, fitted to N more images of the generator")  # fmt: skip
     parser.add_argument("--run", dest="run_folder", type=Path, metavar="DIR",
-                        help="folder of the run (default: one in runs/ for these settings)")  # fmt: skip
+                        help="folder of the runs (default: one in runs/ for these settings)")  # fmt: skip
     _add_common(parser)
+
+
+def _largest(l2: float, norm: str, classifier: Classifier) -> float:
+    """The end of a sweep: an L2 radius, or the L∞ radius at which every value changes as much on average."""
+    height, width = classifier.card.input_size
+    return l2 if norm == "l2" else min(1.0, l2 / math.sqrt(3 * height * width))
+
+
+def _swept(
+    options: argparse.Namespace,
+    images: ImageStream,
+    classifier: Classifier,
+    configs: list[BoostConfig],
+    count: int,
+    seeds: list[int],
+    debias: Tensor | None,
+    progress: Progress | None,
+    share: Share,
+) -> list[Sweep]:
+    """A sweep per setting, all on the same images, the best first."""
+    chooser = load_classifier(options.chooser, device=classifier.mean.device)
+    require_images(count, ClassifierFeatures(chooser).dimensions)
+    # An evaluation has several references, of which none may have been chosen on; a sweep has its own.
+    name = options.reference if isinstance(options.reference, str) else "validation"
+    reference = _References([name], options.data, progress).in_features_of(chooser)
+    found = []
+    for config in configs:
+        folder = _run_folder(options, "sweep", images.name, [
+            fingerprint(classifier), fingerprint(chooser), dataclasses.asdict(config), options.debias,
+        ])  # fmt: skip
+        if options.run_folder is not None:
+            folder = folder / f"sweep-T{config.steps}-{config.norm}-{config.loss}"
+        found.append(sweep(
+            images, classifier, chooser, config, next(iter(reference.values())),
+            reference_name=next(iter(reference)), count=count, seeds=seeds, grid=getattr(options, "eps_list", None),
+            debias=debias, run=folder, progress=progress, share=share,
+        ))  # fmt: skip
+    return sorted(found, key=lambda one: one.best.mean)
 
 
 def run_sweep(options: argparse.Namespace) -> None:
     """Carry out a parsed `sweep` command."""
+    _check_outputs(options)
     _embedded_generator_card(options)
-    classifier = _booster(options, {})
-    config = BoostConfig(eps=options.largest, steps=options.steps, step_size=options.step_size, norm=options.norm,
-                         loss=options.loss)  # fmt: skip
+    share, device = _share()
+    progress = _bars() if share.index == 0 else None
+    classifier = booster(options, {}, device)
+    configs = [
+        BoostConfig(eps=_largest(options.largest, norm, classifier), steps=steps, step_size=options.step_size,
+                    norm=norm, loss=loss)
+        for steps, norm, loss in itertools.product(options.steps, options.norm, options.loss)
+    ]  # fmt: skip
     images, card = _images_to_measure(options.images, classifier)
-    chooser = load_classifier(options.chooser, device=default_device(options.device))
-    count = _count(options, images)
-    require_images(count, _dimensions(chooser))
+    count = options.count if options.count is not None else images.size or 1_000
+    seeds = options.seeds or ([1000, 1001] if images.size is None else [0])
     debias = _debias(options, classifier, images)
-    reference: FeatureStatistics = reference_statistics(
-        chooser, _reference(load_cifar10(options.data), options.reference), progress=True
-    )
-    folder = _run_folder(options, "sweep", images.name, [
-        fingerprint(classifier), fingerprint(chooser), dataclasses.asdict(config), options.debias,
-    ])  # fmt: skip
-    found = sweep(
-        images, classifier, chooser, config, reference, reference_name=f"CIFAR-10 {options.reference}", count=count,
-        seeds=options.seeds, grid=options.eps_list, debias=debias, run=folder, progress=True,
-    )  # fmt: skip
-    print(found.table())
-    if found.at_the_end:
+    found = _swept(options, images, classifier, configs, count, seeds, debias, progress, share)
+    if share.index:
+        return
+    for one in reversed(found):
+        if len(found) > 1:
+            print(f"T {one.config.steps}, {one.config.norm}, {one.config.loss}")
+        print(sweep_table(one))
+    best = found[0]
+    if best.at_the_end:
         print("note: the best ε is the largest tried; a larger one may be better still")
-    result = {"classifier": classifier.card.name, **found.to_dict(), "debias_images": options.debias,
-              "command": command_line()}  # fmt: skip
+    result = {"classifier": classifier.card.name, **best.to_dict(), "others": [one.to_dict() for one in found[1:]],
+              "debias_images": options.debias, "command": command_line()}  # fmt: skip
     _finish(options, result)
     if options.write_card:
         assert card is not None  # _embedded_generator_card saw to it
+        config = best.config
         preset = {
-            "eps": found.best.eps, "steps": config.steps, "step_size": config.step_size, "norm": config.norm,
+            "eps": best.best.eps, "steps": config.steps, "step_size": config.step_size, "norm": config.norm,
             "loss": config.loss, "classifier": classifier.card.name, "source": "swept", "command": command_line(),
         }  # fmt: skip
         update_card(CHECKPOINTS / f"{card.name}.json", metrics={"sweep": result}, presets={"default": preset})
-
-
-# --------------------------------------------------------------------------------------------------- figure
-
-
-def add_figure_parser(commands: Commands[argparse.ArgumentParser]) -> None:
-    """Add the `figure` command and its kinds."""
-    figure = commands.add_parser("figure", help="make a figure for a paper or a page")
-    kinds = figure.add_subparsers(dest="kind", required=True, metavar="KIND")
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--output", type=Path, required=True, help="a .png (300 dpi), .pdf or .svg file")
-    shared.add_argument("--device", help="torch device; default: cuda where there is one, else cpu")
-
-    fig2 = kinds.add_parser("fig2", parents=[shared], help="one image, every target class, robust and standard",
-                            description="P1 Fig. 2 (its ε = 30, T = 60, α = 0.5 are on [-1, 1] pixels).")  # fmt: skip
-    given = fig2.add_mutually_exclusive_group(required=True)
-    given.add_argument("--generator", help="start from one of its images")
-    given.add_argument("--image", type=Path, help="start from this image file")
-    fig2.add_argument("--seed", type=int, default=0)
-    fig2.add_argument("--index", type=int, default=0, help="which image of the seed")
-    fig2.add_argument("--robust", default="cifar10-robust", metavar="NAME")
-    fig2.add_argument("--standard", default="cifar10-standard", metavar="NAME")
-    fig2.add_argument("--eps", type=float, default=15.0, help="L2 radius, images in [0, 1] (default 15)")
-    fig2.add_argument("--steps", type=int, default=60)
-    fig2.add_argument("--step-size", type=float, default=0.25)
-
-    pairs = kinds.add_parser("side-by-side", parents=[shared], help="images before and after boosting")
-    pairs.add_argument("--generator", required=True)
-    pairs.add_argument("--seed", type=int, default=0)
-    pairs.add_argument("--start", type=int, default=0, help="the first image of the seed")
-    pairs.add_argument("--count", type=int, default=10)
-    pairs.add_argument("--columns", type=int, default=10)
-    pairs.add_argument("--classifier", help="default: the generator's preset, else cifar10-robust")
-    _add_boosting(pairs)
-
-    debias = kinds.add_parser("debias", parents=[shared], help="class histograms without and with debiasing")
-    debias.add_argument("--generator", required=True, help="an unconditional one")
-    debias.add_argument("--seed", type=int, default=0)
-    debias.add_argument("--count", type=int, default=2_000)
-    debias.add_argument("--validation", type=int, default=1_000, help="images that the debiasing is fitted to")
-    debias.add_argument("--classifier", default="cifar10-robust")
-
-    curve = kinds.add_parser("sweep", parents=[shared], help="the curve of a sweep")
-    curve.add_argument("results", type=Path, help="the JSON that `sweep --output` wrote")
-
-
-def run_figure(options: argparse.Namespace) -> None:
-    """Carry out a parsed `figure` command. The figure carries its settings and this command."""
-    from bigroc_core import figures  # matplotlib is slow to import, and only figures need it
-
-    suffix = options.output.suffix.lower().removeprefix(".")
-    if suffix not in figures.FORMATS:
-        raise ValueError(f"--output must end in .{', .'.join(figures.FORMATS)}, not {options.output.name!r}")
-    make = {"fig2": _fig2, "side-by-side": _side_by_side, "debias": _debias_histograms, "sweep": _sweep_curve}
-    figure, recipe = make[options.kind](options)
-    print(f"written: {figures.write_figure(figure, options.output, {**recipe, 'command': command_line()})}")
-
-
-Made = tuple["Figure", dict[str, Any]]
-
-
-def targeted_row(classifier: Classifier, original: Tensor, config: BoostConfig, name: str) -> TargetedRow:
-    """One image (3, H, W) boosted towards every class: P1 Fig. 2's row. P and ‖δ‖₂ are those of the 8-bit pictures."""
-    from bigroc_core.figures import TargetedRow
-
-    classes = len(classifier.classes)
-    repeated = original.expand(classes, -1, -1, -1).contiguous()
-    result = boost(classifier, repeated, torch.arange(classes), config=config)
-    images = from_uint8(to_uint8(result.images)).cpu()
-    with torch.no_grad():
-        certainty = classifier(images.to(classifier.mean.device)).float().softmax(1).diagonal().cpu()
-    return TargetedRow(name, images, certainty, (images - original).flatten(1).norm(dim=1))
-
-
-def _fig2(options: argparse.Namespace) -> Made:
-    from bigroc_core.figures import fig2
-
-    device = default_device(options.device)
-    robust = load_classifier(options.robust, device=device)
-    standard = load_classifier(options.standard, device=device)
-    for classifier in (robust, standard):
-        refuse_judge(classifier.card)
-    if robust.classes != standard.classes:
-        raise ValueError(f"{options.robust} and {options.standard} have different classes")
-    if options.image is not None:
-        original = read_image(options.image, size=robust.card.input_size).pixels
-        origin: dict[str, Any] = {"image": options.image.name}
-    else:
-        drawn, _ = load_generator(options.generator).sample(1, seed=options.seed, start=options.index)
-        original, origin = drawn[0], {"generator": options.generator, "seed": options.seed, "index": options.index}
-    original = from_uint8(to_uint8(original))
-    config = BoostConfig(eps=options.eps, steps=options.steps, step_size=options.step_size)
-    rows = [targeted_row(robust, original, config, "Robust"), targeted_row(standard, original, config, "Standard")]
-    recipe = {"figure": "P1 Fig. 2", **origin, "robust": robust.card.name, "standard": standard.card.name,
-              "config": dataclasses.asdict(config)}  # fmt: skip
-    for row in rows:
-        print(f"{row.name:<9} mean P {row.certainty.mean():.3f}, mean ‖δ‖₂ {row.l2.mean():.3f}")
-    return fig2(original, rows, robust.classes), recipe
-
-
-def _side_by_side(options: argparse.Namespace) -> Made:
-    from bigroc_core.figures import side_by_side
-
-    generator = load_generator(options.generator)
-    preset = _preset(generator.card)
-    classifier, config = _booster(options, preset), _boosting(options, preset)
-    check_classes(generator.card.name, generator.classes, classifier)
-    if options.count < 1 or options.columns < 1:
-        raise ValueError("--count and --columns must be at least 1")
-    drawn, labels = generator.sample(options.count, seed=options.seed, start=options.start)
-    before = from_uint8(to_uint8(drawn))
-    result = boost(classifier, before, labels, config=config)
-    captions = [classifier.classes[label] for label in result.labels.tolist()]
-    recipe = {
-        "figure": "side by side", "generator": generator.card.name, "seed": options.seed, "start": options.start,
-        "count": options.count, "classifier": classifier.card.name, "config": dataclasses.asdict(config),
-    }  # fmt: skip
-    return side_by_side(before, result.images.cpu(), captions, options.columns), recipe
-
-
-def _debias_histograms(options: argparse.Namespace) -> Made:
-    from bigroc_core.figures import debias_histograms
-
-    generator = load_generator(options.generator)
-    classifier = load_classifier(options.classifier, device=default_device(options.device))
-    if generator.classes:
-        raise ValueError(f"{generator.card.name} is conditional: its labels are given, and debiasing plays no part")
-    stream = generator_stream(generator)
-    held_out, _ = stream.draw(DEBIAS_SEED, 0, options.validation)
-    shift = fit_debias(classifier, held_out)
-    images, _ = stream.draw(options.seed, 0, options.count)
-    still = BoostConfig(eps=0.0, steps=0)
-    counts = [
-        class_histogram(boost(classifier, images, config=still, debias=debias).labels, len(classifier.classes))
-        for debias in (None, shift)
-    ]
-    entropies = (histogram_entropy(counts[0]), histogram_entropy(counts[1]))
-    print(f"entropy of the class histogram: {entropies[0]:.3f} nats without, {entropies[1]:.3f} with debiasing")
-    recipe = {"figure": "debiasing", "generator": generator.card.name, "seed": options.seed, "count": options.count,
-              "validation": options.validation, "classifier": classifier.card.name, "shift": shift.tolist(),
-              "without": counts[0].tolist(), "with": counts[1].tolist(), "entropies": entropies}  # fmt: skip
-    return debias_histograms(counts[0].tolist(), counts[1].tolist(), classifier.classes, entropies), recipe
-
-
-def _sweep_curve(options: argparse.Namespace) -> Made:
-    from bigroc_core.figures import sweep_curve
-
-    try:
-        result = json.loads(options.results.read_text("utf-8"))
-        points = [(p["stage"], p["eps"], p["frechet"]["mean"], p["frechet"]["std"]) for p in result["points"]]
-        best, features_of = float(result["best"]), str(result["features_of"])
-        source, seeds = result["source"], result["seeds"]
-        norm = result["config"]["norm"]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        kind = type(error).__name__
-        raise ValueError(f"{options.results} is not what `sweep --output` writes: {kind}: {error}") from error
-    groups = {stage: [(eps, mean, std) for s, eps, mean, std in points if s == stage] for stage in ("fine", "coarse")}
-    unit = "$\\epsilon$ (L2, images in [0, 1])" if norm == "l2" else "$\\epsilon$ (L$\\infty$, images in [0, 1])"
-    figure = sweep_curve(groups["fine"], best, features_of, groups["coarse"], unit)
-    return figure, {"figure": "sweep", "source": source, "seeds": seeds, "best": best}

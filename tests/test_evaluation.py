@@ -14,17 +14,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from bigroc_core import evaluation
 from bigroc_core.attack import l2_norms
 from bigroc_core.boosting import BoostConfig, boost
 from bigroc_core.cards import CIFAR10_CLASSES, Card, read_card
 from bigroc_core.classifiers.networks import Classifier, build_network
 from bigroc_core.evaluation import (
+    ERRORS,
     UNBOOSTED,
+    ClassifierFeatures,
     FeatureStatistics,
     ImageStream,
+    Metric,
+    Row,
     around_the_best,
-    embeddings,
+    content_of,
     evaluate,
     evaluate_classifier,
     feature_statistics,
@@ -32,10 +35,13 @@ from bigroc_core.evaluation import (
     frechet_distance,
     image_set_stream,
     moved_by,
-    read,
     reference_statistics,
+    shards,
     sweep,
+    tensor_stream,
 )
+from bigroc_core.evaluation.features import Reading
+from bigroc_core.evaluation.report import as_text, score, sweep_table
 from bigroc_core.evaluation_commands import (
     add_evaluate_classifier_parser,
     add_evaluate_parser,
@@ -77,6 +83,19 @@ def pictures(seed: int, start: int, count: int) -> tuple[Tensor, Tensor]:
 
 
 SOURCE = ImageStream("smooth pictures", pictures)
+DISTANCE = Metric("distance", "others", False)
+
+
+def read(classifier: Classifier, images: Tensor) -> Reading:
+    return ClassifierFeatures(classifier)(images)
+
+
+def distances(row: Row) -> tuple[float, ...]:
+    return row.scores[DISTANCE]
+
+
+def statistics_of(classifier: Classifier, images: Tensor) -> FeatureStatistics:
+    return feature_statistics([read(classifier, images).features])
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +115,12 @@ def judge() -> Classifier:
 
 @pytest.fixture(scope="module")
 def references(judge: Classifier) -> dict[str, FeatureStatistics]:
-    return {"others": feature_statistics(read(judge, pictures(99, 0, 60)[0]).features)}
+    return {"others": statistics_of(judge, pictures(99, 0, 60)[0])}
 
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "SHARD", 16)
+    monkeypatch.setattr(shards, "SHARD", 16)
 
 
 # ------------------------------------------------------------------------------------------------- distances
@@ -119,15 +138,16 @@ def test_the_distance_between_gaussians_is_the_closed_form() -> None:
 
 def test_statistics_of_samples_approach_those_they_were_drawn_from() -> None:
     drawn = torch.randn(200_000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    found = feature_statistics(drawn * torch.tensor([1.0, 2.0, 0.5]) + torch.tensor([0.0, 1.0, -2.0]))
+    moved = drawn * torch.tensor([1.0, 2.0, 0.5]) + torch.tensor([0.0, 1.0, -2.0])
+    found = feature_statistics(moved.split(30_000))
     truth = FeatureStatistics(1, np.array([0.0, 1.0, -2.0]), np.diag([1.0, 4.0, 0.25]))
     assert found.count == 200_000
     assert frechet_distance(found, truth) < 1e-3
 
 
 def test_identical_sets_have_distance_zero_and_others_do_not(judge: Classifier) -> None:
-    one = feature_statistics(read(judge, pictures(0, 0, COUNT)[0]).features)
-    other = feature_statistics(read(judge, pictures(0, 0, COUNT)[0] * 0.5).features)
+    one = statistics_of(judge, pictures(0, 0, COUNT)[0])
+    other = statistics_of(judge, pictures(0, 0, COUNT)[0] * 0.5)
     assert abs(frechet_distance(one, one)) < 1e-6 * np.trace(one.covariance)
     assert frechet_distance(one, other) == pytest.approx(frechet_distance(other, one), rel=1e-6)
     assert frechet_distance(one, other) > 1e-3 * np.trace(one.covariance)
@@ -135,8 +155,8 @@ def test_identical_sets_have_distance_zero_and_others_do_not(judge: Classifier) 
 
 def test_too_few_images_are_refused_with_the_number_needed(judge: Classifier) -> None:
     with pytest.raises(ValueError, match=r"16 images are too few .* 16 dimensions: at least 17"):
-        feature_statistics(read(judge, pictures(0, 0, 16)[0]).features)
-    feature_statistics(read(judge, pictures(0, 0, 17)[0]).features)
+        statistics_of(judge, pictures(0, 0, 16)[0])
+    statistics_of(judge, pictures(0, 0, 17)[0])
 
 
 def test_features_of_different_dimensions_are_not_compared() -> None:
@@ -152,7 +172,7 @@ def test_features_are_of_the_rounded_images_and_do_not_depend_on_batches(judge: 
     between = (images + 0.3 / 255).clamp(0, 1)
     whole = read(judge, between)
     assert torch.equal(whole.features, read(judge, from_uint8(to_uint8(between))).features)
-    streamed = embeddings(judge, iter(between.split(7)))
+    streamed = torch.cat([read(judge, part).features for part in between.split(7)])
     torch.testing.assert_close(streamed, whole.features, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(whole.logits, judge(from_uint8(to_uint8(between))), rtol=1e-4, atol=1e-5)
 
@@ -160,27 +180,30 @@ def test_features_are_of_the_rounded_images_and_do_not_depend_on_batches(judge: 
 def test_images_of_another_size_are_refused(judge: Classifier) -> None:
     with pytest.raises(ValueError, match="64×64 cannot be measured in judges's features"):
         read(judge, torch.rand(2, 3, 64, 64))
-    with pytest.raises(ValueError, match="no images"):
-        embeddings(judge, iter([]))
 
 
 def test_reference_statistics_are_kept_by_the_contents_of_weights_and_images(
     judge: Classifier, robust: Classifier, tmp_path: Path
 ) -> None:
     images = torch.from_numpy(to_uint8(pictures(4, 0, 30)[0])).permute(0, 3, 1, 2)
-    first = reference_statistics(judge, images, tmp_path)
+
+    def statistics(classifier: Classifier, reference: Tensor) -> FeatureStatistics:
+        stream = tensor_stream("real", reference)
+        return reference_statistics(ClassifierFeatures(classifier), stream, content_of(reference), tmp_path)
+
+    first = statistics(judge, images)
     (kept,) = tmp_path.iterdir()
     written = kept.stat().st_mtime_ns
-    again = reference_statistics(judge, images.clone(), tmp_path)
+    again = statistics(judge, images.clone())
     assert kept.stat().st_mtime_ns == written
     assert frechet_distance(first, again) == pytest.approx(0, abs=1e-6)
-    direct = feature_statistics(read(judge, images.float() / 255).features)
+    direct = statistics_of(judge, images.float() / 255)
     np.testing.assert_allclose(first.covariance, direct.covariance, rtol=1e-4, atol=1e-7)
-    reference_statistics(robust, images, tmp_path)
-    reference_statistics(judge, images.flip(3), tmp_path)
+    statistics(robust, images)
+    statistics(judge, images.flip(3))
     assert len(list(tmp_path.iterdir())) == 3
     kept.write_bytes(b"damaged")
-    np.testing.assert_array_equal(reference_statistics(judge, images, tmp_path).mean, first.mean)
+    np.testing.assert_array_equal(statistics(judge, images).mean, first.mean)
     assert kept.stat().st_size > 1000
 
 
@@ -226,14 +249,13 @@ def test_all_ways_of_moving_are_equally_long(
     for row in (boosted, controlled, random):
         assert row.l2 == pytest.approx(boosted.l2, rel=1e-5)
     assert all(0 < length <= 1.5 for length in boosted.l2)
-    distances = {row.frechet["others"] for row in found.rows}
-    assert len(distances) == 4
+    assert len({distances(row) for row in found.rows}) == 4
     images, labels = pictures(1, 0, COUNT)
     result = boost(robust, images, labels, config)
-    own = feature_statistics(read(judge, result.images).features)
-    assert boosted.frechet["others"][1] == pytest.approx(frechet_distance(own, references["others"]), rel=1e-3)
+    own = statistics_of(judge, result.images)
+    assert distances(boosted)[1] == pytest.approx(frechet_distance(own, references["others"]), rel=1e-3)
     wrong = (read(judge, result.images).logits.argmax(1) != labels).float().mean()
-    assert boosted.errors[1] == pytest.approx(float(wrong))
+    assert boosted.scores[ERRORS][1] == pytest.approx(float(wrong))
 
 
 def test_at_eps_zero_every_row_equals_the_images_as_they_came(
@@ -243,8 +265,8 @@ def test_at_eps_zero_every_row_equals_the_images_as_they_came(
                      control=standard)  # fmt: skip
     assert found.rows[0].name == UNBOOSTED
     for row in found.rows[1:]:
-        assert (row.frechet, row.errors, row.l2) == (found.rows[0].frechet, found.rows[0].errors, (0.0,))
-        assert found.gains(row, "others") == (0.0,)
+        assert (row.scores, row.l2) == (found.rows[0].scores, (0.0,))
+        assert found.gains(row, DISTANCE) == (0.0,)
 
 
 def test_without_labels_the_target_is_the_boosting_classifiers_estimate(
@@ -256,7 +278,8 @@ def test_without_labels_the_target_is_the_boosting_classifiers_estimate(
     for debias in (None, torch.linspace(-5, 5, 10)):
         found = evaluate(unlabelled, robust, judge, config, references, count=COUNT, seeds=(0,), debias=debias)
         estimate = (robust(images) + (0 if debias is None else debias)).argmax(1)
-        assert found.rows[0].errors[0] == pytest.approx(float((judge(images).argmax(1) != estimate).float().mean()))
+        wrong = float((judge(images).argmax(1) != estimate).float().mean())
+        assert found.rows[0].scores[ERRORS][0] == pytest.approx(wrong)
 
 
 def test_table_and_dictionary_tell_the_same(
@@ -264,18 +287,20 @@ def test_table_and_dictionary_tell_the_same(
 ) -> None:
     found = evaluate(SOURCE, robust, judge, BoostConfig(eps=1.0, steps=2), references, count=COUNT, seeds=(0, 1))
     told = json.loads(json.dumps(found.to_dict()))
-    assert told["features_and_errors_of"] == "judges"
+    assert told["distances_and_errors_of"] == "judges"
     assert told["config"]["eps"] == 1.0
-    boosted = told["rows"][1]
-    per_seed = boosted["frechet"]["others"]["per_seed"]
-    assert boosted["frechet"]["others"]["std"] == pytest.approx(abs(per_seed[0] - per_seed[1]) / math.sqrt(2))
-    before = told["rows"][0]["frechet"]["others"]["per_seed"]
-    gains = [1 - a / b for a, b in zip(per_seed, before, strict=True)]
-    assert boosted["gain"]["others"]["mean"] == pytest.approx(sum(gains) / 2)
-    table = found.table()
+    before, after = (next(one for one in row["scores"] if one["metric"] == "distance") for row in told["rows"][:2])
+    per_seed = after["per_seed"]
+    assert tuple(per_seed) == distances(found.rows[1])
+    assert after["std"] == pytest.approx(abs(per_seed[0] - per_seed[1]) / math.sqrt(2))
+    gains = [1 - a / b for a, b in zip(per_seed, before["per_seed"], strict=True)]
+    assert after["gain"]["mean"] == pytest.approx(sum(gains) / 2)
+    table = as_text(found)
     assert "judges's features" in table
     assert "FID" not in table
-    assert f"{boosted['frechet']['others']['mean']:.3f} ± " in table
+    shown = score(found, found.rows[1], DISTANCE)
+    assert shown in table
+    assert [float(part) for part in shown.split(" ± ")] == pytest.approx([after["mean"], after["std"]], rel=2e-2)
 
 
 # ------------------------------------------------------------------------------------------------ going on
@@ -309,7 +334,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(
     assert evaluate(SOURCE, robust, judge, config, references, count=COUNT, seeds=(0, 1), run=folder) == whole
     other = ImageStream(SOURCE.name, lambda seed, start, count: pictures(seed + 7, start, count))
     moved = evaluate(other, robust, judge, config, references, count=COUNT, seeds=(0, 1), run=folder)
-    assert moved.rows[0].frechet != whole.rows[0].frechet
+    assert moved.rows[0].scores != whole.rows[0].scores
     with pytest.raises(ValueError, match="other settings"):
         evaluate(SOURCE, robust, judge, BoostConfig(eps=1.1, steps=2), references, count=COUNT, seeds=(0,), run=folder)
 
@@ -320,9 +345,9 @@ def test_random_directions_do_not_depend_on_where_a_shard_begins(
 ) -> None:
     found = []
     for shard in (16, 40):
-        monkeypatch.setattr(evaluation, "SHARD", shard)
-        found.append(evaluate(SOURCE, robust, judge, BoostConfig(eps=1.0, steps=1), references, count=COUNT,
-                              seeds=(0,)).rows[2].frechet["others"][0])  # fmt: skip
+        monkeypatch.setattr(shards, "SHARD", shard)
+        found.append(distances(evaluate(SOURCE, robust, judge, BoostConfig(eps=1.0, steps=1), references, count=COUNT,
+                              seeds=(0,)).rows[2])[0])  # fmt: skip
     assert found[0] == pytest.approx(found[1], rel=1e-3)
 
 
@@ -384,7 +409,7 @@ def test_a_step_along_the_path_is_a_run_of_its_own(
     images, labels = pictures(0, 0, COUNT)
     for point in coarse:
         alone = boost(robust, images, labels, BoostConfig(eps=point.eps, steps=point.steps))
-        distance = frechet_distance(feature_statistics(read(judge, alone.images).features), references["others"])
+        distance = frechet_distance(statistics_of(judge, alone.images), references["others"])
         assert point.frechet[0] == pytest.approx(distance, rel=2e-3)
         assert point.l2[0] == pytest.approx(float(alone.l2.mean()), rel=1e-4)
 
@@ -400,11 +425,11 @@ def test_the_best_point_has_the_lowest_distance_of_the_full_runs(
     assert fine[0].eps == 0.0
     told = json.loads(json.dumps(found.to_dict()))
     assert told["best"] == told["config"]["eps"] == found.best.eps
-    assert "best" in found.table()
+    assert "best" in sweep_table(found)
     # The reported ε, on the same seeds, gives in `evaluate` the distance that the sweep saw.
     config = BoostConfig(eps=found.best.eps, steps=4)
     report = evaluate(SOURCE, robust, judge, config, references, count=COUNT, seeds=(0, 1), random_direction=False)
-    assert report.rows[1].frechet["others"] == pytest.approx(found.best.frechet, rel=2e-3)
+    assert distances(report.rows[1]) == pytest.approx(found.best.frechet, rel=2e-3)
 
 
 def test_a_given_grid_is_tried_as_it_is(
@@ -413,7 +438,7 @@ def test_a_given_grid_is_tried_as_it_is(
     config = BoostConfig(eps=1.0, steps=2, step_size=0.7)
     found = sweep(SOURCE, robust, judge, config, references["others"], count=COUNT, seeds=(0,), grid=(1.0, 0.5, 0.0))
     assert [point.eps for point in found.points] == [0.0, 0.5, 1.0]
-    untouched = feature_statistics(read(judge, pictures(0, 0, COUNT)[0]).features)
+    untouched = statistics_of(judge, pictures(0, 0, COUNT)[0])
     assert found.points[0].mean == pytest.approx(frechet_distance(untouched, references["others"]))
     assert found.at_the_end == (found.best.eps == 1.0)
 
@@ -542,7 +567,7 @@ def test_commands_end_to_end(
     assert [row["images"] for row in first["rows"]] == [
         "as they came", "boosted, boosts", "boosted, also-boosts, same ‖δ‖", "random direction, same ‖δ‖",
     ]  # fmt: skip
-    assert set(first["rows"][0]["frechet"]) == {"CIFAR-10 train", "CIFAR-10 test"}
+    assert {score["reference"] for score in first["rows"][0]["scores"]} == {"CIFAR-10 train", "CIFAR-10 test", ""}
     (folder,) = (tmp_path / "runs").glob("evaluate-*")
     shards = {path: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
     run(*words)

@@ -15,7 +15,7 @@ from PIL import Image
 from bigroc_core.boosting import BoostConfig, boost
 from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.networks import Classifier, build_network
-from bigroc_core.evaluation_commands import add_figure_parser, run_figure, targeted_row
+from bigroc_core.figure_commands import add_figure_parser, run_figure, targeted_row
 from bigroc_core.figures import (
     DPI,
     TargetedRow,

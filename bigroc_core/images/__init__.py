@@ -23,7 +23,7 @@ from bigroc_core.images.opening import open_image_set
 from bigroc_core.images.reading import read_image
 from bigroc_core.images.resizing import fit_to
 from bigroc_core.images.rounding import encode_png, from_uint8, to_pil, to_uint8
-from bigroc_core.images.writing import ImageSetWriter, write_image_set
+from bigroc_core.images.writing import ImageSetWriter, is_unfinished, write_image_set
 
 __all__ = [
     "ImageBatch",
@@ -37,6 +37,7 @@ __all__ = [
     "encode_png",
     "fit_to",
     "from_uint8",
+    "is_unfinished",
     "open_image_set",
     "read_image",
     "to_pil",

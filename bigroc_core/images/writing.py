@@ -171,6 +171,11 @@ def _state_folder(out: Path) -> Path:
     return out.with_name(f".{out.name}{STATE}") if _is_npz(out) else out / STATE
 
 
+def is_unfinished(out: str | os.PathLike[str]) -> bool:
+    """Whether an output is one that `write_image_set` began and that was never finished."""
+    return _state_folder(Path(out)).exists()
+
+
 def write_image_set(
     out: str | os.PathLike[str],
     count: int,

@@ -1,0 +1,40 @@
+"""Measuring: a classifier's accuracy, what boosting does to a set of images, and the ε that suits it."""
+
+from bigroc_core.evaluation.accuracy import evaluate_classifier
+from bigroc_core.evaluation.comparison import (
+    ERRORS,
+    UNBOOSTED,
+    Evaluation,
+    InceptionMeasuring,
+    Row,
+    evaluate,
+    summary,
+)
+from bigroc_core.evaluation.controls import moved_by
+from bigroc_core.evaluation.features import ClassifierFeatures, InceptionFeatures, fingerprint
+from bigroc_core.evaluation.inception import METRICS, Metric, Reference, reference_features
+from bigroc_core.evaluation.references import (
+    cache_folder,
+    content_of,
+    embed_statistics,
+    embedded_statistics,
+    reference_statistics,
+)
+from bigroc_core.evaluation.shards import ALONE, Progress, Share
+from bigroc_core.evaluation.statistics import (
+    FeatureStatistics,
+    feature_statistics,
+    frechet_distance,
+    require_images,
+)
+from bigroc_core.evaluation.streams import ImageStream, generator_stream, image_set_stream, tensor_stream
+from bigroc_core.evaluation.sweeping import Sweep, SweepPoint, around_the_best, sweep
+
+__all__ = [
+    "ALONE", "ERRORS", "METRICS", "UNBOOSTED", "ClassifierFeatures", "Evaluation", "FeatureStatistics", "ImageStream",
+    "InceptionFeatures", "InceptionMeasuring", "Metric", "Progress", "Reference", "Row", "Share", "Sweep", "SweepPoint",
+    "around_the_best", "cache_folder", "content_of", "embed_statistics", "embedded_statistics", "evaluate",
+    "evaluate_classifier", "feature_statistics", "fingerprint", "frechet_distance", "generator_stream",
+    "image_set_stream", "moved_by", "reference_features", "reference_statistics", "require_images", "summary", "sweep",
+    "tensor_stream",
+]  # fmt: skip

@@ -1,0 +1,178 @@
+"""What a network makes of images: a named classifier's features, or those of torch-fidelity's Inception-v3.
+
+A Fréchet distance in a classifier's features, the inputs of its last linear layer, is always "in NAME's features" and
+is never called FID, which is that of Inception's 2,048 features.
+
+Everything is measured on images rounded to 8 bits, so that a number here is the number of the files written.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import pickle
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.images import from_uint8, to_uint8
+
+# Pixels read at once (256 images of 32 px), forward passes alone.
+READ_PIXELS = 2**18
+# Images that Inception reads at once: each is brought to 299×299, whatever its size.
+INCEPTION_BATCH = 32
+INCEPTION_LAYERS = ("64", "192", "768", "2048")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a network makes of N images: features (N, D) and logits (N, C), float32 on the CPU."""
+
+    features: Tensor
+    logits: Tensor
+
+
+class Extractor(Protocol):
+    """Makes features of images. `name` is for people; `key` is a digest of all that decides what comes out."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def dimensions(self) -> int:
+        """D of the features."""
+        ...
+
+    def __call__(self, images: Tensor) -> Reading:
+        """Features and logits of images (N, 3, H, W), floating point in [0, 1], rounded to 8 bits first."""
+        ...
+
+
+def fingerprint(classifier: Classifier) -> str:
+    """SHA-256 of all that decides a classifier's output: architecture, preprocessing and weights."""
+    card = classifier.card
+    return _digest_of_weights([card.architecture, card.arguments, card.mean, card.std], classifier)
+
+
+def _digest_of_weights(described: list[Any], module: nn.Module) -> str:
+    digest = hashlib.sha256(json.dumps(described).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.ndim
+                      else str(tensor.item()).encode())  # fmt: skip
+    return digest.hexdigest()
+
+
+class ClassifierFeatures:
+    """A classifier as an extractor, in a frozen copy in eval mode: features are read through hooks, which threads
+    sharing a module would mix up."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier = classifier
+        self.name = f"{classifier.card.name}'s features"
+        self.key = fingerprint(classifier)
+        self._network = copy.deepcopy(classifier).eval().requires_grad_(False)
+        height, width = classifier.card.input_size
+        blank = torch.zeros(1, 3, height, width, device=self._network.mean.device)
+        with torch.inference_mode():
+            self.dimensions = int(self._network.embedding(blank).flatten(1).shape[1])
+
+    def __call__(self, images: Tensor) -> Reading:
+        """See Extractor. Raises ValueError for images of another size than the classifier's card says."""
+        height, width = self.classifier.card.input_size
+        if tuple(images.shape[-2:]) != (height, width):
+            raise ValueError(
+                f"images of {images.shape[-2]}×{images.shape[-1]} cannot be measured in {self.name}, which are of "
+                f"{height}×{width}; bring them to that size first"
+            )
+        device = self._network.mean.device
+        logits: list[Tensor] = []
+        handle = self._network.register_forward_hook(lambda _module, _inputs, out: logits.append(out.float().cpu()))
+        features = []
+        at_once = max(1, READ_PIXELS // (height * width))
+        try:
+            with torch.inference_mode():
+                for start in range(0, len(images), at_once):
+                    rounded = from_uint8(to_uint8(images[start : start + at_once])).to(device)
+                    features.append(self._network.embedding(rounded).flatten(1).float().cpu())
+        finally:
+            handle.remove()
+        return Reading(torch.cat(features), torch.cat(logits))
+
+
+class InceptionFeatures:
+    """torch-fidelity's Inception-v3 (the one FID, IS and KID are defined by): pooled features, unbiased logits.
+
+    weights: a file in torch-fidelity's format; None takes the one in torch.hub's cache and downloads it where it is
+    not. layer: which pooled features, "2048" being the metrics' own; with another the results say so.
+    Raises ValueError if the weights cannot be had or are no such file.
+    """
+
+    def __init__(self, weights: Path | None = None, layer: str = "2048", device: torch.device | str = "cpu") -> None:
+        if layer not in INCEPTION_LAYERS:
+            raise ValueError(f"Inception has the layers {', '.join(INCEPTION_LAYERS)}, not {layer!r}")
+        self.layer = layer
+        self.name = "Inception" if layer == "2048" else f"Inception's {layer} features"
+        self.dimensions = int(layer)
+        self._network = _inception(weights, layer).to(device)
+        self._device = device
+        self.key = _digest_of_weights(["inception-v3-compat", layer], self._network)
+
+    def __call__(self, images: Tensor) -> Reading:
+        """See Extractor; images may be of any size, which the network itself brings to 299×299."""
+        features, logits = [], []
+        with torch.inference_mode():
+            for start in range(0, len(images), INCEPTION_BATCH):
+                rounded = torch.from_numpy(to_uint8(images[start : start + INCEPTION_BATCH])).permute(0, 3, 1, 2)
+                found = self._network(rounded.contiguous().to(self._device))
+                features.append(found[0].cpu())
+                logits.append(found[1].cpu())
+        return Reading(torch.cat(features), torch.cat(logits))
+
+
+def _inception(weights: Path | None, layer: str) -> nn.Module:
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
+
+    if weights is None:
+        weights = Path(torch.hub.get_dir()) / "checkpoints" / Path(URL_INCEPTION_V3).name
+        if not weights.exists():
+            _download(URL_INCEPTION_V3, weights)
+    try:
+        # torch-fidelity unpickles whatever it is given; only what is found harmless here gets there.
+        torch.load(weights, map_location="cpu", weights_only=True)
+        return FeatureExtractorInceptionV3(
+            "inception-v3-compat", [layer, "logits_unbiased"], feature_extractor_weights_path=str(weights)
+        )
+    except FileNotFoundError as error:
+        raise ValueError(f"there are no Inception weights at {weights}") from error
+    except (pickle.UnpicklingError, RuntimeError, KeyError, AttributeError, TypeError, EOFError, OSError) as error:
+        raise ValueError(
+            f"{weights} is not Inception-v3 in torch-fidelity's format (a plain dictionary of tensors): "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+def _download(url: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rsplit("-", 1)[-1], progress=False)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"FID, IS, KID and precision/recall need Inception's weights, which are not at {path} and could not be "
+            f"downloaded from {url} ({error}). Download them elsewhere and give --inception-weights FILE; the Fréchet "
+            "distance in a classifier's features needs neither them nor a network"
+        ) from error
+
+
+def embeddings(extractor: Extractor, batches: Iterable[Tensor]) -> Iterable[Tensor]:
+    """The features of a stream of image batches (n, 3, H, W) in [0, 1], batch by batch: (n, D) float32 on the CPU."""
+    return (extractor(images).features for images in batches if len(images))
