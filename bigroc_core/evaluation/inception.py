@@ -1,4 +1,8 @@
-"""FID, IS, KID, precision and recall: torch-fidelity's formulas on features that lie on disk."""
+"""FID, IS, KID, precision and recall: torch-fidelity's formulas on features that lie on disk.
+
+All of them are in Inception's features. For precision and recall that is guided-diffusion's choice; torch-fidelity's own
+default there is VGG-16 (`--feature-extractor inception-v3-compat` gives these numbers).
+"""
 
 from __future__ import annotations
 
@@ -178,7 +182,7 @@ def kernel_distance(features: Tensor, reference: Tensor) -> float:
 
 
 def precision_recall(features: Tensor, reference: Tensor) -> tuple[float, float]:
-    """Improved precision and recall (Kynkäänniemi et al. 2019) of (N, D) features against (M, D) real ones."""
+    """Improved precision and recall (Kynkäänniemi et al. 2019) of (N, D) features against (M, D) real ones, k = 3."""
     from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
     found = prc_features_to_metric(

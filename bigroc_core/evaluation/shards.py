@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -44,7 +46,7 @@ ALONE = Share()
 
 @dataclass(frozen=True)
 class Pictures:
-    """A folder that gets the images of these variants, in folders by seed and variant, with their class names."""
+    """A folder that gets the images of these variants, in folders by seed and variant, with their targets' names."""
 
     folder: Path
     variants: tuple[str, ...]
@@ -152,12 +154,13 @@ class Run:
                     if not measured:
                         save_arrays(path, _measured(made, targets, images, digest, extractors))
                     for name in unwritten:
-                        writers[name].write(start, made[name].cpu(), targets.cpu())
+                        writers[name].write(start, made[name].cpu())
             if progress:
                 progress(f"{stage}, seed {seed}", start + size, count)
         share.wait()
         if share.index == 0:
             for writer in writers.values():
+                self._write_labels(writer, pictures, stage, count, seed)
                 writer.finish()
 
     def _writers(self, pictures: Pictures, count: int, seed: int, share: Share) -> dict[str, ImageSetWriter]:
@@ -171,11 +174,27 @@ class Run:
             mark = self.folder / f"pictures-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]}"
             if mark.exists() and folder.is_dir() and not is_unfinished(folder):
                 continue
-            writers[name] = write_image_set(folder, count, SHARD, dict(self.settings), pictures.classes)
+            writers[name] = write_image_set(folder, count, SHARD, dict(self.settings))
             mark.touch()
         if not share.index:
             share.wait()
         return writers
+
+    def _write_labels(
+        self, writer: ImageSetWriter, pictures: Pictures | None, stage: str, count: int, seed: int
+    ) -> None:
+        """labels.csv beside the images. Class folders would bring other tools to read them in another order."""
+        names = pictures.classes if pictures is not None else None
+        text = io.StringIO()
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow(["file", "label"])
+        for start in range(0, count, SHARD):
+            with np.load(self._path(stage, seed, start, min(SHARD, count - start)), allow_pickle=False) as arrays:
+                labels = arrays["targets"].tolist()
+            for offset, label in enumerate(labels):
+                lines.writerow([writer.name_of(start + offset), names[label] if names else label])
+        with whole_or_not_at_all(writer.out / "labels.csv") as temporary:
+            temporary.write_text(text.getvalue(), "utf-8")
 
     def values(self, stage: str, variant: str, count: int, seed: int, what: str) -> Iterator[np.ndarray]:
         """One variant's `what`, shard by shard: "wrong" (n,) bool, "l2" (n,), or "NAME/features", "NAME/logits"."""
@@ -228,7 +247,7 @@ def plain_name(name: str) -> str:
 def _measured(
     made: Mapping[str, Tensor], targets: Tensor, images: Tensor, digest: str, extractors: Mapping[str, Extractor]
 ) -> dict[str, np.ndarray]:
-    arrays = {"digest": np.asarray(digest), "extractors": _keys(extractors)}
+    arrays = {"digest": np.asarray(digest), "extractors": _keys(extractors), "targets": targets.cpu().numpy()}
     for name, variant in made.items():
         for extractor, extract in extractors.items():
             reading = extract(variant)

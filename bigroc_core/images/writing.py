@@ -40,6 +40,10 @@ class ImageSetWriter:
         self._kind: tuple[tuple[int, ...], bool] | None = None
         self._made_out = not out.exists()
 
+    def name_of(self, index: int) -> str:
+        """The file name of an image, in a folder."""
+        return f"{index:0{self._digits}d}.png"
+
     def missing(self) -> list[tuple[int, int]]:
         """The batches still to be written, as (start, stop), in order."""
         if self._is_npz and self.out.exists():
@@ -82,7 +86,7 @@ class ImageSetWriter:
                 self._put(self._done(start), _savez(arrays))
                 return
             for offset in range(len(levels)):
-                name = f"{start + offset:0{self._digits}d}.png"
+                name = self.name_of(start + offset)
                 if numbers is not None:
                     number = int(numbers[offset])
                     name = f"{number if self._folders is None else self._folders[number]}/{name}"
