@@ -723,6 +723,36 @@ def test_a_written_npz_is_what_numpy_would_have_written(tmp_path):
     assert (tmp_path / "ours.npz").read_bytes() == (tmp_path / "numpy.npz").read_bytes()
 
 
+def guided_diffusion_batches(path, batch_size):
+    """Stream arr_0 as guided-diffusion's evaluator does: straight from the zip member, (n, H, W, 3) uint8 at a time."""
+    with zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, fortran, dtype = read_header[version](member)
+        assert not fortran
+        assert not dtype.hasobject
+        for start in range(0, shape[0], batch_size):
+            rows = min(batch_size, shape[0] - start)
+            wanted = rows * int(np.prod(shape[1:])) * dtype.itemsize
+            data = member.read(wanted)
+            assert len(data) == wanted
+            yield np.frombuffer(data, dtype).reshape(rows, *shape[1:])
+
+
+def test_guided_diffusions_evaluator_can_read_what_is_written(tmp_path):
+    images = torch.rand(10, 3, 8, 6, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(10) % 4
+    writer = write_image_set(tmp_path / "samples.npz", 10, 4, {})
+    for start, stop in writer.missing():
+        writer.write(start, images[start:stop], labels[start:stop])
+    batches = list(guided_diffusion_batches(writer.finish(), 3))
+    assert [len(batch) for batch in batches] == [3, 3, 3, 1]
+    np.testing.assert_array_equal(np.concatenate(batches), to_uint8(images))
+    with np.load(tmp_path / "samples.npz", allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["arr_1"], labels)
+
+
+
 @pytest.mark.parametrize("name", ["set", "set.npz"])
 @pytest.mark.parametrize("killed_after", [0, 1, 3, 5])
 def test_a_run_that_stopped_continues_and_gives_the_same_bytes(tmp_path, name, killed_after):

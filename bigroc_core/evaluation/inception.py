@@ -1,7 +1,7 @@
 """FID, IS, KID, precision and recall: torch-fidelity's formulas on features that lie on disk.
 
-All of them are in Inception's features. For precision and recall that is guided-diffusion's choice; torch-fidelity's own
-default there is VGG-16 (`--feature-extractor inception-v3-compat` gives these numbers).
+All of them are in Inception's features. For precision and recall that is guided-diffusion's choice; torch-fidelity's
+own default there is VGG-16 (`--feature-extractor inception-v3-compat` gives these numbers).
 """
 
 from __future__ import annotations

@@ -1,0 +1,56 @@
+"""Small classifiers and image sets, and commands that run in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bigroc_core.cards import CIFAR10_CLASSES, Card
+from bigroc_core.classifiers.networks import Classifier, build_network
+from bigroc_core.training.checkpoint import export
+
+
+def smooth_pixels(count: int, side: int, seed: int = 0) -> np.ndarray:
+    """(count, side, side, 3) uint8 pictures of soft colours."""
+    draws = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, 5, 5, generator=draws)
+    images = torch.nn.functional.interpolate(coarse, side, mode="bilinear")
+    return (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def export_classifier(folder: Path, name: str, seed: int, side: int = 32) -> Path:
+    """A small random classifier of images of this side, whose BatchNorm has seen some pictures."""
+    torch.manual_seed(seed)
+    card = Card(name=name, kind="classifier", architecture="resnet9", arguments={"width": 2},
+                classes=CIFAR10_CLASSES, input_size=(side, side))  # fmt: skip
+    network = Classifier(build_network("resnet9", classes=10, width=2), card)
+    pixels = torch.from_numpy(smooth_pixels(32, side, seed)).permute(0, 3, 1, 2).float() / 255
+    for _ in range(10):
+        network(pixels)
+    export(network.eval().network, card, folder)
+    return folder / f"{name}.safetensors"
+
+
+def command(*words: object, processes: int = 1) -> list[str]:
+    """A command of ours, alone or under accelerate."""
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes)] if processes > 1 else []
+    return [sys.executable, *launch, "-m", "bigroc_core", *map(str, words)]
+
+
+def run_command(folder: Path, *words: object, processes: int = 1) -> subprocess.CompletedProcess[str]:
+    """Run a command of ours in a folder, and show what it said if it fails."""
+    done = subprocess.run(command(*words, processes=processes), cwd=folder, env=environment(folder),
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """One thread per process, so that several share two cores, and a cache of its own."""
+    root = Path(__file__).parents[2]
+    return {**os.environ, "OMP_NUM_THREADS": "1", "BIGROC_CACHE": str(folder / "cache"), "PYTHONPATH": str(root)}
