@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import torch
@@ -9,10 +10,15 @@ from torch import nn
 
 from bigroc_core.cards import CHECKPOINTS, Card, embedded_cards, read_card
 from bigroc_core.classifiers.checkpoints import load_weights, read_safetensors
+from bigroc_core.generators.biggan import BigGANGenerator
 from bigroc_core.generators.dcgan import DCGANGenerator
+from bigroc_core.generators.published import read_published
+from bigroc_core.generators.resnet32 import ResNet32Generator
 from bigroc_core.generators.sampling import Generator
 
-NETWORKS: dict[str, type[nn.Module]] = {"dcgan": DCGANGenerator}
+NETWORKS: dict[str, type[nn.Module]] = {
+    "dcgan": DCGANGenerator, "resnet32": ResNet32Generator, "biggan": BigGANGenerator,
+}  # fmt: skip
 
 
 def embedded_generators() -> dict[str, Card]:
@@ -32,17 +38,37 @@ def build_generator(card: Card) -> nn.Module:
 
 
 def load_generator(source: str | Path, device: torch.device | str = "cpu") -> Generator:
-    """A generator by embedded name, or from a NAME.safetensors of ours with NAME.json beside it.
+    """A generator by embedded name, from a NAME.safetensors of ours with NAME.json beside it, or as published.
 
+    Published checkpoints (Mimicry's 32×32 ResNets, BigGAN for CIFAR) are told by their parameters' names and read as
+    downloaded, tensors only; a card NAME.json beside one says what its file cannot (class names, presets).
     Raises ValueError, naming what exists, if there is none, and if weights and card do not fit.
     """
-    path = Path(source) if str(source).endswith(".safetensors") else CHECKPOINTS / f"{source}.safetensors"
+    path = Path(source)
+    if not (path.suffix and path.is_file()):
+        path = CHECKPOINTS / f"{source}.safetensors"
+    if not path.is_file():
+        raise ValueError(
+            f"there is no generator {str(source)!r}, embedded or as a file; embedded: {', '.join(embedded_generators())}"
+        )
     text = path.with_suffix(".json")
-    if not path.is_file() or not text.is_file():
-        raise ValueError(f"there is no generator {str(source)!r}; embedded: {', '.join(embedded_generators())}")
-    card = read_card(text)
+    if text.is_file() and path.suffix == ".safetensors":
+        card, weights = read_card(text), read_safetensors(path)
+    else:
+        card, weights = read_published(path)
+        card = _described(card, text)
     if card.kind != "generator":
         raise ValueError(f"{card.name} is a {card.kind}, not a generator")
     network = build_generator(card)
-    load_weights(network, read_safetensors(path), f"the checkpoint {path} and its card's {card.architecture}")
+    load_weights(network, weights, f"the checkpoint {path} and the network {card.architecture}")
     return Generator(network, card, device)
+
+
+def _described(card: Card, text: Path) -> Card:
+    """A published checkpoint's card, with what a card beside it adds."""
+    if not text.is_file():
+        return card
+    given = read_card(text)
+    if given.kind != "generator" or given.conditional != card.conditional or len(given.classes) != len(card.classes):
+        raise ValueError(f"the card {text} describes another checkpoint: this one has {len(card.classes)} classes")
+    return dataclasses.replace(given, architecture=card.architecture, arguments=card.arguments)
