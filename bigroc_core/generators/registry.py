@@ -48,9 +48,8 @@ def load_generator(source: str | Path, device: torch.device | str = "cpu") -> Ge
     if not (path.suffix and path.is_file()):
         path = CHECKPOINTS / f"{source}.safetensors"
     if not path.is_file():
-        raise ValueError(
-            f"there is no generator {str(source)!r}, embedded or as a file; embedded: {', '.join(embedded_generators())}"
-        )
+        known = ", ".join(embedded_generators())
+        raise ValueError(f"there is no generator {str(source)!r}, embedded or as a file; embedded: {known}")
     text = path.with_suffix(".json")
     if text.is_file() and path.suffix == ".safetensors":
         card, weights = read_card(text), read_safetensors(path)
