@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import torch
@@ -12,9 +13,10 @@ from bigroc_core.cards import CHECKPOINTS, Card, embedded_cards, read_card
 from bigroc_core.classifiers.checkpoints import load_weights, read_safetensors
 from bigroc_core.generators.biggan import BigGANGenerator
 from bigroc_core.generators.dcgan import DCGANGenerator
+from bigroc_core.generators.pipelines import HUB_PIPELINES, load_pipeline, parse_settings
 from bigroc_core.generators.published import read_published
 from bigroc_core.generators.resnet32 import ResNet32Generator
-from bigroc_core.generators.sampling import Generator
+from bigroc_core.generators.sampling import Generator, LatentSampler
 
 NETWORKS: dict[str, type[nn.Module]] = {
     "dcgan": DCGANGenerator, "resnet32": ResNet32Generator, "biggan": BigGANGenerator,
@@ -42,8 +44,14 @@ def load_generator(source: str | Path, device: torch.device | str = "cpu") -> Ge
 
     Published checkpoints (Mimicry's 32×32 ResNets, BigGAN for CIFAR) are told by their parameters' names and read as
     downloaded, tensors only; a card NAME.json beside one says what its file cannot (class names, presets).
-    Raises ValueError, naming what exists, if there is none, and if weights and card do not fit.
+    diffusers pipelines: a folder that has a model_index.json, a repository of the Hub ("google/ddpm-cifar10-32") or a
+    name of ours ("cd-imagenet64-2"), with settings behind a "?" ("google/ddpm-cifar10-32?num_inference_steps=50").
+    Raises ValueError, naming what exists, if there is none, and if weights and card do not fit; ConnectionError if a
+    repository cannot be fetched.
     """
+    name, _, settings = str(source).partition("?")
+    if name in HUB_PIPELINES or (Path(name) / "model_index.json").is_file() or _is_repository(name):
+        return load_pipeline(name, device, parse_settings(settings) if settings else None)
     path = Path(source)
     if not (path.suffix and path.is_file()):
         path = CHECKPOINTS / f"{source}.safetensors"
@@ -60,7 +68,14 @@ def load_generator(source: str | Path, device: torch.device | str = "cpu") -> Ge
         raise ValueError(f"{card.name} is a {card.kind}, not a generator")
     network = build_generator(card)
     load_weights(network, weights, f"the checkpoint {path} and the network {card.architecture}")
-    return Generator(network, card, device)
+    return Generator(LatentSampler(network, device), card)
+
+
+def _is_repository(name: str) -> bool:
+    """Whether a name reads as OWNER/NAME on the Hub, and not as a file that is there or was meant to be."""
+    return re.fullmatch(r"[\w-]+/[\w.-]+", name) is not None and not Path(name).exists() and not name.endswith(
+        (".pth", ".pt", ".safetensors", ".ckpt")
+    )
 
 
 def _described(card: Card, text: Path) -> Card:

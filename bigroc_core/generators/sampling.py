@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -34,16 +35,44 @@ def latents(shape: tuple[int, ...], seed: int, indices: Sequence[int]) -> Tensor
     return drawn
 
 
-class Generator:
-    """A latent-variable network and its card.
+class Sampler(Protocol):
+    """Draws images (n, 3, H, W) in [0, 1] of indices of a seed, in blocks of `block` at fixed places."""
 
-    network: latents (N, latent) and labels (N,) or None -> images (N, 3, H, W) in [-1, 1]; has `.latent`.
-    """
+    block: int
 
-    def __init__(self, network: nn.Module, card: Card, device: torch.device | str = "cpu") -> None:
+    def __call__(self, seed: int, indices: range, labels: Tensor | None) -> Tensor: ...
+
+
+class LatentSampler:
+    """Draws with a network: latents (N, latent) and labels (N,) or None -> images (N, 3, H, W) in [-1, 1]."""
+
+    block = BLOCK
+
+    def __init__(self, network: nn.Module, device: torch.device | str = "cpu") -> None:
         self.network = network.eval().requires_grad_(False).to(device)
-        self.card = card
         self.device = torch.device(device)
+        self.latent = int(network.latent)  # type: ignore[arg-type]
+
+    def __call__(self, seed: int, indices: range, labels: Tensor | None) -> Tensor:
+        """See Sampler. Always computes a whole block, so that an image meets the same arithmetic in any request."""
+        inside = slice(indices.start % self.block, indices.start % self.block + len(indices))
+        batch = torch.zeros((self.block, self.latent))
+        batch[inside] = latents((self.latent,), seed, indices)
+        block_labels = None
+        if labels is not None:
+            block_labels = torch.zeros(self.block, dtype=torch.int64)
+            block_labels[inside] = labels
+            block_labels = block_labels.to(self.device)
+        drawn = self.network(batch.to(self.device), block_labels)[inside].float().cpu()
+        return ((drawn + 1) / 2).clamp(0, 1)
+
+
+class Generator:
+    """A sampler and its card."""
+
+    def __init__(self, sampler: Sampler, card: Card) -> None:
+        self.sampler = sampler
+        self.card = card
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -87,23 +116,9 @@ class Generator:
         checked = self._checked_labels(count, labels, start)
         height, width = self.card.input_size
         images = torch.empty((count, 3, height, width))
-        # Whole blocks at fixed places, so that an image meets the same arithmetic in whatever request it falls.
-        for block in range(start // BLOCK, -(-(start + count) // BLOCK) if count else 0):
-            first = max(start, block * BLOCK)
-            last = min(start + count, (block + 1) * BLOCK)
-            inside = slice(first - block * BLOCK, last - block * BLOCK)
-            batch = torch.zeros((BLOCK, self.latent))
-            batch[inside] = latents((self.latent,), seed, range(first, last))
-            block_labels = None
-            if checked is not None:
-                block_labels = torch.zeros(BLOCK, dtype=torch.int64)
-                block_labels[inside] = checked[first - start : last - start]
-                block_labels = block_labels.to(self.device)
-            drawn = self.network(batch.to(self.device), block_labels)[inside].float().cpu()
-            images[first - start : last - start] = ((drawn + 1) / 2).clamp(0, 1)
+        block = self.sampler.block
+        for position in range(start // block, -(-(start + count) // block) if count else 0):
+            indices = range(max(start, position * block), min(start + count, (position + 1) * block))
+            inside = slice(indices.start - start, indices.stop - start)
+            images[inside] = self.sampler(seed, indices, None if checked is None else checked[inside])
         return images, checked
-
-    @property
-    def latent(self) -> int:
-        """Number of latent dimensions."""
-        return int(self.network.latent)  # type: ignore[arg-type]

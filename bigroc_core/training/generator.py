@@ -17,7 +17,7 @@ from tqdm import tqdm
 from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.generators.dcgan import DCGANDiscriminator, DCGANGenerator
 from bigroc_core.generators.registry import build_generator
-from bigroc_core.generators.sampling import Generator
+from bigroc_core.generators.sampling import Generator, LatentSampler
 from bigroc_core.images import to_uint8
 from bigroc_core.training.augmentation import random_flip
 from bigroc_core.training.averaging import running_average
@@ -128,7 +128,7 @@ def train_gan(recipe: GANRecipe, splits: Splits, folder: Path, command: str, sav
         append_log(folder / "log.jsonl", {"step": step, "seconds": seconds, **losses})
         export(average.module, card, folder)
         average.eval()
-        sample_sheet(Generator(average.module, card, device), folder / f"sheet-{step:06d}.png")
+        sample_sheet(Generator(LatentSampler(average.module, device), card), folder / f"sheet-{step:06d}.png")
 
     progress = tqdm(range(first, recipe.steps), initial=first, total=recipe.steps, desc=recipe.name, mininterval=5,
                     disable=not accelerator.is_main_process)  # fmt: skip
@@ -184,7 +184,7 @@ def train_gan(recipe: GANRecipe, splits: Splits, folder: Path, command: str, sav
             write(step + 1)
             saved = time.monotonic()
     write(recipe.steps)
-    return Generator(average.module, card, device)
+    return Generator(LatentSampler(average.module, device), card)
 
 
 class _Judgement(nn.Module):

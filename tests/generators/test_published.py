@@ -50,11 +50,11 @@ def biggan_file(path: Path) -> dict[str, Tensor]:
 def test_mimicrys_checkpoints_are_told_by_their_names(tmp_path: Path, classes: int) -> None:
     network = mimicry_file(tmp_path / "netG_100000_steps.pth", classes)
     generator = load_generator(tmp_path / "netG_100000_steps.pth")
-    assert (generator.card.architecture, generator.latent) == ("resnet32", 16)
+    assert (generator.card.architecture, generator.sampler.latent) == ("resnet32", 16)
     assert generator.classes == (CIFAR10_CLASSES if classes else ())
     latents = torch.randn(4, 16)
     labels = torch.arange(4) if classes else None
-    assert torch.equal(generator.network(latents, labels), network(latents, labels))
+    assert torch.equal(generator.sampler.network(latents, labels), network(latents, labels))
     images, _ = generator.sample(3, seed=1)
     assert images.shape == (3, 3, 32, 32)
 
@@ -63,7 +63,7 @@ def test_biggans_weights_are_divided_by_their_spectral_norm(tmp_path: Path) -> N
     state = biggan_file(tmp_path / "biggan-cifar10.pth")
     generator = load_generator(tmp_path / "biggan-cifar10.pth")
     assert (generator.card.architecture, generator.card.conditional) == ("biggan", True)
-    folded = generator.network.state_dict()
+    folded = generator.sampler.network.state_dict()
     for key, raw in state.items():
         if key.removesuffix(".weight") + ".u0" in state and key.endswith(".weight"):
             # From a random vector one power iteration comes near the largest singular value, and never above it.
@@ -81,7 +81,7 @@ def test_a_step_of_biggan_is_what_its_code_computes(tmp_path: Path) -> None:
     matrix = weight.flatten(1)
     v = F.normalize(u @ matrix)
     sigma = (v @ matrix.T @ F.normalize(v @ matrix.T).T).squeeze()
-    folded = load_generator(tmp_path / "biggan.pth").network.state_dict()["blocks.0.0.conv1.weight"]
+    folded = load_generator(tmp_path / "biggan.pth").sampler.network.state_dict()["blocks.0.0.conv1.weight"]
     torch.testing.assert_close(folded, weight / sigma, rtol=1e-5, atol=1e-6)
 
 
@@ -143,7 +143,7 @@ def test_the_original_classes_images_are_made() -> None:
         generator = load_generator(path)
         with np.load(path.with_suffix(".npz")) as arrays:
             labels = torch.from_numpy(arrays["labels"]) if "labels" in arrays else None
-            images = generator.network(torch.from_numpy(arrays["latents"]), labels)
+            images = generator.sampler.network(torch.from_numpy(arrays["latents"]), labels)
             difference = float((images - torch.from_numpy(arrays["images"])).abs().max())
             assert float(np.std(arrays["images"])) > 0.05
         print(f"{path.name}: largest difference {difference:.1e}")

@@ -6,20 +6,21 @@ import torch
 from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.generators.dcgan import DCGANGenerator
 from bigroc_core.generators.registry import embedded_generators, load_generator
-from bigroc_core.generators.sampling import Generator, index_seed
+from bigroc_core.generators.sampling import Generator, LatentSampler, index_seed
 
 
 @pytest.fixture
 def conditional():
     torch.manual_seed(0)
     card = Card(name="tiny", kind="generator", architecture="dcgan", classes=CIFAR10_CLASSES, conditional=True)
-    return Generator(DCGANGenerator(latent=8, width=4, classes=10), card)
+    return Generator(LatentSampler(DCGANGenerator(latent=8, width=4, classes=10)), card)
 
 
 @pytest.fixture
 def unconditional():
     torch.manual_seed(0)
-    return Generator(DCGANGenerator(latent=8, width=4), Card(name="tiny", kind="generator", architecture="dcgan"))
+    card = Card(name="tiny", kind="generator", architecture="dcgan")
+    return Generator(LatentSampler(DCGANGenerator(latent=8, width=4)), card)
 
 
 def test_any_split_gives_the_same_bits(conditional):
