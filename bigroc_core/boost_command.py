@@ -6,7 +6,7 @@ import argparse
 import hashlib
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bigroc_core.boosting import GRADIENTS, NORMS, BoostConfig, boost
+from bigroc_core.cards import Card
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import load_classifier, refuse_judge
 from bigroc_core.debiasing import fit_debias
@@ -33,6 +34,7 @@ class Source:
     """Images to be boosted, read by range. `read(start, count)` gives ((n, 3, H, W) in [0, 1], (n,) labels or None).
 
     identity: tells one set from another, by contents. encoded: whether a damaged image shows only when it is read.
+    preset: what a generator's card recommends.
     """
 
     count: int
@@ -42,6 +44,7 @@ class Source:
     identity: str
     encoded: bool = False
     notes: tuple[str, ...] = ()
+    preset: dict[str, Any] = field(default_factory=dict)
 
 
 def open_source(
@@ -65,7 +68,10 @@ def open_source(
         if not 1 <= total <= MAX_COUNT:
             raise ValueError(f"{count_option} must be from 1 to {MAX_COUNT:,}, not {total}")
         sample(0, 0)  # refuses a bad seed before anything is written
-        return Source(total, generator.classes or None, sample, bool(generator.classes), f"{text}?seed={seed}")
+        return Source(
+            total, generator.classes or None, sample, bool(generator.classes), f"{text}?seed={seed}",
+            preset=preset_of(generator.card),
+        )  # fmt: skip
     found = open_image_set(text, size=classifier.card.input_size, classes=classifier.classes or None)
     total = len(found) if count is None else count
     if not 1 <= total <= len(found):
@@ -129,27 +135,43 @@ def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
                         help="estimate targets with debiasing, fitted on this image set or generator:NAME")  # fmt: skip
     parser.add_argument("--debias-count", type=int, default=1000, help="images of the debiasing set")
     parser.add_argument("--debias-seed", type=int, default=1_000_000, help="seed of a generated debiasing set")
-    parser.add_argument("--eps", type=float, default=1.0, help="radius of the ball, images in [0, 1]")
-    parser.add_argument("--steps", type=int, default=30, help="PGD steps T")
-    parser.add_argument("--step-size", type=float, help="step size; default eps / steps")
-    parser.add_argument("--norm", choices=NORMS, default="l2")
-    parser.add_argument("--loss", choices=sorted(LOSSES), default="ce")
-    parser.add_argument("--gradient", choices=GRADIENTS, default="normalized")
-    parser.add_argument("--stop-at", type=probability_or_l0, metavar="P",
-                        help="an image rests once p(target) reaches this; or l0")  # fmt: skip
-    parser.add_argument("--l0", type=float, help="reference value of Eq. 13, instead of the card's")
+    add_boosting(parser)
     parser.add_argument("--batch-size", type=int, default=256, help="images per written batch")
     parser.add_argument("--device", help="torch device; default CUDA where there is one")
+
+
+def add_boosting(parser: argparse.ArgumentParser) -> None:
+    """Add the options that make a BoostConfig, each overruling the generator's preset."""
+    text = "default: the generator's preset, else "
+    parser.add_argument("--eps", type=float, help=f"radius of the ball, images in [0, 1] ({text}{BoostConfig().eps})")
+    parser.add_argument("--steps", type=int, help=f"PGD steps T ({text}{BoostConfig().steps})")
+    parser.add_argument("--step-size", type=float, help="step size α (default: eps/steps)")
+    parser.add_argument("--norm", choices=NORMS, help="of the ball")
+    parser.add_argument("--loss", choices=sorted(LOSSES), help="what PGD minimises")
+    parser.add_argument("--gradient", choices=GRADIENTS)
+    parser.add_argument("--stop-at", type=probability_or_l0, metavar="P",
+                        help="an image rests at this p of its target, or at l0")  # fmt: skip
+    parser.add_argument("--l0", type=float, help="reference realism, default: the classifier card's")
+
+
+def preset_of(card: Card | None) -> dict[str, Any]:
+    """The settings that a generator's card recommends."""
+    return dict(card.presets.get("default", {})) if card is not None else {}
+
+
+def boosting(options: argparse.Namespace, preset: dict[str, Any]) -> BoostConfig:
+    """The preset's settings, overruled by those given on the command line."""
+    chosen = {name: preset[name] for name in BOOSTING_OPTIONS if preset.get(name) is not None}
+    # A preset's step size belongs to its ε and steps.
+    if options.eps is not None or options.steps is not None:
+        chosen.pop("step_size", None)
+    given = {name: value for name in BOOSTING_OPTIONS if (value := getattr(options, name, None)) is not None}
+    return BoostConfig(**{**chosen, **given})
 
 
 def probability_or_l0(text: str) -> float | str:
     """The value of --stop-at: a number, or "l0"."""
     return text if text == "l0" else float(text)
-
-
-def config_from(options: argparse.Namespace) -> BoostConfig:
-    """The BoostConfig that parsed options describe."""
-    return BoostConfig(**{name: getattr(options, name) for name in BOOSTING_OPTIONS})
 
 
 def default_device(wanted: str | None) -> torch.device:
@@ -168,7 +190,6 @@ def run_boost(options: argparse.Namespace) -> None:
     from accelerate.utils import parse_flag_from_env
     from tqdm import tqdm
 
-    config = config_from(options)
     # Without being told, accelerate takes several processes on CPUs for so many runs of one process.
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU", not torch.accelerator.is_available()))
     several = state.num_processes > 1
@@ -176,6 +197,9 @@ def run_boost(options: argparse.Namespace) -> None:
     classifier = load_classifier(options.classifier, arch=options.arch, device=device)
     refuse_judge(classifier.card)
     source = open_source(options.source, options.count, options.seed, classifier)
+    # A preset was found for one classifier.
+    own = source.preset if source.preset.get("classifier") == classifier.card.name else {}
+    config = boosting(options, own)
     targets = _targets_of(options, source, classifier)
     shift, fitted_on = None, None
     if options.debias_set is not None:

@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 
 from bigroc_core.boost_command import (
-    BOOSTING_OPTIONS,
     GENERATOR_PREFIX,
+    add_boosting,
+    boosting,
     check_classes,
     contents,
     default_device,
-    probability_or_l0,
+    preset_of,
 )
-from bigroc_core.boosting import GRADIENTS, NORMS, BoostConfig
+from bigroc_core.boosting import NORMS, BoostConfig
 from bigroc_core.cards import CHECKPOINTS, CIFAR10_CLASSES, Card, read_card
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import embedded_classifiers, load_classifier, refuse_judge
@@ -77,35 +78,6 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, help="also write the result as JSON")
     parser.add_argument("--write-card", action="store_true",
                         help="write the result, with this command, into the embedded model's card")  # fmt: skip
-
-
-def add_boosting(parser: argparse.ArgumentParser) -> None:
-    """Add the options that make a BoostConfig, each overruling the generator's preset."""
-    text = "default: the generator's preset, else "
-    parser.add_argument("--eps", type=float, help=f"radius of the ball, images in [0, 1] ({text}{BoostConfig().eps})")
-    parser.add_argument("--steps", type=int, help=f"PGD steps T ({text}{BoostConfig().steps})")
-    parser.add_argument("--step-size", type=float, help="step size α (default: eps/steps)")
-    parser.add_argument("--norm", choices=NORMS, help="of the ball")
-    parser.add_argument("--loss", choices=sorted(LOSSES), help="what PGD minimises")
-    parser.add_argument("--gradient", choices=GRADIENTS)
-    parser.add_argument("--stop-at", type=probability_or_l0, metavar="P",
-                        help="an image rests at this p of its target, or at l0")  # fmt: skip
-    parser.add_argument("--l0", type=float, help="reference realism, default: the classifier card's")
-
-
-def preset_of(card: Card | None) -> dict[str, Any]:
-    """The settings that a generator's card recommends."""
-    return dict(card.presets.get("default", {})) if card is not None else {}
-
-
-def boosting(options: argparse.Namespace, preset: dict[str, Any]) -> BoostConfig:
-    """The preset's settings, overruled by those given on the command line."""
-    chosen = {name: preset[name] for name in BOOSTING_OPTIONS if preset.get(name) is not None}
-    # A preset's step size belongs to its ε and steps.
-    if options.eps is not None or options.steps is not None:
-        chosen.pop("step_size", None)
-    given = {name: value for name in BOOSTING_OPTIONS if (value := getattr(options, name, None)) is not None}
-    return BoostConfig(**{**chosen, **given})
 
 
 def booster(options: argparse.Namespace, preset: dict[str, Any], device: torch.device | None = None) -> Classifier:

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from bigroc_core.classifiers.registry import describe_classifiers, embedded_classifiers
+from bigroc_core.generators.pipelines import HUB_PIPELINES
 from bigroc_core.generators.registry import embedded_generators
 
 
@@ -40,10 +41,15 @@ def _classifier_rows() -> list[tuple[str, ...]]:
 
 
 def _generator_rows() -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [("NAME", "IMAGES", "CLASSES", "WHAT IT IS")]
+    rows: list[tuple[str, ...]] = [("NAME", "WHERE", "IMAGES", "CLASSES", "PRESET", "WHAT IT IS")]
     for card in embedded_generators().values():
         classes = str(len(card.classes)) if card.conditional else "unconditional"
-        rows.append((card.name, f"{card.input_size[0]}×{card.input_size[1]}", classes, card.title))
+        preset = card.presets.get("default")
+        settings = f"ε {preset['eps']:g}, T {preset['steps']}" if preset else ""
+        size = f"{card.input_size[0]}×{card.input_size[1]}"
+        rows.append((card.name, "embedded", size, classes, settings, card.title))
+    for name, entry in HUB_PIPELINES.items():
+        rows.append((name, f"Hub: {entry.repo}", "", "", "", entry.title))
     return rows
 
 

@@ -65,6 +65,26 @@ def test_boost_writes_what_the_function_returns(models, tmp_path):
 
 
 @pytest.mark.parametrize("out", ["out", "out.npz"])
+def test_a_generators_preset_holds_for_its_classifier_until_overruled(models, tmp_path):
+    preset = {"eps": 0.0, "steps": 1, "norm": "l2", "loss": "ce", "classifier": "tiny"}
+    for name, chosen in (("preset", preset), ("anothers", {**preset, "classifier": "another"})):
+        card = Card(name=name, kind="generator", architecture="dcgan", arguments={"latent": 8, "width": 4},
+                    presets={"default": chosen})  # fmt: skip
+        torch.manual_seed(0)
+        export(DCGANGenerator(latent=8, width=4), card, tmp_path)
+    drawn = to_uint8(load_generator(tmp_path / "preset.safetensors").sample(3)[0])
+
+    def moved(name, *more):
+        out = tmp_path / f"out{len(list(tmp_path.iterdir()))}.npz"
+        words = ["--count", "3", "--classifier", str(models / "tiny.safetensors"), "--device", "cpu", *more]
+        assert main(["boost", f"generator:{tmp_path / name}.safetensors", str(out), *words]) == 0
+        return bool((np.load(out)["arr_0"] != drawn).any())
+
+    assert not moved("preset")
+    assert moved("preset", "--eps", "2")
+    assert moved("anothers", "--steps", "1")
+
+
 def test_a_killed_run_continues_and_gives_the_same_bytes(models, tmp_path, monkeypatch, out):
     command = ["boost", source(models), None, "--count", "30", *options(models)]
 

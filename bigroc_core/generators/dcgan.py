@@ -1,15 +1,12 @@
 """DCGAN (Radford et al. 2016) and its class-conditional form: transposed convolutions up, strided ones down.
 
-The conditional form (family CGAN, Mirza & Osindero 2014) gives the label to both networks: to the generator through
-class-conditional BatchNorm, to the discriminator as an inner product with the features (Miyato & Koyama 2018) when it
-is given classes.
+The conditional form (family CGAN, Mirza & Osindero 2014) is given the label through class-conditional BatchNorm.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -54,45 +51,3 @@ class DCGANGenerator(nn.Module):
         x = torch.relu(self.norm1(self.up1(x), labels))
         x = torch.relu(self.norm2(self.up2(x), labels))
         return torch.tanh(self.up3(x))
-
-
-class DCGANDiscriminator(nn.Module):
-    """Images (N, 3, 32, 32) in [-1, 1] and, if classes > 0, labels (N,) -> realism logits (N,).
-
-    Spectral normalisation (Miyato et al. 2018) stands where DCGAN had BatchNorm: it keeps short trainings stable.
-    `class_logits` is an auxiliary classifier on the same features (Odena et al. 2017), used when the recipe weighs it.
-    """
-
-    def __init__(self, width: int = 64, classes: int = 0) -> None:
-        super().__init__()
-
-        def conv(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
-            return spectral_norm(nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=1))
-
-        self.layers = nn.Sequential(
-            conv(3, width, 3, 1), nn.LeakyReLU(0.1),
-            conv(width, width, 4, 2), nn.LeakyReLU(0.1),
-            conv(width, 2 * width, 3, 1), nn.LeakyReLU(0.1),
-            conv(2 * width, 2 * width, 4, 2), nn.LeakyReLU(0.1),
-            conv(2 * width, 4 * width, 3, 1), nn.LeakyReLU(0.1),
-            conv(4 * width, 4 * width, 4, 2), nn.LeakyReLU(0.1),
-        )  # fmt: skip
-        self.head = spectral_norm(nn.Linear(4 * width, 1))
-        self.embedding = spectral_norm(nn.Embedding(classes, 4 * width)) if classes else None
-        self.classifier = nn.Linear(4 * width, classes) if classes else None
-
-    def features(self, images: Tensor) -> Tensor:
-        """(N, 4·width) summed features."""
-        return self.layers(images).float().sum(dim=(2, 3)) / 4
-
-    def realism(self, features: Tensor, labels: Tensor | None) -> Tensor:
-        """(N,) logits from features; a conditional discriminator also judges whether the label fits."""
-        logits = self.head(features).squeeze(1)
-        if self.embedding is None or labels is None:
-            return logits
-        return logits + (self.embedding(labels) * features).sum(1)
-
-    def class_logits(self, features: Tensor) -> Tensor:
-        """(N, classes) logits of the auxiliary classifier."""
-        assert self.classifier is not None
-        return self.classifier(features)

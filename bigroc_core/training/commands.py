@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from bigroc_core.training.augmentation import AUGMENTATIONS
+from bigroc_core.training.families import FAMILIES, VAE
 from bigroc_core.training.precision import fastest_precision
 
 
@@ -50,16 +51,17 @@ def add_train_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
             parser.add_argument("--eps", type=float, default=0.5, help="L2 radius, images in [0, 1]")
             parser.add_argument("--attack-steps", type=int, default=1)
 
-    gan = kinds.add_parser("generator", parents=[shared], help="a GAN", conflict_handler="resolve",
+    gan = kinds.add_parser("generator", parents=[shared], help="a GAN or a VAE", conflict_handler="resolve",
                            formatter_class=argparse.ArgumentDefaultsHelpFormatter)  # fmt: skip
-    gan.add_argument("--family", choices=("dcgan", "cgan"), required=True, help="cgan is class-conditional")
+    gan.add_argument("--family", choices=(*FAMILIES, VAE), required=True, help="networks, losses and augmentation")
     gan.add_argument("--arguments", type=_arguments, default={}, help="of the generator's network, as JSON")
-    gan.add_argument("--discriminator-width", type=int, default=40)
+    gan.add_argument("--discriminator-width", type=int, default=40, help="of the critic, or a VAE's encoder")
     gan.add_argument("--steps", type=int, default=10_000)
     gan.add_argument("--batch-size", type=int, default=64)
     gan.add_argument("--lr-generator", type=float, default=2e-4)
     gan.add_argument("--lr-discriminator", type=float, default=4e-4)
-    gan.add_argument("--auxiliary", type=float, default=0.0, help="weight of the auxiliary classifier (cgan)")
+    gan.add_argument("--auxiliary", type=float, default=0.0, help="weight of the auxiliary classifier, if conditional")
+    gan.add_argument("--deviation", type=float, default=0.3, help="σ of a VAE's pixels, which are in [-1, 1]")
 
 
 # Where files lie on one machine and what it computes with are no part of how a result is made again.
@@ -84,7 +86,7 @@ def _check(options: argparse.Namespace) -> None:
         "batch_size": (1, 100_000), "epochs": (1, 100_000), "steps": (1, 10**9), "attack_steps": (1, 1_000),
         "seed": (0, 2**31 - 1), "eps": (0, 1_000), "lr": (0, 1_000), "lr_generator": (0, 1_000),
         "lr_discriminator": (0, 1_000), "weight_decay": (0, 1_000), "label_smoothing": (0, 1), "auxiliary": (0, 1_000),
-        "discriminator_width": (1, 10_000), "save_minutes": (0, math.inf),
+        "discriminator_width": (1, 10_000), "deviation": (1e-6, 1_000), "save_minutes": (0, math.inf),
     }  # fmt: skip
     for name, (least, most) in bounds.items():
         value = getattr(options, name, least)
@@ -104,15 +106,15 @@ def run_train(options: argparse.Namespace) -> None:
     if options.batch_size > len(splits.train):
         raise ValueError(f"--batch-size {options.batch_size} is more than the {len(splits.train)} training images")
     if options.kind == "generator":
-        from bigroc_core.training.generator import GANRecipe, train_gan
+        from bigroc_core.training.generator import GeneratorRecipe, train_generator
 
-        gan = GANRecipe(
+        gan = GeneratorRecipe(
             name=options.name, family=options.family, arguments=options.arguments,
             discriminator_width=options.discriminator_width, steps=options.steps, batch_size=options.batch_size,
             lr_generator=options.lr_generator, lr_discriminator=options.lr_discriminator, auxiliary=options.auxiliary,
-            precision=options.precision, seed=options.seed,
+            deviation=options.deviation, precision=options.precision, seed=options.seed,
         )  # fmt: skip
-        train_gan(gan, splits, folder, command_line(), options.save_minutes)
+        train_generator(gan, splits, folder, command_line(), options.save_minutes)
         return
     from bigroc_core.training.classifier import ClassifierRecipe, train_classifier
 

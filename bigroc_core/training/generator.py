@@ -1,9 +1,10 @@
-"""Training of GANs: hinge loss, spectrally normalised discriminator, running average of the generator's weights."""
+"""Training of GANs and VAEs: networks, losses and augmentations of a family, a running average that is sampled."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,25 +16,36 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from bigroc_core.cards import CIFAR10_CLASSES, Card
-from bigroc_core.generators.dcgan import DCGANDiscriminator, DCGANGenerator
+from bigroc_core.generators.dcgan import DCGANGenerator
 from bigroc_core.generators.registry import build_generator
 from bigroc_core.generators.sampling import Generator, LatentSampler
 from bigroc_core.images import to_uint8
-from bigroc_core.training.augmentation import random_flip
+from bigroc_core.training.augmentation import differentiable, random_flip
 from bigroc_core.training.averaging import running_average
 from bigroc_core.training.batches import share_of_batch
 from bigroc_core.training.checkpoint import append_log, export, load_state, save_state
+from bigroc_core.training.critics import Critic
 from bigroc_core.training.data import Splits
+from bigroc_core.training.families import FAMILIES, VAE, Family, build_critic
+from bigroc_core.training.gan_losses import (
+    ADVERSARIAL,
+    evidence_lower_bound,
+    gradient_penalty,
+    infonce,
+    rotated,
+)
 from bigroc_core.training.precision import fastest_precision
 
 
 @dataclass(frozen=True, kw_only=True)
-class GANRecipe:
-    """How a GAN is trained.
+class GeneratorRecipe:
+    """How a generator is trained.
 
-    arguments: of the generator's network. auxiliary: weight of the auxiliary classifier's cross-entropy in both losses
-    (Odena et al. 2017), conditional only. lr_generator, lr_discriminator: Adam's rates, constant for half of the run,
-    then linear to a tenth. ema: decay of the running average that is sampled and shipped.
+    family: one of FAMILIES, or "vae". arguments: of the generator's network. discriminator_width: of the critic, or a
+    VAE's encoder. auxiliary: weight of the auxiliary classifier's cross-entropy in both losses (Odena et al. 2017),
+    conditional only. lr_generator, lr_discriminator: Adam's rates, constant for half of the run, then linear to a
+    tenth. ema: decay of the running average that is sampled and shipped. deviation: σ of a VAE's pixels, which are in
+    [-1, 1].
     """
 
     name: str
@@ -45,19 +57,10 @@ class GANRecipe:
     lr_generator: float = 2e-4
     lr_discriminator: float = 4e-4
     auxiliary: float = 0.0
+    deviation: float = 0.3
     ema: float = 0.999
     precision: str = field(default_factory=fastest_precision)
     seed: int = 0
-
-
-def discriminator_hinge(real: Tensor, fake: Tensor) -> Tensor:
-    """Mean of max(0, 1 − D(x)) over real and max(0, 1 + D(G(z))) over generated (Lim & Ye 2017)."""
-    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-
-
-def generator_hinge(fake: Tensor) -> Tensor:
-    """Mean of −D(G(z))."""
-    return -fake.mean()
 
 
 def sample_sheet(generator: Generator, path: Path, rows: int = 10, columns: int = 10, scale: int = 2) -> None:
@@ -69,52 +72,115 @@ def sample_sheet(generator: Generator, path: Path, rows: int = 10, columns: int 
     sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST).save(path)
 
 
-def train_gan(recipe: GANRecipe, splits: Splits, folder: Path, command: str, save_minutes: float = 3.0) -> Generator:
+class CriticObjective(nn.Module):
+    """A family's loss for its critic, as one call, so that data-parallel wrappers see every parameter's use."""
+
+    def __init__(self, critic: Critic, family: Family, auxiliary: float) -> None:
+        super().__init__()
+        self.critic, self.family, self.auxiliary = critic, family, auxiliary
+
+    def forward(
+        self, real: Tensor, fake: Tensor, real_labels: Tensor | None, labels: Tensor | None, draws: torch.Generator
+    ) -> Tensor:
+        """The loss of real and generated images (N, 3, 32, 32) in [-1, 1] with their labels (N,) or None."""
+        family = self.family
+        seen = differentiable(torch.cat([real, fake]), family.augmentation, draws)
+        both = torch.cat([real_labels, labels]) if real_labels is not None and labels is not None else None
+        verdict = self.critic(seen.contiguous(memory_format=torch.channels_last), both)
+        count = len(real)
+        loss = ADVERSARIAL[family.loss].discriminator(*verdict.realism.split([count, len(fake)]))
+        if self.auxiliary and verdict.class_logits is not None and real_labels is not None:
+            loss = loss + self.auxiliary * F.cross_entropy(verdict.class_logits[:count], real_labels)
+        if family.infomax:
+            loss = loss + family.infomax * infonce(verdict.local[:count], verdict.pooled[:count])
+        if family.turns[0]:
+            turned, turns = rotated(real)
+            loss = loss + family.turns[0] * F.cross_entropy(self.critic(turned).turn_logits, turns)
+        if family.penalty:
+            mix = torch.rand(count, generator=draws).to(real.device)
+            with torch.autocast(real.device.type, enabled=False):
+                penalty = gradient_penalty(lambda x: self.critic(x).realism, real, fake, mix)
+            loss = loss + family.penalty * penalty
+        return loss
+
+
+def generator_objective(
+    critic: Critic, family: Family, auxiliary: float, fake: Tensor, labels: Tensor | None, draws: torch.Generator
+) -> Tensor:
+    """A family's loss for its generator, of the images (N, 3, 32, 32) in [-1, 1] that it made."""
+    verdict = critic(differentiable(fake, family.augmentation, draws), labels)
+    loss = ADVERSARIAL[family.loss].generator(verdict.realism)
+    if auxiliary and verdict.class_logits is not None and labels is not None:
+        loss = loss + auxiliary * F.cross_entropy(verdict.class_logits, labels)
+    if family.infomax and verdict.local is not None and verdict.pooled is not None:
+        loss = loss + family.infomax * infonce(verdict.local, verdict.pooled)
+    if family.turns[1]:
+        turned, turns = rotated(fake)
+        loss = loss + family.turns[1] * F.cross_entropy(critic(turned).turn_logits, turns)
+    return loss
+
+
+class VariationalAutoencoder(nn.Module):
+    """Encoder and decoder (Kingma & Welling 2014) as one call: images -> loss."""
+
+    def __init__(self, decoder: DCGANGenerator, width: int, deviation: float) -> None:
+        super().__init__()
+        self.decoder, self.deviation = decoder, deviation
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3, width, 4, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU(),
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1), nn.BatchNorm2d(2 * width), nn.ReLU(),
+            nn.Conv2d(2 * width, 4 * width, 4, stride=2, padding=1), nn.BatchNorm2d(4 * width), nn.ReLU(),
+            nn.Flatten(), nn.Linear(4 * width * 16, 2 * decoder.latent),
+        )  # fmt: skip
+
+    def forward(self, images: Tensor, noise: Tensor) -> Tensor:
+        """Negative ELBO of images (N, 3, 32, 32) in [-1, 1]; noise: (N, latent), standard normal."""
+        mean, log_variance = self.encoder(images).float().chunk(2, 1)
+        decoded = self.decoder(mean + noise * (log_variance / 2).exp()).float()
+        return evidence_lower_bound(images, decoded, mean, log_variance, self.deviation)
+
+
+def train_generator(
+    recipe: GeneratorRecipe, splits: Splits, folder: Path, command: str, save_minutes: float = 3.0
+) -> Generator:
     """Train by a recipe, in `folder`, resuming the run that lies there; returns the averaged generator as exported.
 
     Every `save_minutes`: folder/state.pt, a sample sheet, a line in folder/log.jsonl and an export of the averaged
     weights with their card. Under `accelerate launch` each process takes its share of the batch.
-    Raises ValueError if the folder holds a run of another recipe.
+    Raises ValueError for an unknown family, or if the folder holds a run of another recipe.
     """
     from accelerate import Accelerator
 
+    if recipe.family not in (*FAMILIES, VAE):
+        raise ValueError(f"family must be one of {', '.join((*FAMILIES, VAE))}, not {recipe.family!r}")
     accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
     device = accelerator.device
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    conditional = recipe.family == "cgan"
-    classes = len(CIFAR10_CLASSES) if conditional else 0
-    arguments = {**recipe.arguments, "classes": classes}
-    card = Card(
-        name=recipe.name, kind="generator", architecture="dcgan", arguments=arguments,
-        classes=CIFAR10_CLASSES if conditional else (), conditional=conditional,
-        training={"recipe": dataclasses.asdict(recipe), "command": command},
-        data="CIFAR-10 training images without the last 5,000", license="MIT", source="trained for this project",
-    )  # fmt: skip
-    built = build_generator(card)
-    assert isinstance(built, DCGANGenerator)
-    generator = built.to(device).to(memory_format=torch.channels_last)
-    critic = DCGANDiscriminator(recipe.discriminator_width, classes).to(device).to(memory_format=torch.channels_last)
+    family = FAMILIES.get(recipe.family)
+    card = _card(recipe, family, command)
+    generator = build_generator(card).to(device).to(memory_format=torch.channels_last)
     average = running_average(generator, recipe.ema)
-    generator_steps = torch.optim.Adam(generator.parameters(), lr=recipe.lr_generator, betas=(0.5, 0.999))
-    critic_steps = torch.optim.Adam(critic.parameters(), lr=recipe.lr_discriminator, betas=(0.5, 0.999))
+    share = share_of_batch(recipe.batch_size, accelerator.num_processes)
+
+    def real_batch(draws: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        index = torch.randint(0, len(splits.train), (share,), generator=draws)
+        images = random_flip(splits.train.floats(index), draws).to(device) * 2 - 1
+        return images, splits.train.labels[index].to(device) if card.conditional else None
+
+    step_of = (
+        _gan_step(recipe, family, card, generator, real_batch, share, accelerator)
+        if family is not None
+        else _vae_step(recipe, generator, real_batch, share, accelerator)
+    )
+    parts: dict[str, Any] = {"generator": generator, "average": average, **step_of.parts}
     first, elapsed = 0, 0.0
     if (state := load_state(folder / "state.pt", dataclasses.asdict(recipe))) is not None:
-        generator.load_state_dict(state["generator"])
-        critic.load_state_dict(state["critic"])
-        average.load_state_dict(state["average"])
-        generator_steps.load_state_dict(state["generator_steps"])
-        critic_steps.load_state_dict(state["critic_steps"])
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
         first, elapsed = state["step"], state["seconds"]
-    if critic.classifier is not None and not recipe.auxiliary:
-        # Several processes would wait for the gradients of parameters that no loss depends on.
-        critic.classifier.requires_grad_(False)
-    wrapped_generator, wrapped_critic, generator_steps, critic_steps = accelerator.prepare(
-        generator, _Judgement(critic), generator_steps, critic_steps
-    )
-    share = share_of_batch(recipe.batch_size, accelerator.num_processes)
     began = saved = time.monotonic()
-    losses = {"discriminator": 0.0, "generator": 0.0}
+    losses: dict[str, float] = {}
 
     def write(step: int) -> None:
         if not accelerator.is_main_process:
@@ -122,8 +188,7 @@ def train_gan(recipe: GANRecipe, splits: Splits, folder: Path, command: str, sav
         seconds = elapsed + time.monotonic() - began
         save_state(folder / "state.pt", {
             "recipe": dataclasses.asdict(recipe), "step": step, "seconds": seconds,
-            "generator": generator.state_dict(), "critic": critic.state_dict(), "average": average.state_dict(),
-            "generator_steps": generator_steps.state_dict(), "critic_steps": critic_steps.state_dict(),
+            **{name: part.state_dict() for name, part in parts.items()},
         })  # fmt: skip
         append_log(folder / "log.jsonl", {"step": step, "seconds": seconds, **losses})
         export(average.module, card, folder)
@@ -136,50 +201,14 @@ def train_gan(recipe: GANRecipe, splits: Splits, folder: Path, command: str, sav
         # Every draw of this step comes from here, so a resumed run repeats an unbroken one.
         draws = torch.Generator().manual_seed((recipe.seed * 1_000_003 + step) * 64 + accelerator.process_index)
         rate = min(1.0, max(0.1, 2 * (1 - step / recipe.steps)))
-        for optimizer, lr in ((generator_steps, recipe.lr_generator), (critic_steps, recipe.lr_discriminator)):
+        for optimizer, lr in step_of.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr * rate
-
-        def noise(draws: torch.Generator = draws) -> tuple[Tensor, Tensor | None]:
-            latents = torch.randn(share, generator.latent, generator=draws).to(device)
-            if not conditional:
-                return latents, None
-            return latents, torch.randint(0, classes, (share,), generator=draws).to(device)
-
-        index = torch.randint(0, len(splits.train), (share,), generator=draws)
-        real = random_flip(splits.train.floats(index), draws).to(device) * 2 - 1
-        real_labels = splits.train.labels[index].to(device) if conditional else None
-
-        latents, labels = noise()
-        with accelerator.autocast():
-            with torch.no_grad():
-                fake = wrapped_generator(latents, labels).float()
-            both = torch.cat([real, fake]).contiguous(memory_format=torch.channels_last)
-            both_labels = torch.cat([real_labels, labels]) if real_labels is not None and labels is not None else None
-            logits, class_logits = wrapped_critic(both, both_labels)
-            critic_loss = discriminator_hinge(*logits.chunk(2))
-            if recipe.auxiliary and class_logits is not None and real_labels is not None:
-                critic_loss = critic_loss + recipe.auxiliary * F.cross_entropy(class_logits[:share], real_labels)
-        critic_steps.zero_grad()
-        accelerator.backward(critic_loss)
-        critic_steps.step()
-
-        latents, labels = noise()
-        critic.requires_grad_(False)
-        with accelerator.autocast():
-            logits, class_logits = wrapped_critic(wrapped_generator(latents, labels), labels)
-            generator_loss = generator_hinge(logits)
-            if recipe.auxiliary and class_logits is not None and labels is not None:
-                generator_loss = generator_loss + recipe.auxiliary * F.cross_entropy(class_logits, labels)
-        generator_steps.zero_grad()
-        accelerator.backward(generator_loss)
-        generator_steps.step()
-        critic.requires_grad_(True)
+        found = step_of.run(draws)
         average.update_parameters(generator)
-
         if step % 50 == 0:
-            losses = {"discriminator": critic_loss.item(), "generator": generator_loss.item()}
-            progress.set_postfix(D=f"{losses['discriminator']:.2f}", G=f"{losses['generator']:.2f}")
+            losses = {name: loss.item() for name, loss in found.items()}
+            progress.set_postfix({name: f"{loss:.2f}" for name, loss in losses.items()})
         if time.monotonic() - saved > 60 * save_minutes:
             write(step + 1)
             saved = time.monotonic()
@@ -187,14 +216,93 @@ def train_gan(recipe: GANRecipe, splits: Splits, folder: Path, command: str, sav
     return Generator(LatentSampler(average.module, device), card)
 
 
-class _Judgement(nn.Module):
-    """The discriminator as one call, so that data-parallel wrappers see every parameter's use."""
+def _card(recipe: GeneratorRecipe, family: Family | None, command: str) -> Card:
+    conditional = family is not None and family.conditional
+    classes = CIFAR10_CLASSES if conditional else ()
+    architecture = family.architecture if family is not None else "dcgan"
+    arguments = {**recipe.arguments, "classes": len(classes)}
+    return Card(
+        name=recipe.name, kind="generator", architecture=architecture, arguments=arguments, classes=classes,
+        conditional=conditional, training={"recipe": dataclasses.asdict(recipe), "command": command},
+        data="CIFAR-10 training images without the last 5,000", license="MIT", source="trained for this project",
+    )  # fmt: skip
 
-    def __init__(self, critic: DCGANDiscriminator) -> None:
-        super().__init__()
-        self.critic = critic
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        features = self.critic.features(images)
-        class_logits = self.critic.class_logits(features) if self.critic.classifier is not None else None
-        return self.critic.realism(features, labels), class_logits
+@dataclass(frozen=True)
+class _Step:
+    """One step of training. run(draws): takes it and returns its losses by name. parts: what a resumed run needs.
+    optimizers: with the learning rate of each at the start."""
+
+    run: Callable[[torch.Generator], dict[str, Tensor]]
+    parts: dict[str, Any]
+    optimizers: tuple[tuple[torch.optim.Optimizer, float], ...]
+
+
+RealBatch = Callable[[torch.Generator], tuple[Tensor, Tensor | None]]
+
+
+def _gan_step(
+    recipe: GeneratorRecipe, family: Family, card: Card, generator: nn.Module, real_batch: RealBatch, share: int,
+    accelerator: Any,
+) -> _Step:  # fmt: skip
+    device = accelerator.device
+    classes = len(card.classes)
+    critic = build_critic(family, recipe.discriminator_width, classes, recipe.auxiliary > 0)
+    critic = critic.to(device).to(memory_format=torch.channels_last)
+    generator_steps: Any = torch.optim.Adam(generator.parameters(), lr=recipe.lr_generator, betas=family.betas)
+    critic_steps: Any = torch.optim.Adam(critic.parameters(), lr=recipe.lr_discriminator, betas=family.betas)
+    wrapped, objective, generator_steps, critic_steps = accelerator.prepare(
+        generator, CriticObjective(critic, family, recipe.auxiliary), generator_steps, critic_steps
+    )
+    latent = int(generator.latent)  # type: ignore[arg-type]
+
+    def noise(draws: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        latents = torch.randn(share, latent, generator=draws).to(device)
+        return latents, torch.randint(0, classes, (share,), generator=draws).to(device) if classes else None
+
+    def run(draws: torch.Generator) -> dict[str, Tensor]:
+        for _ in range(family.critic_steps):
+            real, real_labels = real_batch(draws)
+            latents, labels = noise(draws)
+            with accelerator.autocast():
+                with torch.no_grad():
+                    fake = wrapped(latents, labels).float()
+                critic_loss = objective(real, fake, real_labels, labels, draws)
+            critic_steps.zero_grad()
+            accelerator.backward(critic_loss)
+            critic_steps.step()
+        latents, labels = noise(draws)
+        critic.requires_grad_(False)
+        with accelerator.autocast():
+            fake = wrapped(latents, labels)
+            generator_loss = generator_objective(critic, family, recipe.auxiliary, fake, labels, draws)
+        generator_steps.zero_grad()
+        accelerator.backward(generator_loss)
+        generator_steps.step()
+        critic.requires_grad_(True)
+        return {"discriminator": critic_loss, "generator": generator_loss}
+
+    parts = {"critic": critic, "generator_steps": generator_steps, "critic_steps": critic_steps}
+    return _Step(run, parts, ((generator_steps, recipe.lr_generator), (critic_steps, recipe.lr_discriminator)))
+
+
+def _vae_step(
+    recipe: GeneratorRecipe, generator: nn.Module, real_batch: RealBatch, share: int, accelerator: Any
+) -> _Step:
+    assert isinstance(generator, DCGANGenerator)
+    autoencoder = VariationalAutoencoder(generator, recipe.discriminator_width, recipe.deviation)
+    autoencoder = autoencoder.to(accelerator.device).to(memory_format=torch.channels_last)
+    adam: Any = torch.optim.Adam(autoencoder.parameters(), lr=recipe.lr_generator)
+    wrapped, adam = accelerator.prepare(autoencoder, adam)
+
+    def run(draws: torch.Generator) -> dict[str, Tensor]:
+        images, _ = real_batch(draws)
+        noise = torch.randn(share, generator.latent, generator=draws).to(accelerator.device)
+        with accelerator.autocast():
+            loss: Tensor = wrapped(images, noise)
+        adam.zero_grad()
+        accelerator.backward(loss)
+        adam.step()
+        return {"elbo": loss}
+
+    return _Step(run, {"encoder": autoencoder.encoder, "steps": adam}, ((adam, recipe.lr_generator),))

@@ -8,11 +8,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from bigroc_core.generators.registry import load_generator
 from bigroc_core.training.augmentation import augment
 from bigroc_core.training.classifier import ClassifierRecipe, accuracy, l2_attack, learning_rate, train_classifier
 from bigroc_core.training.data import LabelledImages, Splits
-from bigroc_core.training.generator import GANRecipe, discriminator_hinge, generator_hinge, train_gan
 
 
 @pytest.fixture
@@ -106,27 +104,3 @@ def test_augmentation_repeats_from_its_generator_and_keeps_range():
     assert first.max() <= 1
     with pytest.raises(ValueError, match="augmentation"):
         augment(images, "colour", torch.Generator())
-
-
-def test_hinge_losses_equal_their_formulas():
-    real, fake = torch.tensor([2.0, 0.5, -1.0]), torch.tensor([-3.0, 0.25])
-    assert discriminator_hinge(real, fake).item() == pytest.approx((0 + 0.5 + 2) / 3 + (0 + 1.25) / 2)
-    assert generator_hinge(fake).item() == pytest.approx(2.75 / 2)
-
-
-@pytest.mark.parametrize("family", ["dcgan", "cgan"])
-def test_gan_training_resumes_and_exports_what_it_samples(splits, tmp_path, family):
-    def recipe(name):
-        return GANRecipe(name=name, family=family, arguments={"width": 4, "latent": 8}, discriminator_width=4, steps=6,
-                         batch_size=8, auxiliary=0.1 if family == "cgan" else 0.0, precision="fp32")  # fmt: skip
-
-    trained = train_gan(recipe("tiny"), splits, tmp_path, "train", save_minutes=1e-9)
-    loaded = load_generator(tmp_path / "tiny.safetensors")
-    images, labels = loaded.sample(5, seed=1)
-    expected, _ = trained.sample(5, seed=1)
-    # Weights are stored as fp16.
-    assert (images - expected).abs().max() < 0.01
-    assert (labels is None) == (family == "dcgan")
-    assert loaded.card.training["command"] == "train"
-    with pytest.raises(ValueError, match="another recipe"):
-        train_gan(recipe("other"), splits, tmp_path, "train")
