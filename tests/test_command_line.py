@@ -64,7 +64,6 @@ def test_boost_writes_what_the_function_returns(models, tmp_path):
     assert abs(difference).max() <= 1
 
 
-@pytest.mark.parametrize("out", ["out", "out.npz"])
 def test_a_generators_preset_holds_for_its_classifier_until_overruled(models, tmp_path):
     preset = {"eps": 0.0, "steps": 1, "norm": "l2", "loss": "ce", "classifier": "tiny"}
     for name, chosen in (("preset", preset), ("anothers", {**preset, "classifier": "another"})):
@@ -85,6 +84,7 @@ def test_a_generators_preset_holds_for_its_classifier_until_overruled(models, tm
     assert moved("anothers", "--steps", "1")
 
 
+@pytest.mark.parametrize("out", ["out", "out.npz"])
 def test_a_killed_run_continues_and_gives_the_same_bytes(models, tmp_path, monkeypatch, out):
     command = ["boost", source(models), None, "--count", "30", *options(models)]
 
