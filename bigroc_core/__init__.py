@@ -9,6 +9,7 @@ from bigroc_core.boosting import BoostConfig, BoostResult, Snapshot, boost, boos
 from bigroc_core.classifiers.registry import embedded_classifiers, load_classifier
 from bigroc_core.debiasing import fit_debias
 from bigroc_core.generators.registry import embedded_generators, load_generator
+from bigroc_core.interpolation import interpolate
 
 __version__ = "0.1.0"
 
@@ -21,6 +22,7 @@ __all__ = [
     "embedded_classifiers",
     "embedded_generators",
     "fit_debias",
+    "interpolate",
     "load_classifier",
     "load_generator",
 ]

@@ -91,16 +91,17 @@ def targeted_pgd(
     step_size: float,
     steps: int,
     rests: Callable[[Tensor, Tensor], Tensor] | None = None,
+    start: Tensor | None = None,
 ) -> Iterator[Point]:
     """P1 Alg. 1 as a walk: move x, inside the ball and inside [0, 1], towards lower loss.
 
     Yields a point before every step and one after the last: `steps` forward and backward passes and one final
     forward pass. x: (N, 3, H, W) in [0, 1]. With `rests(logits, rows) -> (n,) bool` (P2's image-dependent
     early stop) an image for which it says so stays where it is and leaves the batch; the walk ends when all
-    rest.
+    rest. start: where to begin, inside the ball; None is x itself.
     """
     rows = torch.arange(len(x), device=x.device)
-    images = x
+    images = x if start is None else start
     for _ in range(steps):
         logits, gradient = objective.gradient(images, rows)
         resting = rests(logits, rows) if rests else torch.zeros_like(rows, dtype=torch.bool)

@@ -210,7 +210,7 @@ def logits_of(classifier: nn.Module, images: Tensor, batch_size: int | None = No
     check_images(images)
     check_classifier(classifier)
     batch_size = checked_batch_size(batch_size)
-    with frozen_copy(classifier, images) as network, _private_modes(network.device):
+    with frozen_copy(classifier, images) as network, private_modes(network.device):
         size = BatchSize(batch_size or fitting_batch_size(network, images))
 
         def compute(batch: Tensor) -> tuple[Tensor]:
@@ -273,7 +273,7 @@ class _Plan:
         One object, updated in place. Ends early once all rest.
         """
         device, dtype, config = network.device, network.dtype, self.config
-        with _private_modes(device):
+        with private_modes(device):
             x = self.images[rows].detach().to(device, copy=True, memory_format=torch.contiguous_format)
             l0 = None if self.l0 is None else self.l0.to(device, dtype)
             shift = None if self.shift is None else self.shift.to(device, dtype)
@@ -283,7 +283,7 @@ class _Plan:
             points = targeted_pgd(targets, x, config.threat_model, config.alpha, config.steps, rests)
         standing = None
         for step in range(config.steps + 1):
-            with _private_modes(device):
+            with private_modes(device):
                 point = next(points, None)
                 if point is None:
                     break
@@ -410,7 +410,7 @@ def _result(originals: Tensor, batches: list[_Standing]) -> BoostResult:
 
 
 @contextmanager
-def _private_modes(device: torch.device) -> Iterator[None]:
+def private_modes(device: torch.device) -> Iterator[None]:
     """No trace of the caller's no_grad, inference_mode or autocast; never held while a generator waits."""
     with ExitStack() as modes:
         modes.enter_context(torch.inference_mode(False))

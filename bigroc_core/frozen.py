@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -81,6 +81,28 @@ class FrozenNetwork:
             self._channels_last = False
             self._lay_out(torch.contiguous_format)
         return self._network(images)
+
+    def features(self, images: Tensor, names: Sequence[str]) -> list[Tensor]:
+        """What the submodules of these dotted names make of images (n, 3, H, W), each (n, ...), in order.
+
+        Raises ValueError for a submodule that is not reached, or whose output is no tensor with a row per image.
+        """
+        found: dict[str, Tensor] = {}
+
+        def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
+            return lambda _module, _inputs, output: found.__setitem__(name, output)
+
+        handles = [self._network.get_submodule(name).register_forward_hook(note(name)) for name in names]
+        try:
+            self(images)
+        finally:
+            for handle in handles:
+                handle.remove()
+        for name in names:
+            feature = found.get(name)
+            if not isinstance(feature, Tensor) or feature.dim() < 1 or len(feature) != len(images):
+                raise ValueError(f"submodule {name!r} gives no features of every image")
+        return [found[name] for name in names]
 
     def parameter_storages(self) -> set[int]:
         """Addresses of the tensors that belong to the network, as against those made on the way."""
