@@ -310,6 +310,7 @@ def add_reference_statistics_parser(commands: Commands[argparse.ArgumentParser])
         "features, written beside its checkpoint, so that distances to them need no data set.",
     )  # fmt: skip
     parser.add_argument("classifier", metavar="NAME", help="embedded classifier")
+    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS), help="default: all")
     parser.add_argument("--data", type=Path, help="CIFAR-10: torchvision's folder, an .npz or class folders")
     parser.add_argument("--device", help="torch device; default: cuda where there is one, else cpu")
 
@@ -322,7 +323,7 @@ def run_reference_statistics(options: argparse.Namespace) -> None:
     splits = load_cifar10(options.data)
     extractor, bars = ClassifierFeatures(classifier), _bars()
     found = {}
-    for name in SPLITS:
+    for name in options.splits:
         images = _split(splits, name)
         found[name] = reference_statistics(
             extractor, tensor_stream(_References.title(name), images), content_of(images), progress=bars

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from bigroc_core.boost_command import check_classes, default_device
+from bigroc_core.boost_command import check_classes, default_device, probability_or_l0
 from bigroc_core.boosting import BoostConfig, boost
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import load_classifier, refuse_judge
@@ -48,6 +48,8 @@ def add_figure_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     fig2.add_argument("--eps", type=float, default=15.0, help="L2 radius, images in [0, 1] (default 15)")
     fig2.add_argument("--steps", type=int, default=60)
     fig2.add_argument("--step-size", type=float, default=0.25)
+    fig2.add_argument("--stop-at", type=probability_or_l0, metavar="P",
+                      help="an image rests at this p of its class: what it takes to convince each network")  # fmt: skip
 
     pairs = kinds.add_parser("side-by-side", parents=[shared], help="images before and after boosting")
     pairs.add_argument("--generator", required=True)
@@ -114,7 +116,7 @@ def _fig2(options: argparse.Namespace) -> Made:
         drawn, _ = load_generator(options.generator).sample(1, seed=options.seed, start=options.index)
         original, origin = drawn[0], {"generator": options.generator, "seed": options.seed, "index": options.index}
     original = from_uint8(to_uint8(original))
-    config = BoostConfig(eps=options.eps, steps=options.steps, step_size=options.step_size)
+    config = BoostConfig(eps=options.eps, steps=options.steps, step_size=options.step_size, stop_at=options.stop_at)
     rows = [targeted_row(robust, original, config, "Robust"), targeted_row(standard, original, config, "Standard")]
     recipe = {"figure": "P1 Fig. 2", **origin, "robust": robust.card.name, "standard": standard.card.name,
               "config": dataclasses.asdict(config)}  # fmt: skip

@@ -23,6 +23,11 @@ MAX_PIXELS = 50_000_000
 MAX_IMAGES_PER_REQUEST = 64
 # Images one request may draw from a generator to fit or to show debiasing.
 MAX_SAMPLES_PER_REQUEST = 2_000
+# Images per seed, and seeds, of one evaluation: a background job, minutes long on two cores.
+MAX_EVALUATION_IMAGES = 10_000
+MAX_EVALUATION_SEEDS = 3
+# Background jobs waiting for the one that runs.
+MAX_WAITING_JOBS = 8
 # PGD steps of one request; the papers use at most 60.
 MAX_STEPS_PER_REQUEST = 200
 # Radius of one request's ball: in L2 the diagonal of a 3x32x32 cube is 55.4, in L-infinity 1 is already

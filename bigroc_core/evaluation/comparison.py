@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -93,10 +94,18 @@ class Evaluation:
         }  # fmt: skip
 
 
+def mean_and_std(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Mean and the sample's standard deviation, which a single number does not have; both None where a number is not
+    finite, as a gain over zero is."""
+    if not all(map(math.isfinite, values)):
+        return None, None
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
 def summary(values: Sequence[float]) -> dict[str, Any]:
-    """{mean, std, per_seed}; std is the sample's, None for a single seed."""
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return {"mean": statistics.fmean(values), "std": deviation, "per_seed": list(values)}
+    """{mean, std, per_seed}; what is not finite, or cannot be said, is None."""
+    mean, std = mean_and_std(values)
+    return {"mean": mean, "std": std, "per_seed": [value if math.isfinite(value) else None for value in values]}
 
 
 @dataclass(frozen=True)

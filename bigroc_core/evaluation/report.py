@@ -8,7 +8,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from bigroc_core.evaluation.comparison import ERRORS, Evaluation, Row
+from bigroc_core.evaluation.comparison import ERRORS, Evaluation, Row, mean_and_std
 from bigroc_core.evaluation.inception import Metric
 from bigroc_core.evaluation.sweeping import Sweep
 
@@ -17,9 +17,11 @@ _DECIMALS = {"precision": 3, "recall": 3, "IS": 3, "errors": 1}
 
 
 def cell(values: Sequence[float], factor: float, digits: int) -> str:
-    """ "mean ± std" over the seeds, or the number of the single one."""
-    mean = f"{factor * statistics.fmean(values):.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ± {factor * statistics.stdev(values):.{digits}f}"
+    """ "mean ± std" over the seeds, or the number of the single one; "–" where it cannot be said."""
+    mean, std = mean_and_std(values)
+    if mean is None:
+        return "–"
+    return f"{factor * mean:.{digits}f}" + (f" ± {factor * std:.{digits}f}" if std is not None else "")
 
 
 def score(found: Evaluation, row: Row, metric: Metric) -> str:
@@ -88,14 +90,9 @@ def as_csv(found: Evaluation) -> str:
             gains = found.gains(row, metric)
             features = found.judge if metric.name in ("distance", "errors") else found.inception
             writer.writerow([
-                row.name, metric.name, metric.reference, features, statistics.fmean(values), _std(values),
-                statistics.fmean(gains), _std(gains), *values,
+                row.name, metric.name, metric.reference, features, *mean_and_std(values), *mean_and_std(gains), *values,
             ])  # fmt: skip
     return out.getvalue()
-
-
-def _std(values: Sequence[float]) -> float | str:
-    return statistics.stdev(values) if len(values) > 1 else ""
 
 
 _LATEX = {

@@ -169,7 +169,7 @@ def sweep(
             for seed in seeds:
                 kept.measure("path", source, extractors, path_variants, count, seed, progress, share)
             for step in _coarse_steps(config.steps):
-                eps = config.eps * step / config.steps
+                eps = _round(config.eps * step / config.steps)
                 coarse.append(point(kept, eps, step, "coarse", "path", str(step)))
             candidates = around_the_best([p.eps for p in coarse], [p.mean for p in coarse])
         fine = [full(kept, eps) for eps in candidates]
@@ -192,7 +192,12 @@ def around_the_best(eps: Sequence[float], distances: Sequence[float]) -> list[fl
     """ε = 0, the best of these ε (ascending), and what lies halfway to its neighbours (0 below the first)."""
     best = min(range(len(eps)), key=lambda i: distances[i])
     below = eps[best - 1] if best else 0.0
-    chosen = {0.0, (below + eps[best]) / 2, eps[best]}
+    chosen = {0.0, _round((below + eps[best]) / 2), eps[best]}
     if best + 1 < len(eps):
-        chosen.add((eps[best] + eps[best + 1]) / 2)
+        chosen.add(_round((eps[best] + eps[best + 1]) / 2))
     return sorted(chosen)
+
+
+def _round(eps: float) -> float:
+    """Six digits, as people and file names have it: 1.2 and not 1.2000000000000002."""
+    return float(f"{eps:.6g}")

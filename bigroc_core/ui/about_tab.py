@@ -6,6 +6,8 @@ import gradio as gr
 
 from bigroc_core.limits import (
     KEEP_FILES_SECONDS,
+    MAX_EVALUATION_IMAGES,
+    MAX_EVALUATION_SEEDS,
     MAX_IMAGES_PER_REQUEST,
     MAX_PIXELS,
     MAX_SAMPLES_PER_REQUEST,
@@ -37,15 +39,15 @@ are cropped to a square at their centre and brought to 32×32 pixels.
 
 p(y|x), ‖δ‖ and the class each image reads as are computed from the rounded, 8-bit images, the very ones in the
 download, by the classifier that boosted them. A classifier that steered the images is no independent judge of them:
-`python -m bigroc_core evaluate` measures with another one.
+the *Evaluate* tab, and `python -m bigroc_core evaluate`, measure with one that never boosts.
 
 ### Limits and privacy
 
 Per request at most {MAX_IMAGES_PER_REQUEST} images, {MAX_STEPS_PER_REQUEST} steps, {MAX_SAMPLES_PER_REQUEST:,}
-samples for debiasing; files up to {MAX_UPLOAD_BYTES // MIB} MiB and {MAX_PIXELS // 1_000_000} megapixels. Uploads and
-results are deleted from the server once they are {KEEP_FILES_SECONDS // 60} minutes old (looked at every
-{KEEP_FILES_SECONDS // 360} minutes). The page sends nothing anywhere else. All
-of it can be called from a program: see *Use via API* below.
+samples for debiasing; per evaluation {MAX_EVALUATION_IMAGES:,} images of each of {MAX_EVALUATION_SEEDS} seeds; files up
+to {MAX_UPLOAD_BYTES // MIB} MiB and {MAX_PIXELS // 1_000_000} megapixels. Uploads and results are deleted from the
+server once they are {KEEP_FILES_SECONDS // 60} minutes old (looked at every {KEEP_FILES_SECONDS // 360} minutes). The
+page sends nothing anywhere else. All of it can be called from a program: see *Use via API* below.
 """
 
 

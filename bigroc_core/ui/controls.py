@@ -65,6 +65,11 @@ def radio(choices: list[Any], label: str, **options: Any) -> gr.Radio:
     return plainly(gr.Radio(choices, label=label, **options))
 
 
+def checkboxes(choices: list[Any], label: str, **options: Any) -> gr.CheckboxGroup:
+    """Several choices, any of which may be taken."""
+    return plainly(gr.CheckboxGroup(choices, label=label, **options))
+
+
 def presets_of(generator: str) -> dict[str, dict[str, Any]]:
     """Boosting settings by name: the generator card's own, then a subtle and a strong one around its default."""
     card = generator_cards().get(generator)

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_QUEUE_LENGTH, MAX_UPLOAD_BYTES
-from bigroc_core.ui import about_tab, boost_tab, controls, debias_tab
+from bigroc_core.ui import about_tab, boost_tab, controls, debias_tab, evaluate_tab
 from bigroc_core.ui.models import classifier_cards, generator_cards
 from bigroc_core.ui.theme import CSS, theme
 
@@ -28,6 +28,8 @@ def build_page() -> gr.Blocks:
                 boost_tab.build(boost_tab.opening_run())
             with gr.Tab("Debias", id="debias"):
                 debias_tab.build(debias_tab.opening_study())
+            with gr.Tab("Evaluate", id="evaluate"):
+                evaluate_tab.build()
             with gr.Tab("About", id="about"):
                 about_tab.build()
     # One computation at a time: two at once would both be slower on the cores of a small host.

@@ -33,9 +33,10 @@ def zip_of(result: tuple[Any, ...]) -> zipfile.ZipFile:
 
 def test_every_endpoint_is_named_and_described(client: Client) -> None:
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert {"/boost", "/cancel_boost", "/look", "/preset", "/check_upload", "/debias", "/cancel_debias"} <= set(
-        endpoints
-    )
+    assert {
+        "/boost", "/cancel_boost", "/look", "/preset", "/check_upload", "/debias", "/cancel_debias",
+        "/evaluate", "/evaluation_status", "/evaluation_result", "/cancel_evaluation",
+    } <= set(endpoints)  # fmt: skip
     for name, endpoint in endpoints.items():
         assert endpoint["description"], name
         assert all(parameter["parameter_name"] for parameter in endpoint["parameters"]), name

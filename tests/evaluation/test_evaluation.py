@@ -41,7 +41,7 @@ from bigroc_core.evaluation import (
     tensor_stream,
 )
 from bigroc_core.evaluation.features import Reading
-from bigroc_core.evaluation.report import as_text, score, sweep_table
+from bigroc_core.evaluation.report import as_csv, as_text, score, sweep_table
 from bigroc_core.evaluation_commands import (
     add_evaluate_classifier_parser,
     add_evaluate_parser,
@@ -301,6 +301,20 @@ def test_table_and_dictionary_tell_the_same(
     shown = score(found, found.rows[1], DISTANCE)
     assert shown in table
     assert [float(part) for part in shown.split(" ± ")] == pytest.approx([after["mean"], after["std"]], rel=2e-2)
+
+
+def test_a_gain_over_nothing_is_not_said(
+    robust: Classifier, judge: Classifier, references: dict[str, FeatureStatistics]
+) -> None:
+    found = evaluate(SOURCE, robust, judge, BoostConfig(eps=1.0, steps=2), references, count=COUNT, seeds=(0, 1))
+    before, after = found.rows[:2]
+    rows = (dataclasses.replace(before, scores={DISTANCE: (0.0, 1.0)}),
+            dataclasses.replace(after, scores={DISTANCE: (1.0, 0.5)}))  # fmt: skip
+    odd = dataclasses.replace(found, rows=rows)
+    told = json.loads(json.dumps(odd.to_dict(), allow_nan=False))["rows"][1]["scores"][0]["gain"]
+    assert told == {"mean": None, "std": None, "per_seed": [None, 0.5]}
+    assert as_text(odd).splitlines()[-1].endswith("–")
+    assert "boosted, boosts,distance,others,judges,0.75" in as_csv(odd).replace('"', "")
 
 
 # ------------------------------------------------------------------------------------------------ going on

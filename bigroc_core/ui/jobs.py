@@ -1,0 +1,242 @@
+"""Background jobs: long work that outlives the page that asked for it, and that only its id's owner can see or stop."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_WAITING_JOBS
+
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+FINISHED = ("done", "failed", "cancelled")
+INPUTS = "inputs"
+
+
+class Report(Protocol):
+    """How a job says where it stands. Whatever it raises ends the job, so nothing may swallow it."""
+
+    def __call__(self, text: str, fraction: float, seconds_left: float | None = None) -> None:
+        """text: what is being done. fraction: of the whole, 0 to 1; it never goes back. seconds_left: the job's own
+        estimate; without one it is measured by what has been done since the first report."""
+        ...
+
+
+# Does the work in a folder of its own, where copies of its input files lie in INPUTS, and returns the result.
+Work = Callable[[Path, Report], Any]
+
+
+class Cancelled(Exception):
+    """Raised inside a job, from its report, once it shall end."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a job stands. seconds: how long it has run. ahead: jobs that run or wait before it. error: one sentence."""
+
+    state: State
+    text: str
+    fraction: float
+    seconds: float
+    seconds_left: float | None
+    ahead: int
+    cancelling: bool
+    error: str
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.state in FINISHED
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return dataclasses.asdict(self)
+
+
+@dataclass
+class _Job:
+    key: str
+    work: Work
+    folder: Path
+    state: State = "queued"
+    text: str = "waiting"
+    fraction: float = 0.0
+    began: float = 0.0
+    first_report: float | None = None
+    last_report: float = 0.0
+    estimate: float | None = None
+    ended: float | None = None
+    cancelling: bool = False
+    result: Any = None
+    error: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def report(self, text: str, fraction: float, seconds_left: float | None = None) -> None:
+        if self.cancelling:
+            raise Cancelled
+        now = time.monotonic()
+        with self.lock:
+            if self.first_report is None:
+                self.first_report = now
+            self.text, self.fraction = text, min(max(fraction, self.fraction), 1.0)
+            self.last_report = now
+            if seconds_left is not None:
+                self.estimate = seconds_left
+            elif self.fraction > 0:
+                self.estimate = (now - self.first_report) * (1 - self.fraction) / self.fraction
+        # A server that starts beside this one must not take the folder for one that was left behind.
+        with contextlib.suppress(OSError):
+            os.utime(self.folder)
+
+    def status(self, ahead: int) -> Status:
+        with self.lock:
+            now = time.monotonic()
+            seconds = (self.ended or now) - self.began if self.began else 0.0
+            left = None
+            if self.state == "running" and self.estimate is not None:
+                left = max(self.estimate - (now - self.last_report), 0.0)
+            return Status(self.state, self.text, self.fraction, seconds, left, ahead, self.cancelling, self.error)
+
+
+class Jobs:
+    """Jobs, one at a time and in turn, each known by its key alone: there is no list of them.
+
+    root: folder that gets a folder per job, under a name that does not tell the key. A job's folder goes when the
+    job fails or is cancelled, and with its result keep_seconds after it was done.
+    """
+
+    def __init__(
+        self, root: Path, keep_seconds: float = KEEP_FILES_SECONDS, most_waiting: int = MAX_WAITING_JOBS
+    ) -> None:
+        self._root, self._keep, self._most_waiting = root, keep_seconds, most_waiting
+        self._jobs: dict[str, _Job] = {}
+        self._waiting: deque[_Job] = deque()
+        self._running: _Job | None = None
+        self._changed = threading.Condition()
+        self._worker: threading.Thread | None = None
+        _remove_leftovers(root, keep_seconds)
+
+    def submit(self, work: Work, *inputs: Path) -> str:
+        """Take a job and return its key. inputs are copied, so that they may go.
+
+        Raises ValueError if too many jobs wait already.
+        """
+        with self._changed:
+            self._expire()
+            if len(self._waiting) >= self._most_waiting:
+                raise ValueError(f"{len(self._waiting)} jobs are waiting already; please come back in a few minutes")
+            folder = self._root / secrets.token_hex(8)
+            (folder / INPUTS).mkdir(parents=True)
+            try:
+                for path in inputs:
+                    shutil.copyfile(path, folder / INPUTS / path.name)
+            except OSError as error:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise ValueError(f"the file could not be taken over ({error.strerror}); upload it again") from error
+            job = _Job(secrets.token_urlsafe(24), work, folder)
+            self._jobs[job.key] = job
+            self._waiting.append(job)
+            if self._worker is None:
+                self._worker = threading.Thread(target=self._work, name="jobs", daemon=True)
+                self._worker.start()
+            self._changed.notify_all()
+            return job.key
+
+    def status(self, key: str) -> Status | None:
+        """Where a job stands; None if there is none of this key, or none any more."""
+        with self._changed:
+            # The worker does it too, but may be long at one job.
+            self._expire()
+            job = self._jobs.get(key)
+            if job is None:
+                return None
+            ahead = 0
+            if job in self._waiting:
+                ahead = self._waiting.index(job) + (self._running is not None)
+            return job.status(ahead)
+
+    def result(self, key: str) -> Any:
+        """What the job's work returned; None unless the job is done."""
+        with self._changed:
+            job = self._jobs.get(key)
+            return job.result if job is not None else None
+
+    def cancel(self, key: str) -> bool:
+        """End a job: one that waits at once, one that runs at its next report. False if there is nothing to end."""
+        with self._changed:
+            job = self._jobs.get(key)
+            if job is None or job.state in FINISHED:
+                return False
+            job.cancelling = True
+            if job in self._waiting:
+                self._waiting.remove(job)
+                self._end(job, "cancelled")
+            return True
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting:
+                    self._changed.wait(self._until_expiry())
+                    self._expire()
+                self._expire()
+                job = self._running = self._waiting.popleft()
+                job.state, job.text, job.began = "running", "starting", time.monotonic()
+            state, error, result = _outcome(job)
+            with self._changed:
+                job.result, job.error = result, error
+                self._end(job, state)
+                self._running = None
+
+    def _end(self, job: _Job, state: State) -> None:
+        job.state, job.ended = state, time.monotonic()
+        if state == "done":
+            job.fraction = 1.0
+            shutil.rmtree(job.folder / INPUTS, ignore_errors=True)
+        else:
+            shutil.rmtree(job.folder, ignore_errors=True)
+        self._changed.notify_all()
+
+    def _until_expiry(self) -> float | None:
+        ends = [job.ended for job in self._jobs.values() if job.ended is not None]
+        return max(min(ends) + self._keep - time.monotonic(), 0.01) if ends else None
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        for job in list(self._jobs.values()):
+            if job.ended is not None and now - job.ended >= self._keep:
+                shutil.rmtree(job.folder, ignore_errors=True)
+                del self._jobs[job.key]
+
+
+def _outcome(job: _Job) -> tuple[State, str, Any]:
+    try:
+        return "done", "", job.work(job.folder, job.report)
+    except Cancelled:
+        return "cancelled", "", None
+    except (ValueError, OSError) as error:
+        return "failed", str(error), None
+    except Exception as error:
+        # Not the visitor's doing, so whoever runs the server must hear of it.
+        logging.getLogger(__name__).exception("a job failed")
+        return "failed", f"something went wrong on the server ({type(error).__name__}); please report it", None
+
+
+def _remove_leftovers(root: Path, keep_seconds: float) -> None:
+    """Folders of jobs that a server which was killed left behind."""
+    if not root.is_dir():
+        return
+    for folder in root.iterdir():
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime >= keep_seconds:
+                shutil.rmtree(folder, ignore_errors=True)
