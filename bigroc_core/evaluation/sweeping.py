@@ -199,5 +199,5 @@ def around_the_best(eps: Sequence[float], distances: Sequence[float]) -> list[fl
 
 
 def _round(eps: float) -> float:
-    """Six digits, as people and file names have it: 1.2 and not 1.2000000000000002."""
-    return float(f"{eps:.6g}")
+    """Without the last digits of floating point, as people and files have it: 1.2 and not 1.2000000000000002."""
+    return float(f"{eps:.12g}")

@@ -41,7 +41,7 @@ from bigroc_core.ui.stopping import Stops
 
 STOPS = Stops()
 # A preview this often: seldom enough not to slow the run, often enough to watch it and to cancel it.
-PREVIEW_SECONDS = 0.25
+PREVIEW_SECONDS = 0.4
 UPLOAD_HINT = (
     f'<p class="note">PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF, up to {MAX_IMAGES_PER_REQUEST} at once, of any size: '
     "they are cropped to a square and brought to 32×32 pixels.</p>"

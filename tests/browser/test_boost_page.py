@@ -70,6 +70,8 @@ def test_it_opens_with_a_finished_example_and_nothing_empty(page: Page) -> None:
 
 
 def test_a_run_streams_and_its_numbers_are_those_of_the_downloaded_files(page: Page, tmp_path: Path) -> None:
+    page.get_by_role("button", name="All settings").click()
+    type_into(page, "Steps T", "40")
     page.evaluate(
         """() => { window.seen = []; new MutationObserver(() => window.seen.push(
              [document.querySelector('#status .status span').innerText, document.querySelector('#grid').offsetHeight]))
