@@ -59,14 +59,16 @@ def load_generator(source: str | Path, device: torch.device | str = "cpu") -> Ge
         known = ", ".join(embedded_generators())
         raise ValueError(f"there is no generator {str(source)!r}, embedded or as a file; embedded: {known}")
     text = path.with_suffix(".json")
+    published = None
     if text.is_file() and path.suffix == ".safetensors":
-        card, weights = read_card(text), read_safetensors(path)
+        card = read_card(text)
     else:
-        card, weights = read_published(path)
+        card, published = read_published(path)
         card = _described(card, text)
     if card.kind != "generator":
         raise ValueError(f"{card.name} is a {card.kind}, not a generator")
     network = build_generator(card)
+    weights = read_safetensors(path) if published is None else published
     load_weights(network, weights, f"the checkpoint {path} and the network {card.architecture}")
     return Generator(LatentSampler(network, device), card)
 
