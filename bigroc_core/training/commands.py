@@ -65,7 +65,10 @@ def add_train_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
 
 
 # Where files lie on one machine and what it computes with are no part of how a result is made again.
-_OF_THIS_MACHINE = ("--run", "--data", "--output", "--device", "--save-minutes")
+_OF_THIS_MACHINE = (
+    "--run", "--data", "--output", "--csv", "--latex", "--images-to", "--inception-weights", "--device",
+    "--save-minutes",
+)  # fmt: skip
 
 
 def command_line() -> str:
