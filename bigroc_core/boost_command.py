@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ from bigroc_core.evaluation import fingerprint
 from bigroc_core.generators.registry import load_generator
 from bigroc_core.images import ImageSet, from_uint8, open_image_set, to_uint8, write_image_set
 from bigroc_core.losses import LOSSES
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 GENERATOR_PREFIX = "generator:"
 MAX_COUNT = 100_000_000
@@ -184,14 +187,20 @@ def default_device(wanted: str | None) -> torch.device:
     return device
 
 
-def run_boost(options: argparse.Namespace) -> None:
-    """Carry out a parsed `boost` command; under `accelerate launch` the batches are spread over the processes."""
+def process_state() -> PartialState:
+    """Which of how many processes of `accelerate launch` this one is."""
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
-    from tqdm import tqdm
 
     # Without being told, accelerate takes several processes on CPUs for so many runs of one process.
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU", not torch.accelerator.is_available()))
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU", not torch.accelerator.is_available()))
+
+
+def run_boost(options: argparse.Namespace) -> None:
+    """Carry out a parsed `boost` command; under `accelerate launch` the batches are spread over the processes."""
+    from tqdm import tqdm
+
+    state = process_state()
     several = state.num_processes > 1
     device = state.device if several else default_device(options.device)
     classifier = load_classifier(options.classifier, arch=options.arch, device=device)

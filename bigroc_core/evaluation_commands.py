@@ -23,6 +23,7 @@ from bigroc_core.boost_command import (
     contents,
     default_device,
     preset_of,
+    process_state,
 )
 from bigroc_core.boosting import NORMS, BoostConfig
 from bigroc_core.cards import CHECKPOINTS, CIFAR10_CLASSES, Card, read_card
@@ -118,13 +119,6 @@ def _count(options: argparse.Namespace, images: ImageStream) -> int:
     return images.size or 2_000
 
 
-def _split(splits: Splits, name: str) -> Tensor:
-    """uint8 images. "train" is all training images, the validation ones among them, as P1 has it."""
-    if name == "train":
-        return torch.cat([splits.train.images, splits.validation.images])
-    return (splits.validation if name == "validation" else splits.test).images
-
-
 class _References:
     """The reference images that options name: splits of CIFAR-10, which are read only if they are needed, or sets."""
 
@@ -141,7 +135,7 @@ class _References:
         """A reference's images, and a digest of them."""
         if name in SPLITS:
             self._splits = self._splits or load_cifar10(self._data)
-            images = _split(self._splits, name)
+            images = self._splits.reference(name)
             return tensor_stream(self.title(name), images), content_of(images)
         found = open_image_set(name, size)
         return dataclasses.replace(image_set_stream(found), name=self.title(name)), f"{contents(found)} {size}"
@@ -193,11 +187,7 @@ def _bars() -> Progress:
 
 def _share() -> tuple[Share, torch.device | None]:
     """This process's part under `accelerate launch`, and its device; alone: all of it, and None."""
-    from accelerate import PartialState
-    from accelerate.utils import parse_flag_from_env
-
-    # Without being told, accelerate takes several processes on CPUs for so many runs of one process.
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU", not torch.accelerator.is_available()))
+    state = process_state()
     if state.num_processes == 1:
         return ALONE, None
     return Share(state.process_index, state.num_processes, state.wait_for_everyone), state.device
@@ -324,7 +314,7 @@ def run_reference_statistics(options: argparse.Namespace) -> None:
     extractor, bars = ClassifierFeatures(classifier), _bars()
     found = {}
     for name in options.splits:
-        images = _split(splits, name)
+        images = splits.reference(name)
         found[name] = reference_statistics(
             extractor, tensor_stream(_References.title(name), images), content_of(images), progress=bars
         )

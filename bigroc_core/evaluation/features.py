@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from bigroc_core.classifiers.checkpoints import weights_only
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.images import from_uint8, to_uint8
 
@@ -147,11 +148,11 @@ def _inception(weights: Path | None, layer: str) -> nn.Module:
         if not weights.exists():
             _download(URL_INCEPTION_V3, weights)
     try:
-        # torch-fidelity unpickles whatever it is given; only what is found harmless here gets there.
-        torch.load(weights, map_location="cpu", weights_only=True)
-        return FeatureExtractorInceptionV3(
-            "inception-v3-compat", [layer, "logits_unbiased"], feature_extractor_weights_path=str(weights)
-        )
+        # torch-fidelity alone would unpickle whatever it is given.
+        with weights_only():
+            return FeatureExtractorInceptionV3(
+                "inception-v3-compat", [layer, "logits_unbiased"], feature_extractor_weights_path=str(weights)
+            )
     except FileNotFoundError as error:
         raise ValueError(f"there are no Inception weights at {weights}") from error
     except (pickle.UnpicklingError, RuntimeError, KeyError, AttributeError, TypeError, EOFError, OSError) as error:

@@ -45,6 +45,13 @@ class Splits:
     validation: LabelledImages
     test: LabelledImages
 
+    def reference(self, name: str) -> Tensor:
+        """Images (N, 3, H, W) uint8 to compare with: "train" is all training images, the validation ones among them,
+        as P1 has it; "validation" or "test"."""
+        if name == "train":
+            return torch.cat([self.train.images, self.validation.images])
+        return (self.validation if name == "validation" else self.test).images
+
 
 def find_cifar10(path: str | os.PathLike[str] | None = None) -> Path:
     """Where CIFAR-10 lies: `path`, else $BIGROC_DATA, else ../shared/cifar10 beside the repository.

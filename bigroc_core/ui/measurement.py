@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bigroc_core.boost_command import BOOSTING_OPTIONS, check_classes
 from bigroc_core.boosting import BoostConfig, boost
@@ -171,20 +170,12 @@ def title(split: str) -> str:
     return f"CIFAR-10 {split}"
 
 
-def _split(name: str) -> Tensor:
-    """CIFAR-10's images (N, 3, H, W) uint8. "train" is all training images, the validation ones among them."""
-    splits = load_cifar10()
-    if name == "train":
-        return torch.cat([splits.train.images, splits.validation.images])
-    return (splits.validation if name == "validation" else splits.test).images
-
-
 def reference(classifier: Classifier, split: str, progress: Progress) -> FeatureStatistics:
     """CIFAR-10's statistics in a network's features: those beside it, else measured where the images are at hand."""
     if (embedded := embedded_statistics(classifier, split)) is not None:
         return embedded
     try:
-        images = _split(split)
+        images = load_cifar10().reference(split)
     except ValueError as error:
         raise ValueError(
             f"CIFAR-10's {split} images are needed in {classifier.card.name}'s features, but neither their "
@@ -231,7 +222,7 @@ def inception_measuring(metrics: tuple[str, ...], progress: Progress) -> Incepti
     network = InceptionFeatures(device=device())
     references = []
     for split in REPORTED if set(chosen) - {"is"} else ():
-        images = _split(split)
+        images = load_cifar10().reference(split)
         key = hashlib.sha256((network.key + content_of(images)).encode()).hexdigest()[:20]
         stream = tensor_stream(title(split), images)
         references.append(
