@@ -22,13 +22,22 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(path: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
-    """The run's state, or None when it has not begun; ValueError if it is a run of another recipe."""
+    """The run's state, or None when it has not begun; ValueError if it is a run of another recipe.
+
+    A recipe of more "steps" than a run that has ended is no other recipe: the run goes on, and "ends" of the state
+    lists the steps at which it had ended before, since its learning rate had fallen there.
+    """
     if not path.exists():
         return None
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    if state["recipe"] != recipe:
-        raise ValueError(f"{path.parent} holds a run of another recipe; give another --run folder or remove it")
-    return state
+    state.setdefault("ends", [])
+    if state["recipe"] == recipe:
+        return state
+    before, steps = state["recipe"].get("steps", 0), recipe.get("steps", 0)
+    if state["step"] == before < steps and {**state["recipe"], "steps": steps} == recipe:
+        state["ends"].append(before)
+        return state
+    raise ValueError(f"{path.parent} holds a run of another recipe; give another --run folder or remove it")
 
 
 def append_log(path: Path, entry: dict[str, Any]) -> None:

@@ -146,7 +146,8 @@ def train_generator(
     """Train by a recipe, in `folder`, resuming the run that lies there; returns the averaged generator as exported.
 
     Every `save_minutes`: folder/state.pt, a sample sheet, a line in folder/log.jsonl and an export of the averaged
-    weights with their card. Under `accelerate launch` each process takes its share of the batch.
+    weights with their card. Under `accelerate launch` each process takes its share of the batch. A run that has ended
+    goes on where the recipe asks for more steps and nothing else; "ended_before" in the card's training lists where.
     Raises ValueError for an unknown family, or if the folder holds a run of another recipe.
     """
     from accelerate import Accelerator
@@ -175,10 +176,13 @@ def train_generator(
     )
     parts: dict[str, Any] = {"generator": generator, "average": average, **step_of.parts}
     first, elapsed = 0, 0.0
+    ends: list[int] = []
     if (state := load_state(folder / "state.pt", dataclasses.asdict(recipe))) is not None:
         for name, part in parts.items():
             part.load_state_dict(state[name])
-        first, elapsed = state["step"], state["seconds"]
+        first, elapsed, ends = state["step"], state["seconds"], state["ends"]
+    if ends:
+        card = dataclasses.replace(card, training={**card.training, "ended_before": ends})
     began = saved = time.monotonic()
     losses: dict[str, float] = {}
 
@@ -187,7 +191,7 @@ def train_generator(
             return
         seconds = elapsed + time.monotonic() - began
         save_state(folder / "state.pt", {
-            "recipe": dataclasses.asdict(recipe), "step": step, "seconds": seconds,
+            "recipe": dataclasses.asdict(recipe), "step": step, "seconds": seconds, "ends": ends,
             **{name: part.state_dict() for name, part in parts.items()},
         })  # fmt: skip
         append_log(folder / "log.jsonl", {"step": step, "seconds": seconds, **losses})

@@ -198,6 +198,37 @@ def test_training_resumes_and_exports_what_it_samples(
         train_generator(recipe(family, "other"), splits, tmp_path / "killed", "train")
 
 
+def test_a_run_that_has_ended_goes_on_to_more_steps_and_its_card_says_so(splits: Splits, tmp_path: Path) -> None:
+    short = train_generator(recipe("cgan", steps=2), splits, tmp_path, "train")
+    long = train_generator(recipe("cgan", steps=4), splits, tmp_path, "train more")
+    assert not torch.equal(short.sample(5, seed=1)[0], long.sample(5, seed=1)[0])
+    card = load_generator(tmp_path / "tiny.safetensors").card
+    assert card.training["ended_before"] == [2]
+    assert card.training["recipe"]["steps"] == 4
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text("utf-8").splitlines()]
+    assert [line["step"] for line in log] == [2, 4]
+    with pytest.raises(ValueError, match="another recipe"):  # nor back, nor on from the middle
+        train_generator(recipe("cgan", steps=3), splits, tmp_path, "train")
+
+
+def test_an_unfinished_run_does_not_become_a_longer_one(
+    splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bigroc_core.training import generator as module
+
+    write = module.save_state
+
+    def dies(path: Path, state: dict[str, object]) -> None:
+        write(path, state)
+        raise Killed
+
+    monkeypatch.setattr(module, "save_state", dies)
+    with pytest.raises(Killed):
+        train_generator(recipe("cgan", steps=3), splits, tmp_path, "train", save_minutes=1e-9)
+    with pytest.raises(ValueError, match="another recipe"):
+        train_generator(recipe("cgan", steps=4), splits, tmp_path, "train")
+
+
 def test_an_unknown_family_is_refused(splits: Splits, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="family must be one of dcgan, cgan, wgan-gp"):
         train_generator(recipe("stylegan"), splits, tmp_path / "run", "train")
