@@ -40,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
         "train": run_train,
         "models": run_listing,
         "generators": run_listing,
+        "presets": run_listing,
         "evaluate-classifier": run_evaluate_classifier,
         "reference-statistics": run_reference_statistics,
         "evaluate": run_evaluate,

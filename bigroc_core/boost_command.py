@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bigroc_core.boosting import GRADIENTS, NORMS, BoostConfig, boost
 from bigroc_core.cards import Card
+from bigroc_core.class_mapping import OPTION, class_table, parse_mapping
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import load_classifier, refuse_judge
 from bigroc_core.debiasing import fit_debias
@@ -22,6 +23,7 @@ from bigroc_core.evaluation import fingerprint
 from bigroc_core.generators.registry import load_generator
 from bigroc_core.images import ImageSet, from_uint8, open_image_set, to_uint8, write_image_set
 from bigroc_core.losses import LOSSES
+from bigroc_core.presets import settings_of
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -51,31 +53,38 @@ class Source:
 
 
 def open_source(
-    text: str, count: int | None, seed: int, classifier: Classifier, count_option: str = "--count"
+    text: str,
+    count: int | None,
+    seed: int,
+    classifier: Classifier,
+    count_option: str = "--count",
+    mapping: Mapping[str, str] | None = None,
 ) -> Source:
     """A folder, zip, .npz or image by path, or `generator:NAME`; sizes and class names are the classifier's.
 
     count: how many images (a generator's default is 64; a set's, all), given as `count_option`. Generated images are
     rounded to 8 bits, as files are, so that boosting `generator:NAME` and boosting the files it wrote give the same.
+    mapping: of --map-classes, for images whose classes are not the classifier's; it changes labels, never images.
     Raises ValueError for what cannot be opened, classes that are not the classifier's, or a count beyond the set.
     """
     if text.startswith(GENERATOR_PREFIX):
         generator = load_generator(text.removeprefix(GENERATOR_PREFIX))
-        check_classes(generator.card.name, generator.classes, classifier)
+        table = labels_to(classifier, generator.card.name, generator.classes, mapping or {})
 
         def sample(start: int, number: int) -> tuple[Tensor, Tensor | None]:
             images, labels = generator.sample(number, seed=seed, start=start)
-            return from_uint8(to_uint8(images)), labels
+            return from_uint8(to_uint8(images)), labels if labels is None or table is None else table[labels]
 
         total = 64 if count is None else count
         if not 1 <= total <= MAX_COUNT:
             raise ValueError(f"{count_option} must be from 1 to {MAX_COUNT:,}, not {total}")
         sample(0, 0)  # refuses a bad seed before anything is written
+        mapped = "" if table is None else f", classes {table.tolist()}"
         return Source(
-            total, generator.classes or None, sample, bool(generator.classes), f"{text}?seed={seed}",
+            total, generator.classes or None, sample, bool(generator.classes), f"{text}?seed={seed}{mapped}",
             preset=preset_of(generator.card),
         )  # fmt: skip
-    found = open_image_set(text, size=classifier.card.input_size, classes=classifier.classes or None)
+    found = open_image_set(text, classifier.card.input_size, classifier.classes or None, mapping)
     total = len(found) if count is None else count
     if not 1 <= total <= len(found):
         raise ValueError(f"{count_option} is {total}, but {text} holds {len(found)} images")
@@ -112,11 +121,43 @@ def contents(found: ImageSet) -> str:
 
 def check_classes(name: str, classes: tuple[str, ...], classifier: Classifier) -> None:
     """ValueError where a generator's classes are not the classifier's, in its order."""
-    if classes and classifier.classes and classes != classifier.classes:
+    if labels_to(classifier, name, classes, {}) is not None:
         raise ValueError(
-            f"{name}'s classes ({', '.join(classes[:3])}, …) are not {classifier.card.name}'s "
-            f"({', '.join(classifier.classes[:3])}, …): their labels would name other things"
+            f"{name} has {classifier.card.name}'s classes in another order ({', '.join(classes[:3])}, …): its labels "
+            "would name other things. boost, evaluate and sweep on the command line put them right"
         )
+
+
+def labels_to(
+    classifier: Classifier, name: str, classes: tuple[str, ...], mapping: Mapping[str, str]
+) -> Tensor | None:
+    """A table (C,) from a generator's labels to the classifier's, or None where they are the same.
+
+    classes: the generator's, none if it is unconditional. Raises ValueError naming those that are neither mapped nor
+    the classifier's.
+    """
+    if not (classes and classifier.classes):
+        return None
+    # As they stand; names that two classes share would not tell them apart.
+    if not mapping and classes == classifier.classes:
+        return None
+    table = class_table(name, classes, classifier.classes, classifier.card.name, mapping)
+    return None if table == tuple(range(len(classifier.classes))) else torch.tensor(table)
+
+
+def add_class_mapping(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says which of the classifier's classes the images' classes are."""
+    parser.add_argument(OPTION, metavar="FROM=TO,…",
+                        help="the images' classes as the classifier's, by name or number, for instance "
+                        "automobile=car,airplane=plane; classes of the same name need none")  # fmt: skip
+
+
+def mapping_of(options: argparse.Namespace, classifier: Classifier) -> dict[str, str]:
+    """The mapping that options give; ValueError for a wrong form, or for a classifier whose classes have no names."""
+    mapping = parse_mapping(options.map_classes)
+    if mapping and not classifier.classes:
+        raise ValueError(f"{OPTION} maps onto class names, which {classifier.card.name} does not have")
+    return mapping
 
 
 def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -138,6 +179,7 @@ def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
                         help="estimate targets with debiasing, fitted on this image set or generator:NAME")  # fmt: skip
     parser.add_argument("--debias-count", type=int, default=1000, help="images of the debiasing set")
     parser.add_argument("--debias-seed", type=int, default=1_000_000, help="seed of a generated debiasing set")
+    add_class_mapping(parser)
     add_boosting(parser)
     parser.add_argument("--batch-size", type=int, default=256, help="images per written batch")
     parser.add_argument("--device", help="torch device; default CUDA where there is one")
@@ -146,6 +188,8 @@ def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
 def add_boosting(parser: argparse.ArgumentParser) -> None:
     """Add the options that make a BoostConfig, each overruling the generator's preset."""
     text = "default: the generator's preset, else "
+    parser.add_argument("--preset", metavar="NAME", help="a row of the papers' tables, as `presets` lists them; "
+                        "the options below overrule it (default: the generator's own)")  # fmt: skip
     parser.add_argument("--eps", type=float, help=f"radius of the ball, images in [0, 1] ({text}{BoostConfig().eps})")
     parser.add_argument("--steps", type=int, help=f"PGD steps T ({text}{BoostConfig().steps})")
     parser.add_argument("--step-size", type=float, help="step size α (default: eps/steps)")
@@ -163,7 +207,9 @@ def preset_of(card: Card | None) -> dict[str, Any]:
 
 
 def boosting(options: argparse.Namespace, preset: dict[str, Any]) -> BoostConfig:
-    """The preset's settings, overruled by those given on the command line."""
+    """The preset's settings, or those of the paper's row asked for, overruled by those given on the command line."""
+    if options.preset is not None:
+        preset = settings_of(options.preset)
     chosen = {name: preset[name] for name in BOOSTING_OPTIONS if preset.get(name) is not None}
     # A preset's step size belongs to its ε and steps.
     if options.eps is not None or options.steps is not None:
@@ -205,7 +251,10 @@ def run_boost(options: argparse.Namespace) -> None:
     device = state.device if several else default_device(options.device)
     classifier = load_classifier(options.classifier, arch=options.arch, device=device)
     refuse_judge(classifier.card)
-    source = open_source(options.source, options.count, options.seed, classifier)
+    mapping = mapping_of(options, classifier)
+    source = open_source(options.source, options.count, options.seed, classifier, mapping=mapping)
+    if mapping and not source.labelled:
+        raise ValueError(f"{options.source} has no labels, so {OPTION} has nothing to map; leave it out")
     # A preset was found for one classifier.
     own = source.preset if source.preset.get("classifier") == classifier.card.name else {}
     config = boosting(options, own)
@@ -213,7 +262,7 @@ def run_boost(options: argparse.Namespace) -> None:
     shift, fitted_on = None, None
     if options.debias_set is not None:
         validation = open_source(
-            options.debias_set, options.debias_count, options.debias_seed, classifier, "--debias-count"
+            options.debias_set, options.debias_count, options.debias_seed, classifier, "--debias-count", mapping
         )
         fitted_on = f"{validation.identity}, {validation.count} images"
         shift = fit_debias(classifier, validation.read(0, validation.count)[0].to(device)).cpu()

@@ -18,15 +18,18 @@ from torch import Tensor
 from bigroc_core.boost_command import (
     GENERATOR_PREFIX,
     add_boosting,
+    add_class_mapping,
     boosting,
-    check_classes,
     contents,
     default_device,
+    labels_to,
+    mapping_of,
     preset_of,
     process_state,
 )
 from bigroc_core.boosting import NORMS, BoostConfig
 from bigroc_core.cards import CHECKPOINTS, CIFAR10_CLASSES, Card, read_card
+from bigroc_core.class_mapping import OPTION
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import embedded_classifiers, load_classifier, refuse_judge
 from bigroc_core.debiasing import fit_debias
@@ -53,6 +56,7 @@ from bigroc_core.evaluation import (
     image_set_stream,
     reference_features,
     reference_statistics,
+    relabelled,
     require_images,
     sweep,
     tensor_stream,
@@ -89,13 +93,23 @@ def booster(options: argparse.Namespace, preset: dict[str, Any], device: torch.d
     return classifier
 
 
-def _images_to_measure(text: str, classifier: Classifier) -> tuple[ImageStream, Card | None]:
+def _images_to_measure(options: argparse.Namespace, classifier: Classifier) -> tuple[ImageStream, Card | None]:
     """The images that IN names, of the classifier's size and classes, and the generator's card if it is one."""
+    text, mapping = options.images, mapping_of(options, classifier)
+    # A run of other labels is another run.
+    mapped = f", {OPTION} {options.map_classes}" if mapping else ""
     if text.startswith(GENERATOR_PREFIX):
         generator = load_generator(text.removeprefix(GENERATOR_PREFIX))
-        check_classes(generator.card.name, generator.classes, classifier)
-        return generator_stream(generator), generator.card
-    return image_set_stream(open_image_set(text, classifier.card.input_size, classifier.classes)), None
+        if mapping and not generator.classes:
+            raise ValueError(f"{generator.card.name} has no labels, so {OPTION} has nothing to map; leave it out")
+        table = labels_to(classifier, generator.card.name, generator.classes, mapping)
+        stream = generator_stream(generator)
+        return stream if table is None else relabelled(stream, stream.name + mapped, table), generator.card
+    found = open_image_set(text, classifier.card.input_size, classifier.classes, mapping)
+    if mapping and found.labels is None:
+        raise ValueError(f"{text} has no labels, so {OPTION} has nothing to map; leave it out")
+    stream = image_set_stream(found)
+    return dataclasses.replace(stream, name=stream.name + mapped), None
 
 
 def _debias(options: argparse.Namespace, classifier: Classifier, images: ImageStream) -> Tensor | None:
@@ -197,6 +211,8 @@ def _run_folder(options: argparse.Namespace, kind: str, name: str, settings: obj
     """--run, or a folder of its own for every setting, so that the same command goes on where it was killed."""
     if options.run_folder is not None:
         return Path(options.run_folder)
+    if options.map_classes is not None:
+        name, settings = name.partition(f", {OPTION}")[0], [settings, options.map_classes]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:10]
     plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in name.removeprefix(GENERATOR_PREFIX))[-40:]
     return Path("runs") / f"{kind}-{plain}-{digest}"
@@ -366,6 +382,7 @@ def add_evaluate_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--run", dest="run_folder", type=Path, metavar="DIR",
                         help="folder of the run (default: one in runs/ for these settings)")  # fmt: skip
     parser.add_argument("--images-to", type=Path, metavar="DIR", help="also write the images of every row here")
+    add_class_mapping(parser)
     parser.add_argument("--csv", type=Path, help="also write the table as CSV")
     parser.add_argument("--latex", type=Path, help="also write the table for a paper")
     add_boosting(parser)
@@ -381,7 +398,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     classifier = booster(options, preset, device)
     config = boosting(options, preset)
     device = device or default_device(options.device)
-    images, card = _images_to_measure(options.images, classifier)
+    images, card = _images_to_measure(options, classifier)
     count = _count(options, images)
     seeds = options.seeds or ([0, 1, 2] if images.size is None else [0])
     _refuse_swept_seeds(card, config, seeds)
@@ -489,6 +506,7 @@ def add_sweep_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--loss", choices=sorted(LOSSES), nargs="+", default=["ce"])
     parser.add_argument("--debias", type=int, default=0, metavar="N",
                         help="estimate targets with debiasing, fitted to N more images of the generator")  # fmt: skip
+    add_class_mapping(parser)
     parser.add_argument("--run", dest="run_folder", type=Path, metavar="DIR",
                         help="folder of the runs (default: one in runs/ for these settings)")  # fmt: skip
     _add_common(parser)
@@ -544,7 +562,7 @@ def run_sweep(options: argparse.Namespace) -> None:
                     norm=norm, loss=loss)
         for steps, norm, loss in itertools.product(options.steps, options.norm, options.loss)
     ]  # fmt: skip
-    images, card = _images_to_measure(options.images, classifier)
+    images, card = _images_to_measure(options, classifier)
     count = options.count if options.count is not None else images.size or 1_000
     seeds = options.seeds or ([1000, 1001] if images.size is None else [0])
     debias = _debias(options, classifier, images)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from bigroc_core.attack import TINY
 from bigroc_core.boost_command import check_classes, default_device, probability_or_l0
 from bigroc_core.boosting import BoostConfig, boost
 from bigroc_core.classifiers.networks import Classifier
@@ -19,7 +20,8 @@ from bigroc_core.debiasing import class_histogram, fit_debias, histogram_entropy
 from bigroc_core.evaluation import generator_stream
 from bigroc_core.evaluation_commands import DEBIAS_SEED, Commands, add_boosting, booster, boosting, preset_of
 from bigroc_core.generators.registry import load_generator
-from bigroc_core.images import from_uint8, read_image, to_uint8
+from bigroc_core.images import fit_to, from_uint8, read_image, to_uint8
+from bigroc_core.interpolation import feature_distance, interpolate
 from bigroc_core.training.commands import command_line
 
 if TYPE_CHECKING:
@@ -51,6 +53,24 @@ def add_figure_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     fig2.add_argument("--stop-at", type=probability_or_l0, metavar="P",
                       help="an image rests at this p of its class: what it takes to convince each network")  # fmt: skip
 
+    fig6 = kinds.add_parser("fig6", parents=[shared], help="from one image to another, robust and standard",
+                            description="P1 Fig. 6: interpolation by P1 Eq. 3, one frame per c. Under each frame "
+                            "‖δ‖₂ and its feature distance to the target as a share of the source's.")  # fmt: skip
+    for side, index in (("source", 0), ("target", 1)):
+        fig6.add_argument(f"--{side}", required=True, metavar="IMAGE", help="an image file, or generator:NAME")
+        fig6.add_argument(f"--{side}-seed", type=int, default=0)
+        fig6.add_argument(f"--{side}-index", type=int, default=index,
+                          help=f"which image of the seed (default {index})")  # fmt: skip
+        fig6.add_argument(f"--{side}-class", metavar="CLASS", help="of a conditional generator; default: the index's")
+    fig6.add_argument("--classifiers", nargs="+", default=["cifar10-robust", "cifar10-standard"], metavar="NAME",
+                      help="one row each (default cifar10-robust cifar10-standard)")  # fmt: skip
+    fig6.add_argument("--c", nargs="+", type=float, default=[0.0, 0.2, 0.4, 0.6, 0.8, 1.0],
+                      help="radii as shares of ‖x_t - x_s‖₂, from 0 to 1")  # fmt: skip
+    fig6.add_argument("--steps", type=int, default=60)
+    fig6.add_argument("--weights", nargs="+", type=float, help="one per resolution, fine to coarse; default 1 each")
+    fig6.add_argument("--warm-start", action="store_true",
+                      help="begin each frame where the one of the next smaller c ended")  # fmt: skip
+
     pairs = kinds.add_parser("side-by-side", parents=[shared], help="images before and after boosting")
     pairs.add_argument("--generator", required=True)
     pairs.add_argument("--seed", type=int, default=0)
@@ -78,7 +98,8 @@ def run_figure(options: argparse.Namespace) -> None:
     suffix = options.output.suffix.lower().removeprefix(".")
     if suffix not in figures.FORMATS:
         raise ValueError(f"--output must end in .{', .'.join(figures.FORMATS)}, not {options.output.name!r}")
-    make = {"fig2": _fig2, "side-by-side": _side_by_side, "debias": _debias_histograms, "sweep": _sweep_curve}
+    make = {"fig2": _fig2, "fig6": _fig6, "side-by-side": _side_by_side, "debias": _debias_histograms,
+            "sweep": _sweep_curve}  # fmt: skip
     figure, recipe = make[options.kind](options)
     print(f"written: {figures.write_figure(figure, options.output, {**recipe, 'command': command_line()})}")
 
@@ -123,6 +144,57 @@ def _fig2(options: argparse.Namespace) -> Made:
     for row in rows:
         print(f"{row.name:<9} mean P {row.certainty.mean():.3f}, mean ‖δ‖₂ {row.l2.mean():.3f}")
     return fig2(original, rows, robust.classes), recipe
+
+
+def _fig6(options: argparse.Namespace) -> Made:
+    from bigroc_core.figures import InterpolatedRow, fig6
+
+    device = default_device(options.device)
+    classifiers = [load_classifier(name, device=device) for name in options.classifiers]
+    for classifier in classifiers:
+        refuse_judge(classifier.card)
+    sizes = {classifier.card.input_size for classifier in classifiers}
+    if len(sizes) > 1:
+        raise ValueError(f"the classifiers take images of different sizes: {sorted(sizes)}")
+    (size,) = sizes
+    source, source_origin = _end(options, "source", size)
+    target, target_origin = _end(options, "target", size)
+    if torch.equal(source, target):
+        raise ValueError("--source and --target are the same image: there is no way between them")
+    fractions, rows = sorted(options.c), []
+    for classifier in classifiers:
+        found = interpolate(classifier, source[None], target[None], fractions, options.steps, options.weights,
+                            warm_start=options.warm_start)[:, 0]  # fmt: skip
+        frames = from_uint8(to_uint8(found))
+        distances = feature_distance(classifier, torch.cat([source[None], frames]), target[None], options.weights)
+        share = distances[1:] / distances[0].clamp_min(TINY)
+        l2 = (frames - source).flatten(1).norm(dim=1)
+        rows.append(InterpolatedRow(classifier.card.name, frames, l2, share))
+        print(f"{classifier.card.name}: ‖δ‖₂ {l2[-1]:.3f} and {share[-1]:.4f} of the source's feature distance at "
+              f"c = {fractions[-1]:g}")  # fmt: skip
+    recipe = {"figure": "P1 Fig. 6", "source": source_origin, "target": target_origin,
+              "classifiers": [classifier.card.name for classifier in classifiers], "c": fractions,
+              "steps": options.steps, "weights": options.weights, "warm_start": options.warm_start}  # fmt: skip
+    return fig6(source, target, rows, fractions), recipe
+
+
+def _end(options: argparse.Namespace, side: str, size: tuple[int, int]) -> tuple[Tensor, dict[str, Any]]:
+    """The source or target image (3, H, W) at 8-bit levels, and where it comes from."""
+    named, seed, index, of_class = (
+        getattr(options, name) for name in (side, f"{side}_seed", f"{side}_index", f"{side}_class")
+    )
+    if not named.startswith("generator:"):
+        return from_uint8(to_uint8(read_image(Path(named), size=size).pixels)), {"image": Path(named).name}
+    generator = load_generator(named.removeprefix("generator:"))
+    labels = None
+    if of_class is not None:
+        classes = generator.classes or ()
+        if of_class not in classes:
+            raise ValueError(f"--{side}-class must be one of {', '.join(classes) or 'none'}, not {of_class!r}")
+        labels = [classes.index(of_class)]
+    drawn, _ = generator.sample(1, labels=labels, seed=seed, start=index)
+    origin = {"generator": generator.card.name, "seed": seed, "index": index, "class": of_class}
+    return from_uint8(to_uint8(fit_to(drawn[0].cpu(), size).pixels)), origin
 
 
 def _side_by_side(options: argparse.Namespace) -> Made:

@@ -173,6 +173,34 @@ def fig2(original: Tensor, rows: Sequence[TargetedRow], classes: Sequence[str], 
     return tile_figure(tiles, [row.name for row in rows], lines_below=[2] * len(rows), font_size=5.5)
 
 
+@dataclass(frozen=True)
+class InterpolatedRow:
+    """One classifier's row of P1 Fig. 6: frames (F, 3, H, W), one per c, their ‖δ‖₂ (F,), and their feature distance to
+    the target as a share of the source's (F,)."""
+
+    name: str
+    frames: Tensor
+    l2: Tensor
+    share: Tensor
+
+
+def fig6(source: Tensor, target: Tensor, rows: Sequence[InterpolatedRow], fractions: Sequence[float]) -> Figure:
+    """P1 Fig. 6: from the source image (3, H, W) to the target through each classifier, one frame per c in [0, 1].
+
+    Raises ValueError if a row does not have one frame per c.
+    """
+    for row in rows:
+        if not len(row.frames) == len(row.l2) == len(row.share) == len(fractions):
+            raise ValueError(f"{row.name} has {len(row.frames)} frames for {len(fractions)} values of c")
+    middle = (len(rows) - 1) / 2
+    tiles = [Tile(source, middle, 0, "source"), Tile(target, middle, len(fractions) + 1.4, "target")]
+    for place, row in enumerate(rows):
+        for index, c in enumerate(fractions):
+            text = f"$\\Vert\\delta\\Vert_2$ = {row.l2[index]:.2f}\n$d / d_s$ = {row.share[index]:.2f}"
+            tiles.append(Tile(row.frames[index], place, index + 1.2, text, f"c = {c:g}" if place == 0 else ""))
+    return tile_figure(tiles, [row.name for row in rows], lines_below=[2] * len(rows), font_size=5.5)
+
+
 def side_by_side(
     before: Tensor, after: Tensor, captions: Sequence[str] = (), columns: int = 10, names: tuple[str, str] = (
         "original", "boosted"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +79,15 @@ class FeatureMatch:
             return self.distance(images)[:, None]
 
 
+class PathPoint(NamedTuple):
+    """Where the images of one fraction stand after a number of steps."""
+
+    place: int  # of the fraction, in the order given
+    step: int
+    images: Tensor  # (N, 3, H, W)
+    distance: Tensor  # (N,): what P1 Eq. 3 descends, at these very images
+
+
 def interpolate(
     classifier: nn.Module,
     source: Tensor,
@@ -102,43 +112,120 @@ def interpolate(
     Returns frames (F, N, 3, H, W), on the device of `source`. Raises ValueError for bad input, naming it; MemoryError
     where a single image does not fit.
     """
-    check_classifier(classifier)
-    for name, images in (("source", source), ("target", target)):
-        try:
-            check_images(images)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-    if source.shape != target.shape or source.dtype != target.dtype:
-        raise ValueError(
-            f"source and target must be of one shape and type, not {tuple(source.shape)} {source.dtype} and "
-            f"{tuple(target.shape)} {target.dtype}"
-        )
-    steps = whole_number("steps", steps, MAX_STEPS)
-    if not len(fractions):
-        raise ValueError("fractions must be one or more numbers from 0 to 1, not none")
-    shares = [number(f"fractions[{i}]", c, 1.0) for i, c in enumerate(fractions)]
-    names = _feature_names(classifier, features)
-    levels = _weights(weights, len(names))
+    asked = _Path(classifier, source, target, fractions, steps, weights, features, warm_start)
     size = checked_batch_size(batch_size)
-    ascending = sorted(range(len(shares)), key=shares.__getitem__)
 
     with frozen_copy(classifier, source) as network, private_modes(network.device):
 
         def compute(x: Tensor, y: Tensor) -> tuple[Tensor]:
-            x, y = x.detach().to(network.device), y.detach().to(network.device)
-            match = FeatureMatch(network, names, levels, [f.detach() for f in network.features(y, names)])
-            whole = l2_norms(y - x).to(x.dtype)
-            frames: dict[int, Tensor] = {}
-            start = None
-            for index in ascending:
-                walk = targeted_pgd(match, x, L2Balls(shares[index] * whole), STEP / max(steps, 1), steps, start=start)
-                *_, last = walk
-                frames[index] = last.images
-                start = frames[index] if warm_start else None
-            return (torch.stack([frames[index] for index in range(len(shares))], 1).to(source.device),)
+            frames = {point.place: point.images for point in asked.points(network, x, y)}
+            return (torch.stack([frames[place] for place in range(len(frames))], 1).to(source.device),)
 
         (found,) = in_batches(compute, BatchSize(size or fitting_batch_size(network, source)), source, target)
     return found.transpose(0, 1).contiguous()
+
+
+def interpolate_stream(
+    classifier: nn.Module,
+    source: Tensor,
+    target: Tensor,
+    fractions: Sequence[float] = (0.1, 0.25, 0.5, 0.75, 1.0),
+    steps: int = 60,
+    weights: Sequence[float] | None = None,
+    features: Sequence[str] | None = None,
+    warm_start: bool = False,
+) -> Iterator[PathPoint]:
+    """The run of `interpolate` while it happens: fraction by fraction, smallest first, each from step 0 on.
+
+    All images go in one batch. The last point of a fraction is its frame; at c = 0 the source is it, without a step.
+    Closing the iterator at any point cancels the run. Arguments and errors are those of `interpolate`; bad input is
+    refused at the call, not at the first point.
+    """
+    asked = _Path(classifier, source, target, fractions, steps, weights, features, warm_start)
+    return _points(classifier, asked, source.detach().clone(), target.detach().clone())
+
+
+def _points(classifier: nn.Module, asked: _Path, x: Tensor, y: Tensor) -> Iterator[PathPoint]:
+    with frozen_copy(classifier, x) as network:
+        with private_modes(network.device):
+            points = asked.points(network, x, y)
+        while True:
+            with private_modes(network.device):
+                point = next(points, None)
+            if point is None:
+                return
+            yield point._replace(images=point.images.to(x.device), distance=point.distance.to(x.device))
+
+
+def feature_distance(
+    classifier: nn.Module,
+    images: Tensor,
+    target: Tensor,
+    weights: Sequence[float] | None = None,
+    features: Sequence[str] | None = None,
+) -> Tensor:
+    """What P1 Eq. 3 descends: Σᵢ wᵢ ‖Fⁱ(x) - Fⁱ(x_t)‖² / (number of features of level i), per image, (N,).
+
+    images: (N, 3, H, W) in [0, 1]. target: (N, 3, H, W), or (1, 3, H, W) for all. Raises ValueError as `interpolate`.
+    """
+    repeated = target.expand(len(images), -1, -1, -1) if len(target) == 1 else target
+    asked = _Path(classifier, images, repeated, (0.0,), 0, weights, features, False)
+    with frozen_copy(classifier, images) as network, private_modes(network.device):
+
+        def compute(x: Tensor, y: Tensor) -> tuple[Tensor]:
+            (point,) = asked.points(network, x, y)
+            return (point.distance.to(images.device),)
+
+        (distance,) = in_batches(compute, BatchSize(fitting_batch_size(network, images)), images, repeated.contiguous())
+    return distance
+
+
+class _Path:
+    """A request to interpolate, checked, and the walks of any batch of it."""
+
+    def __init__(
+        self,
+        classifier: nn.Module,
+        source: Tensor,
+        target: Tensor,
+        fractions: Sequence[float],
+        steps: int,
+        weights: Sequence[float] | None,
+        features: Sequence[str] | None,
+        warm_start: bool,
+    ) -> None:
+        check_classifier(classifier)
+        for name, images in (("source", source), ("target", target)):
+            try:
+                check_images(images)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        if source.shape != target.shape or source.dtype != target.dtype:
+            raise ValueError(
+                f"source and target must be of one shape and type, not {tuple(source.shape)} {source.dtype} and "
+                f"{tuple(target.shape)} {target.dtype}"
+            )
+        self.steps = whole_number("steps", steps, MAX_STEPS)
+        if not len(fractions):
+            raise ValueError("fractions must be one or more numbers from 0 to 1, not none")
+        self.shares = [number(f"fractions[{i}]", c, 1.0) for i, c in enumerate(fractions)]
+        self.names = _feature_names(classifier, features)
+        self.weights = _weights(weights, len(self.names))
+        self.warm_start = warm_start
+
+    def points(self, network: FrozenNetwork, x: Tensor, y: Tensor) -> Iterator[PathPoint]:
+        """Every point of every fraction's walk, on the network's device."""
+        x, y = x.detach().to(network.device), y.detach().to(network.device)
+        match = FeatureMatch(network, self.names, self.weights, [f.detach() for f in network.features(y, self.names)])
+        whole = l2_norms(y - x).to(x.dtype)
+        start = None
+        for place in sorted(range(len(self.shares)), key=self.shares.__getitem__):
+            share = self.shares[place]
+            steps = self.steps if share else 0
+            walk = targeted_pgd(match, x, L2Balls(share * whole), STEP / max(steps, 1), steps, start=start)
+            for step, point in enumerate(walk):
+                yield PathPoint(place, step, point.images, point.logits[:, 0])
+            start = point.images if self.warm_start else None
 
 
 def _feature_names(classifier: nn.Module, features: Sequence[str] | None) -> tuple[str, ...]:

@@ -30,6 +30,8 @@ MAX_EVALUATION_SEEDS = 3
 MAX_WAITING_JOBS = 8
 # PGD steps of one request; the papers use at most 60.
 MAX_STEPS_PER_REQUEST = 200
+# Values of c, and so frames of each strip, of one interpolation.
+MAX_FRACTIONS = 12
 # Radius of one request's ball: in L2 the diagonal of a 3x32x32 cube is 55.4, in L-infinity 1 is already
 # everything.
 MAX_EPS_L2 = 60.0

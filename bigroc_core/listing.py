@@ -1,4 +1,4 @@
-"""`python -m bigroc_core models` and `generators`: what can be named, and what is known of it."""
+"""`python -m bigroc_core models`, `generators` and `presets`: what can be named, and what is known of it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from typing import Any
 from bigroc_core.classifiers.registry import describe_classifiers, embedded_classifiers
 from bigroc_core.generators.pipelines import HUB_PIPELINES
 from bigroc_core.generators.registry import embedded_generators
+from bigroc_core.presets import PAPER_PRESETS
 
 
 def add_listing_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the `models` and `generators` commands."""
+    """Add the `models`, `generators` and `presets` commands."""
     for name, text in (("models", "list the classifiers"), ("generators", "list the generators")):
         parser = commands.add_parser(name, help=text)
         parser.add_argument("name", nargs="?", help="show this embedded one's whole card")
+    commands.add_parser("presets", help="list the papers' boosting settings, for --preset")
 
 
 def run_listing(options: argparse.Namespace) -> None:
-    """Carry out a parsed `models` or `generators` command; ValueError for an unknown name."""
-    if options.name is None:
-        rows = _classifier_rows() if options.command == "models" else _generator_rows()
+    """Carry out a parsed `models`, `generators` or `presets` command; ValueError for an unknown name."""
+    tables = {"models": _classifier_rows, "generators": _generator_rows, "presets": _preset_rows}
+    if getattr(options, "name", None) is None:
+        rows = tables[options.command]()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -50,6 +53,18 @@ def _generator_rows() -> list[tuple[str, ...]]:
         rows.append((card.name, "embedded", size, classes, settings, card.title))
     for name, entry in HUB_PIPELINES.items():
         rows.append((name, f"Hub: {entry.repo}", "", "", "", entry.title))
+    return rows
+
+
+def _preset_rows() -> list[tuple[str, ...]]:
+    head = ("NAME", "SYSTEM", "SOURCE", "PIXELS", "ε ON [0, 1]", "ε ON [-1, 1]", "T", "α", "AS PRINTED")
+    rows: list[tuple[str, ...]] = [head]
+    for name, preset in PAPER_PRESETS.items():
+        config = preset.config
+        rows.append((
+            name, preset.system, preset.source, str(preset.size), f"{config.eps:g}", f"{2 * config.eps:g}",
+            str(config.steps), f"{config.alpha:.4g}", f"{preset.printed_eps:g} on {preset.scale}",
+        ))  # fmt: skip
     return rows
 
 

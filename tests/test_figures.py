@@ -12,16 +12,19 @@ import pytest
 import torch
 from PIL import Image
 
+import bigroc_core as bc
 from bigroc_core.boosting import BoostConfig, boost
 from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.networks import Classifier, build_network
 from bigroc_core.figure_commands import add_figure_parser, run_figure, targeted_row
 from bigroc_core.figures import (
     DPI,
+    InterpolatedRow,
     TargetedRow,
     Tile,
     debias_histograms,
     fig2,
+    fig6,
     render,
     side_by_side,
     sweep_curve,
@@ -113,6 +116,16 @@ def test_fig2_shows_the_original_and_every_class_through_both_classifiers() -> N
     assert all(contains(page, image, 5) for image in shown)
 
 
+def test_fig6_shows_both_ends_and_every_frame_through_every_classifier() -> None:
+    rows = [InterpolatedRow(name, torch.stack([picture(seed + i) for i in range(4)]), torch.zeros(4), torch.ones(4))
+            for name, seed in (("a", 0), ("b", 10))]  # fmt: skip
+    page = drawn(render(fig6(picture(50), picture(51), rows, (0.1, 0.4, 0.7, 1.0))))
+    shown = [picture(50), picture(51), *rows[0].frames, *rows[1].frames]
+    assert any(all(contains(page, image, scale) for image in shown) for scale in range(4, 12))
+    with pytest.raises(ValueError, match="4 frames for 3 values of c"):
+        fig6(picture(50), picture(51), rows, (0.1, 0.4, 0.7))
+
+
 def test_side_by_side_shows_all_images_over_several_rows() -> None:
     before = torch.stack([picture(index) for index in range(5)])
     after = torch.stack([picture(index + 10) for index in range(5)])
@@ -175,6 +188,33 @@ def test_figure_fig2_from_an_image_file(tmp_path: Path) -> None:
         run(*words, "--output", tmp_path / "fig2.jpg")
     with pytest.raises(ValueError, match="nothing-here"):
         run("fig2", "--image", tmp_path / "nothing-here.png", *words[3:], "--output", tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_figure_fig6_from_image_files(tmp_path: Path) -> None:
+    classifier = small_classifier(0, "robust")
+    export(classifier.network, classifier.card, tmp_path)
+    for seed, name in ((3, "cat.png"), (4, "dog.png")):
+        (tmp_path / name).write_bytes(encode_png(picture(seed)))
+    words = ("fig6", "--source", tmp_path / "cat.png", "--target", tmp_path / "dog.png", "--steps", 2, "--c", 0.5, 0,
+             "--classifiers", tmp_path / "robust.safetensors", "--device", "cpu")  # fmt: skip
+    for ending in ("png", "pdf", "svg"):
+        run(*words, "--output", tmp_path / f"fig6.{ending}")
+    image = Image.open(tmp_path / "fig6.png")
+    recipe = json.loads(image.info["bigroc"])
+    assert (recipe["source"], recipe["c"], recipe["steps"]) == ({"image": "cat.png"}, [0.0, 0.5], 2)
+    kept = bc.load_classifier(tmp_path / "robust.safetensors", device="cpu")
+    frames = bc.interpolate(kept, picture(3)[None], picture(4)[None], (0.0, 0.5), steps=2)[:, 0]
+    page = np.asarray(image.convert("RGB"))
+    assert any(all(contains(page, one, scale) for one in (*frames, picture(4))) for scale in range(4, 20))
+    for more, said in (
+        (("--target", tmp_path / "cat.png"), "same image"), (("--c", 2), "fractions"), (("--c", "nan"), "fractions"),
+        (("--weights", 0, 0, 0), "not all be 0"), (("--weights", 1), "3 numbers"), (("--steps", -1), "steps"),
+        (("--source", "generator:cifar10-cgan", "--source-class", "unicorn"), "'unicorn'"),
+        (("--classifiers", "cifar10-judge"), "cifar10-judge"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            run(*words, *more, "--output", tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
 
 

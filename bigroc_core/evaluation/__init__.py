@@ -27,7 +27,13 @@ from bigroc_core.evaluation.statistics import (
     frechet_distance,
     require_images,
 )
-from bigroc_core.evaluation.streams import ImageStream, generator_stream, image_set_stream, tensor_stream
+from bigroc_core.evaluation.streams import (
+    ImageStream,
+    generator_stream,
+    image_set_stream,
+    relabelled,
+    tensor_stream,
+)
 from bigroc_core.evaluation.sweeping import Sweep, SweepPoint, around_the_best, sweep
 
 __all__ = [
@@ -35,6 +41,6 @@ __all__ = [
     "InceptionFeatures", "InceptionMeasuring", "Metric", "Progress", "Reference", "Row", "Share", "Sweep", "SweepPoint",
     "around_the_best", "cache_folder", "content_of", "embed_statistics", "embedded_statistics", "evaluate",
     "evaluate_classifier", "feature_statistics", "fingerprint", "frechet_distance", "generator_stream",
-    "image_set_stream", "moved_by", "reference_features", "reference_statistics", "require_images", "summary", "sweep",
-    "tensor_stream",
+    "image_set_stream", "moved_by", "reference_features", "reference_statistics", "relabelled", "require_images",
+    "summary", "sweep", "tensor_stream",
 ]  # fmt: skip

@@ -57,6 +57,16 @@ def tensor_stream(name: str, images: Tensor, labels: Tensor | None = None) -> Im
     return ImageStream(name, draw, len(images))
 
 
+def relabelled(source: ImageStream, name: str, table: Tensor) -> ImageStream:
+    """The same images under a name of its own, with the labels that `table` (C,) has for theirs."""
+
+    def draw(seed: int, start: int, count: int) -> tuple[Tensor, Tensor | None]:
+        images, labels = source.draw(seed, start, count)
+        return images, None if labels is None else table[labels]
+
+    return ImageStream(name, draw, source.size)
+
+
 def check_stream(source: ImageStream, count: int, seeds: Sequence[int]) -> None:
     """ValueError unless a stream can give `count` images of each of these seeds."""
     if count < 1:

@@ -6,12 +6,13 @@ import csv
 import io
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import torch
 from torch import Tensor
 
+from bigroc_core.class_mapping import class_number, offer
 from bigroc_core.images.archives import checked_archive
 from bigroc_core.images.folder_layout import STATE, class_folders
 from bigroc_core.images.image import EXPECTED, SUFFIXES, ImageError
@@ -20,7 +21,9 @@ from bigroc_core.images.reading import check_bytes, file_bytes
 from bigroc_core.limits import MAX_LABELS_CSV_BYTES, MIB
 
 
-def open_folder(path: Path, size: tuple[int, int] | None, classes: tuple[str, ...] | None) -> ImageSet:
+def open_folder(
+    path: Path, size: tuple[int, int] | None, classes: tuple[str, ...] | None, mapping: Mapping[str, str]
+) -> ImageSet:
     if (path / STATE).exists():
         raise ImageError(f"{path}: is the output of an unfinished run. Run its command again to finish it.")
     files: list[str] = []
@@ -51,11 +54,13 @@ def open_folder(path: Path, size: tuple[int, int] | None, classes: tuple[str, ..
     where = path.resolve().name  # "." has none
     if not files:
         raise ImageError(f"{where}: is an empty folder; expected images, flat or in class subfolders.")
-    names, labels, found, notes = _arrange(files, labels_csv, where, classes)
+    names, labels, found, notes = _arrange(files, labels_csv, where, classes, mapping)
     return image_files(path, names, labels, found, notes, data_of, size)
 
 
-def open_zip(path: Path, inner: str, size: tuple[int, int] | None, classes: tuple[str, ...] | None) -> ImageSet:
+def open_zip(
+    path: Path, inner: str, size: tuple[int, int] | None, classes: tuple[str, ...] | None, mapping: Mapping[str, str]
+) -> ImageSet:
     archive = checked_archive(path)
     members = {
         info.filename[len(inner) :]: info
@@ -68,7 +73,9 @@ def open_zip(path: Path, inner: str, size: tuple[int, int] | None, classes: tupl
         raise ImageError(f"{where}: holds no files; expected images, flat or in class subfolders.")
     tops = {PurePosixPath(name).parts[0] for name in visible}
     wrapper = tops.pop() if len(tops) == 1 and all("/" in name for name in visible) else None
-    is_class = wrapper is not None and (wrapper.isdecimal() or wrapper in class_folders(classes or ()))
+    is_class = wrapper is not None and (
+        wrapper.isdecimal() or wrapper in mapping or wrapper in class_folders(classes or ())
+    )
     if wrapper is not None and not is_class:
         members = {name[len(wrapper) + 1 :]: members[name] for name in visible}
 
@@ -84,7 +91,7 @@ def open_zip(path: Path, inner: str, size: tuple[int, int] | None, classes: tupl
             raise ImageError(f"{path.name}: its labels.csv exceeds {MAX_LABELS_CSV_BYTES // MIB} MiB.")
         return data_of("labels.csv")
 
-    names, labels, found, notes = _arrange(list(members), labels_csv, path.name, classes)
+    names, labels, found, notes = _arrange(list(members), labels_csv, path.name, classes, mapping)
     for name in names:
         check_bytes(members[name].file_size, name)
     return image_files(path, names, labels, found, notes, data_of, size)
@@ -95,7 +102,11 @@ def is_hidden(part: str) -> bool:
 
 
 def _arrange(
-    files: Iterable[str], labels_csv: Callable[[], bytes], where: str, classes: tuple[str, ...] | None
+    files: Iterable[str],
+    labels_csv: Callable[[], bytes],
+    where: str,
+    classes: tuple[str, ...] | None,
+    mapping: Mapping[str, str],
 ) -> tuple[list[str], Tensor | None, tuple[str, ...] | None, list[str]]:
     """Order and labels of relative file names: (names, labels, classes, notes)."""
     visible = [name for name in files if not any(map(is_hidden, PurePosixPath(name).parts))]
@@ -125,7 +136,7 @@ def _arrange(
         if depths == {0}:
             return names, None, classes, notes
         values = [name.split("/")[0] for name in names]
-    labels, found_classes = _number_labels(values, classes, where)
+    labels, found_classes = number_labels(values, classes, where, mapping)
     return names, labels, found_classes, notes
 
 
@@ -157,11 +168,14 @@ def _read_labels_csv(data: bytes, images: set[str], where: str) -> tuple[list[st
     return names, values
 
 
-def _number_labels(
-    values: Sequence[str], classes: tuple[str, ...] | None, where: str
+def number_labels(
+    values: Sequence[str], classes: tuple[str, ...] | None, where: str, mapping: Mapping[str, str]
 ) -> tuple[Tensor, tuple[str, ...] | None]:
-    """Labels as numbers: of the given classes, or decimal as they stand, or by the sorted order of "
-    "the names."""
+    """Labels as numbers: of the given classes, or decimal as they stand, or by the sorted order of the names.
+
+    mapping: labels as written to names or numbers of the given classes. Numbers name nothing by themselves, so with a
+    mapping each of them has to be in it.
+    """
     distinct = sorted(set(values))
     decimal = all(re.fullmatch(r"[0-9]{1,9}", value) for value in distinct)
     if classes is not None:
@@ -169,11 +183,15 @@ def _number_labels(
         number |= {name: index for index, name in enumerate(class_folders(classes))}
         if decimal and not set(distinct) <= set(number):
             number = {value: int(value) for value in distinct if int(value) < len(classes)}
+        if decimal and mapping:
+            number = {}
+        number |= {value: class_number(mapping[value], classes) for value in distinct if value in mapping}
         unknown = [value for value in distinct if value not in number]
         if unknown:
             raise ImageError(
                 f"{where}: label {some_of(unknown)} does not exist; expected one of the "
-                f"{len(classes)} classes ({some_of(classes)}) or a number from 0 to {len(classes) - 1}."
+                f"{len(classes)} classes ({some_of(classes)}) or a number from 0 to {len(classes) - 1}. "
+                f"{offer(distinct if decimal else unknown, classes)}."
             )
     elif decimal:
         number = {value: int(value) for value in distinct}

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bigroc_core.class_mapping import offer
 from bigroc_core.images.archives import checked_archive
-from bigroc_core.images.folders import some_of
+from bigroc_core.images.folders import number_labels, some_of
 from bigroc_core.images.image import ImageError
 from bigroc_core.images.image_set import ImageSet
 from bigroc_core.images.reading import check_pixels
@@ -23,7 +24,9 @@ from bigroc_core.images.rounding import from_uint8
 from bigroc_core.limits import MAX_COMPRESSED_ARRAY_BYTES, MIB
 
 
-def open_npz(path: Path, size: tuple[int, int] | None, classes: tuple[str, ...] | None) -> ImageSet:
+def open_npz(
+    path: Path, size: tuple[int, int] | None, classes: tuple[str, ...] | None, mapping: Mapping[str, str]
+) -> ImageSet:
     layout = "expected arr_0 (N, H, W, 3) uint8 and, optionally, arr_1 (N,) integer labels, as numpy.savez writes them"
     with checked_archive(path) as archive:
         members = {info.filename: info for info in archive.infolist()}
@@ -51,7 +54,7 @@ def open_npz(path: Path, size: tuple[int, int] | None, classes: tuple[str, ...] 
                     )
                 while stream.read(MIB):  # to the end once, which compares the CRC
                     pass
-            labels = _npz_labels(archive, members, shape[0], classes, path, layout)
+            labels = _npz_labels(archive, members, shape[0], classes, mapping, path, layout)
         except ImageError:
             raise
         except Exception as error:
@@ -106,6 +109,7 @@ def _npz_labels(
     members: Mapping[str, zipfile.ZipInfo],
     count: int,
     classes: tuple[str, ...] | None,
+    mapping: Mapping[str, str],
     path: Path,
     layout: str,
 ) -> Tensor | None:
@@ -117,8 +121,16 @@ def _npz_labels(
         raise ImageError(f"{path.name}: arr_1 is {dtype} {shape} beside {count} images; {layout}.")
     with archive.open(members["arr_1.npy"]) as stream:
         labels = np.lib.format.read_array(stream, allow_pickle=False)
+    if mapping and classes is not None:
+        distinct, places = np.unique(labels, return_inverse=True)
+        numbers, _ = number_labels([str(value) for value in distinct], classes, path.name, mapping)
+        return numbers[torch.from_numpy(places)]
     bound = np.iinfo(np.int64).max if classes is None else len(classes)
     if labels.min() < 0 or labels.max() >= bound:
         wanted = "0 or more" if classes is None else f"0 to {bound - 1}, for {bound} classes"
-        raise ImageError(f"{path.name}: labels in arr_1 go from {labels.min()} to {labels.max()}; expected {wanted}.")
+        others = [str(value) for value in np.unique(labels)]
+        mend = "" if classes is None else f" {offer(others, classes)}."
+        raise ImageError(
+            f"{path.name}: labels in arr_1 go from {labels.min()} to {labels.max()}; expected {wanted}.{mend}"
+        )
     return torch.from_numpy(labels.astype(np.int64))

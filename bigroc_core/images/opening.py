@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bigroc_core.images.folders import open_folder, open_zip
@@ -15,7 +15,10 @@ from bigroc_core.images.resizing import height_width
 
 
 def open_image_set(
-    path: str | os.PathLike[str], size: Size | None = None, classes: Sequence[str] | None = None
+    path: str | os.PathLike[str],
+    size: Size | None = None,
+    classes: Sequence[str] | None = None,
+    mapping: Mapping[str, str] | None = None,
 ) -> ImageSet:
     """Open a folder, a zip, an .npz or a single image file as an ImageSet.
 
@@ -32,6 +35,8 @@ def open_image_set(
     classes: the names that labels shall index, such as a classifier's; folders and CSV labels then must be
         names among them or numbers below their count. Without it names are numbered in sorted order, and
         numbers stay as they are.
+    mapping: labels as they stand in the set to the classes they are, by name or number, for a set of other classes;
+        a name that is among `classes` needs none.
 
     Raises ImageError (a ValueError) saying what is wrong with the set; damaged images are found when they are
     read.
@@ -40,15 +45,15 @@ def open_image_set(
     names = None if classes is None else tuple(classes)
     shape = None if size is None else height_width(size)
     if path.is_dir():
-        return open_folder(path, shape, names)
+        return open_folder(path, shape, names, mapping or {})
     archive = next((part for part in (path, *path.parents) if part.suffix.lower() == ".zip" and part.is_file()), None)
     if archive is not None:
         inner = path.relative_to(archive).as_posix()
-        return open_zip(archive, "" if inner == "." else inner + "/", shape, names)
+        return open_zip(archive, "" if inner == "." else inner + "/", shape, names, mapping or {})
     if not path.exists():
         raise ImageError(f"{path}: does not exist; expected a folder, a zip, an .npz or an image. Check the path.")
     if path.suffix.lower() == ".npz":
-        return open_npz(path, shape, names)
+        return open_npz(path, shape, names, mapping or {})
     if path.suffix.lower() not in SUFFIXES:
         raise ImageError(
             f"{path.name}: is none of the kinds that can be read; expected a folder, a .zip, an .npz or an image."

@@ -17,7 +17,8 @@ from PIL import Image
 from bigroc_core.boosting import BoostConfig
 from bigroc_core.images import from_uint8, to_pil, to_uint8
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_IMAGES_PER_REQUEST
-from bigroc_core.ui import controls, pictures, snippets
+from bigroc_core.presets import PAPER_PRESETS, settings_of
+from bigroc_core.ui import controls, links, pictures, snippets
 from bigroc_core.ui.errors import explained
 from bigroc_core.ui.examples import example_paths
 from bigroc_core.ui.models import classifier_cards, generator_cards
@@ -285,6 +286,17 @@ def apply_preset(preset: str, generator: str) -> tuple[Any, ...]:
         )  # fmt: skip
 
 
+def apply_paper_preset(name: str) -> tuple[Any, ...]:
+    """Set ε, steps, step size, norm, loss, gradient and early stop as a row of the papers' tables has them."""
+    with explained():
+        values = controls.FALLBACK_PRESET | settings_of(name)
+        return (
+            gr.update(value=values["eps"], maximum=controls.SLIDER_EPS["l2"], step=0.05), values["steps"],
+            controls.as_text(values["step_size"]), values["norm"], values["loss"], values["gradient"],
+            controls.as_text(values["stop_at"]),
+        )  # fmt: skip
+
+
 def apply_norm(norm: str, eps: float) -> Any:
     """Give ε the range of the chosen norm; a value outside it becomes that norm's default."""
     top = controls.SLIDER_EPS[norm]
@@ -310,8 +322,45 @@ def opening_run() -> Run:
     return run
 
 
-def build(opening: Run) -> None:
-    """Lay the tab out and connect it."""
+def restored(values: dict[str, Any]) -> list[Any]:
+    """The updates that bring the controls SHARED, and the boxes that belong to them, to a link's values.
+
+    ValueError if the values do not go together.
+    """
+    generators = generator_cards()
+    generator = values.get("generator", next(iter(generators)))
+    card = generators[generator]
+    classes = values.get("classes", [])
+    if unknown := [name for name in classes if name not in card.classes]:
+        raise ValueError(f"{generator} draws no class {unknown[0]!r}")
+    source = values.get("source", GENERATOR)
+    norm = values.get("norm", "l2")
+    top = controls.SLIDER_EPS[norm]
+    if values.get("eps", 0) > top:
+        raise ValueError(f"eps is at most {top:g} in this norm, not {values['eps']:g}")
+    updates = {name: gr.update(value=values[name]) if name in values else gr.skip() for name in SHARED}
+    *boxes, usual = show_source(source, generator)
+    target = values.get("target", usual)
+    updates["target"] = gr.update(value=target)
+    updates["classes"], preset_update, _ = show_generator(generator)
+    updates["classes"] = updates["classes"] | {"value": classes}
+    if "eps" in values:
+        updates["eps"] = gr.update(value=values["eps"], maximum=top, step=0.05 if norm == "l2" else 0.001)
+        preset_update |= {"value": None}  # whose ε it is, only by chance
+    shown_classes, debias_box = show_target(target)
+    updates["target_classes"] = updates["target_classes"] | shown_classes
+    return [*(updates[name] for name in SHARED), *boxes, debias_box, preset_update]
+
+
+# The controls that a link restores, by their names in it: those of `boost`.
+SHARED = (
+    "source", "generator", "count", "seed", "classes", "target", "target_classes", "validation_count",
+    "validation_seed", "classifier", "eps", "steps", "step_size", "norm", "loss", "gradient", "stop_at",
+)  # fmt: skip
+
+
+def build(opening: Run) -> links.Restorable:
+    """Lay the tab out and connect it; returns what a link to it restores."""
     generators = generator_cards()
     first = next(iter(generators))
     first_card = generators[first]
@@ -374,12 +423,22 @@ def build(opening: Run) -> None:
                         "Validation seed", 1_000_000, "Must differ from the images' seed."
                     )
             with gr.Accordion("All settings", open=False):
+                paper = controls.dropdown(
+                    [(preset.summary, name) for name, preset in PAPER_PRESETS.items()], "The papers' settings",
+                    value=None, info="Sets ε, T and α as a row of their tables has them. Radii found at another size "
+                    "of image do not carry over to 32 pixels.",
+                )  # fmt: skip
                 classifier = controls.classifier_dropdown()
                 steps = controls.steps_slider(preset)
                 with gr.Row():
                     step_size = controls.step_size_box()
                     stop_at = controls.stop_box()
                 norm, loss, gradient = controls.norm_radio(), controls.loss_radio(), controls.gradient_radio()
+            config = [eps, steps, step_size, norm, loss, gradient, stop_at]
+            settable = [source, generator, count, seed, source_classes, target, target_classes, validation_count,
+                        validation_seed, classifier, *config]  # fmt: skip
+            shared = dict(zip(SHARED, settable, strict=True))
+            links.link_button("boost", shared)
 
         with gr.Column(scale=8, min_width=320):
             status = controls.html(shown[1], elem_id="status", label="Status")
@@ -430,9 +489,7 @@ def build(opening: Run) -> None:
                 )
                 settings = gr.Code(shown[12], language="json", label="Settings", interactive=False, elem_id="settings")
 
-    config = [eps, steps, step_size, norm, loss, gradient, stop_at]
-    asked = [source, generator, count, seed, source_classes, target, target_classes, validation_count,
-             validation_seed, classifier, *config, gain, files]  # fmt: skip
+    asked = [*settable, gain, files]
     outputs = [run, status, facts, grid, step, image, compare, large, table, save, python, command, settings]
     go.click(
         boost, asked, outputs,
@@ -451,18 +508,22 @@ def build(opening: Run) -> None:
                show_progress="hidden", concurrency_limit=None)  # fmt: skip
     files.change(check_upload, [files, classifier], upload_note, api_name="check_upload", show_progress="minimal")
     boxes = [generator_box, upload_box, example_box, target]
-    source.change(show_source, [source, generator], boxes, api_name="show_source", **quiet)
+    source.input(show_source, [source, generator], boxes, api_name="show_source", **quiet)
     target.change(show_target, target, [target_classes, debias_box], api_name="show_target", **quiet)
     norm.input(apply_norm, [norm, eps], eps, api_name="show_norm", **quiet)
-    chosen = generator.change(
+    # By hand only: a link sets what belongs to its generator itself.
+    chosen = generator.input(
         show_generator, generator, [source_classes, presets, target], api_name="show_generator", **quiet
     )
     preset_outputs = [*config, classifier]
     presets.input(apply_preset, [presets, generator], preset_outputs, api_name="preset", queue=False,
                   show_progress="hidden")  # fmt: skip
+    paper.input(apply_paper_preset, paper, config, api_name="paper_preset", queue=False, show_progress="hidden")
     chosen.then(apply_preset, [presets, generator], preset_outputs, api_name="preset_of_generator", **quiet)
     gr.on([eps.change, steps.change, step_size.change, norm.change], None, [eps, steps, step_size, norm], reading,
           js=controls.READINGS_JS)  # fmt: skip
+    outputs_of_link = [*settable, generator_box, upload_box, example_box, debias_box, presets]
+    return links.Restorable("boost", shared, outputs_of_link, restored)
 
 
 def example_thumbs() -> str:

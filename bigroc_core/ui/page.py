@@ -7,7 +7,17 @@ from typing import Any
 import gradio as gr
 
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_QUEUE_LENGTH, MAX_UPLOAD_BYTES
-from bigroc_core.ui import about_tab, boost_tab, controls, debias_tab, evaluate_tab
+from bigroc_core.ui import (
+    about_tab,
+    boost_tab,
+    controls,
+    debias_tab,
+    evaluate_tab,
+    generators_tab,
+    interpolate_tab,
+    links,
+)
+from bigroc_core.ui.interpolating import opening_interpolation
 from bigroc_core.ui.models import classifier_cards, generator_cards
 from bigroc_core.ui.theme import CSS, theme
 
@@ -23,15 +33,20 @@ def build_page() -> gr.Blocks:
     with gr.Blocks(title="BIGRoC: boost generated images", analytics_enabled=False,
                    delete_cache=(KEEP_FILES_SECONDS // 6, KEEP_FILES_SECONDS)) as page:  # fmt: skip
         controls.html(INTRODUCTION, elem_id="head")
-        with gr.Tabs():
+        with gr.Tabs() as tabs:
             with gr.Tab("Boost", id="boost"):
-                boost_tab.build(boost_tab.opening_run())
+                restorable = [boost_tab.build(boost_tab.opening_run())]
             with gr.Tab("Debias", id="debias"):
                 debias_tab.build(debias_tab.opening_study())
+            with gr.Tab("Interpolate", id="interpolate"):
+                interpolate_tab.build(opening_interpolation())
             with gr.Tab("Evaluate", id="evaluate"):
                 evaluate_tab.build()
+            with gr.Tab("Generators", id="generators") as listing:
+                generators_tab.build(listing)
             with gr.Tab("About", id="about"):
                 about_tab.build()
+        links.follow_links(page, tabs, restorable)
     # One computation at a time: two at once would both be slower on the cores of a small host.
     page.queue(max_size=MAX_QUEUE_LENGTH, default_concurrency_limit=1)
     return page

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from playwright.sync_api import Page
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -18,3 +20,14 @@ class Server:
 
     def log(self) -> str:
         return self.log_file.read_text()
+
+
+def open_tab(page: Page, name: str) -> None:
+    """Open a tab by its name, from the menu where the window is too narrow for all of them."""
+    page.wait_for_selector("button[role=tab]:visible")
+    tab = page.locator("button[role=tab]:visible").filter(has_text=name)
+    if tab.count():
+        tab.click()
+    else:
+        page.get_by_label("More tabs").click()
+        page.locator(".overflow-dropdown").get_by_role("button", name=name).click()

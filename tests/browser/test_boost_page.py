@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from playwright.sync_api import Browser, Page
-from serving import Server
+from serving import Server, open_tab
 
 import bigroc_core as bc
 from bigroc_core.images import read_image
@@ -202,7 +202,7 @@ def test_it_fits_a_phone_and_follows_the_dark_theme(browser: Browser, server: Se
     page = browser.new_page(viewport={"width": 390, "height": 844})
     page.goto(f"{server.url}?__theme=dark")
     for tab in ("Boost", "Debias", "About"):
-        page.get_by_role("tab", name=tab).click()
+        open_tab(page, tab)
         page.wait_for_timeout(300)
         assert page.evaluate("document.documentElement.scrollWidth") == 390, tab
     assert page.evaluate("document.body.classList.contains('dark')")

@@ -1,0 +1,143 @@
+"""Links that restore a tab's controls: their values as query parameters, checked against the controls on the way in."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from starlette.datastructures import QueryParams
+
+# A link is made in the browser, which alone knows under which address it reached the page.
+LINK_JS = """(...values) => {
+  const query = new URLSearchParams({ tab: %(tab)s });
+  %(names)s.forEach((name, i) => {
+    const value = values[i];
+    if (value === null || value === undefined || value === '') return;
+    (Array.isArray(value) ? value : [value]).forEach((one) => query.append(name, one));
+  });
+  const link = `${location.origin}${location.pathname}?${query}`;
+  navigator.clipboard?.writeText(link).catch(() => {});
+  return link;
+}"""
+MAX_TEXT = 40
+
+
+class Unusable(ValueError):
+    """A value that the control does not take; the message says what it takes."""
+
+
+@dataclass(frozen=True)
+class Restorable:
+    """A tab that links restore. tab: its id. shared: its controls by the names in a link. outputs: what `apply` sets.
+
+    apply: from the link's values by name to the outputs' updates; ValueError where they do not go together.
+    """
+
+    tab: str
+    shared: Mapping[str, gr.components.Component]
+    outputs: Sequence[gr.blocks.Block]
+    apply: Callable[[dict[str, Any]], Sequence[Any]]
+
+
+def follow_links(page: gr.Blocks, tabs: gr.Tabs, restorable: Sequence[Restorable]) -> None:
+    """Restore a tab when the page is opened by a link to it."""
+    address = gr.Textbox(visible=False, label="Query of the page's address")
+    for one in restorable:
+        page.load(_follower(one), address, [tabs, *one.outputs], js="() => location.search.slice(0, 4000)",
+                  api_visibility="private", queue=False, show_progress="hidden")  # fmt: skip
+
+
+def _follower(one: Restorable) -> Callable[[str], Sequence[Any]]:
+    def follow(address: str) -> Sequence[Any]:
+        query = QueryParams((address or "").removeprefix("?"))
+        nothing = [gr.skip()] * (1 + len(one.outputs))
+        if query.get("tab") != one.tab:
+            return nothing
+        values, problems = read(query, one.shared)
+        try:
+            updates = one.apply(values)
+        except ValueError as error:
+            warn([*problems, str(error)])
+            return [gr.Tabs(selected=one.tab), *nothing[1:]]
+        warn(problems)
+        return [gr.Tabs(selected=one.tab), *updates]
+
+    return follow
+
+
+def link_button(tab: str, shared: Mapping[str, gr.components.Component]) -> None:
+    """A button that makes a link to the tab as its controls stand, shows it and copies it."""
+    ask = gr.Button("Link to these settings", size="sm")
+    shown = gr.Textbox(label="Link", interactive=False, visible="hidden", buttons=["copy"],
+                       info="It restores these controls, and is in the clipboard where the browser allows it. "
+                       "Uploaded images are not part of it.")  # fmt: skip
+    code = LINK_JS % {"tab": json.dumps(tab), "names": json.dumps(list(shared))}
+    ask.click(None, list(shared.values()), shown, js=code, api_visibility="private")
+    ask.click(lambda: gr.update(visible=True), None, shown, api_visibility="private", queue=False,
+              show_progress="hidden")  # fmt: skip
+
+
+def read(query: QueryParams, shared: Mapping[str, gr.components.Component]) -> tuple[dict[str, Any], list[str]]:
+    """The values of a link's parameters by the controls' names, and a sentence for each that its control refuses.
+
+    A parameter that is not there leaves its control as it is; one of an unknown name is refused.
+    """
+    values: dict[str, Any] = {}
+    problems = []
+    for name in dict.fromkeys(query.keys()):
+        if name == "tab" or name.startswith("__"):  # Gradio's own: __theme, __lang
+            continue
+        if name not in shared:
+            problems.append(f"there is no control {name[:MAX_TEXT]!r}")
+            continue
+        try:
+            values[name] = value_of(shared[name], query.getlist(name))
+        except Unusable as error:
+            problems.append(f"{name}: {error}")
+    return values, problems
+
+
+def value_of(control: gr.components.Component, given: Sequence[str]) -> Any:
+    """The value of a control from the texts of a link; Unusable if the control does not take it."""
+    if isinstance(control, (gr.Dropdown, gr.Radio, gr.CheckboxGroup)):
+        allowed = [value for _, value in control.choices]
+        for text in given:
+            if text not in allowed:
+                raise Unusable(f"{text[:MAX_TEXT]!r} is not among its choices")
+        several = isinstance(control, gr.CheckboxGroup) or (isinstance(control, gr.Dropdown) and control.multiselect)
+        if not several and len(given) != 1:
+            raise Unusable("it takes one value")
+        return list(given) if several else given[0]
+    if len(given) != 1:
+        raise Unusable("it takes one value")
+    text = given[0]
+    if isinstance(control, (gr.Slider, gr.Number)):
+        try:
+            value = float(text)
+        except ValueError:
+            raise Unusable(f"{text[:MAX_TEXT]!r} is not a number") from None
+        least, most = control.minimum, control.maximum
+        if not math.isfinite(value) or not (least is None or value >= least) or not (most is None or value <= most):
+            bounds = f" from {least:g} to {most:g}" if least is not None and most is not None else ""
+            raise Unusable(f"it takes a number{bounds}, not {text[:MAX_TEXT]}")
+        whole = isinstance(control, gr.Number) and control.precision == 0
+        if whole and value != int(value):
+            raise Unusable(f"it takes a whole number, not {text[:MAX_TEXT]}")
+        return int(value) if value == int(value) else value
+    if isinstance(control, gr.Checkbox):
+        if text not in ("true", "false"):
+            raise Unusable("it is true or false")
+        return text == "true"
+    if len(text) > MAX_TEXT:
+        raise Unusable(f"it takes {MAX_TEXT} characters at most")
+    return text
+
+
+def warn(problems: Sequence[str]) -> None:
+    """Say what a link asked for and did not get."""
+    if problems:
+        gr.Warning(f"This link could not be followed in all: {'; '.join(problems[:5])}. The rest is restored.")
