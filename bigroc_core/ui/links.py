@@ -47,8 +47,9 @@ def follow_links(page: gr.Blocks, tabs: gr.Tabs, restorable: Sequence[Restorable
     """Restore a tab when the page is opened by a link to it."""
     address = gr.Textbox(visible=False, label="Query of the page's address")
     for one in restorable:
+        # Through the queue, without which a warning does not reach the page; it waits for no computation there.
         page.load(_follower(one), address, [tabs, *one.outputs], js="() => location.search.slice(0, 4000)",
-                  api_visibility="private", queue=False, show_progress="hidden")  # fmt: skip
+                  api_visibility="private", concurrency_limit=None, show_progress="hidden")  # fmt: skip
 
 
 def _follower(one: Restorable) -> Callable[[str], Sequence[Any]]:
@@ -72,7 +73,7 @@ def _follower(one: Restorable) -> Callable[[str], Sequence[Any]]:
 def link_button(tab: str, shared: Mapping[str, gr.components.Component]) -> None:
     """A button that makes a link to the tab as its controls stand, shows it and copies it."""
     ask = gr.Button("Link to these settings", size="sm")
-    shown = gr.Textbox(label="Link", interactive=False, visible="hidden", buttons=["copy"],
+    shown = gr.Textbox(label="Link", interactive=False, visible="hidden", buttons=["copy"], elem_id=f"{tab}-link",
                        info="It restores these controls, and is in the clipboard where the browser allows it. "
                        "Uploaded images are not part of it.")  # fmt: skip
     code = LINK_JS % {"tab": json.dumps(tab), "names": json.dumps(list(shared))}
