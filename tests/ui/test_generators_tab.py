@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -63,7 +64,8 @@ def test_drawn_and_empty_cards_differ_in_what_was_computed_alone() -> None:
     assert empty.count("<img") == 0
     assert drawn.count("<img") == drawn.count('class="maker"') == empty.count('class="maker"') == len(NAMES)
     assert empty.count("<small>") == drawn.count("<small>")
-    assert "FID" not in drawn
+    # Pixels in base64 may spell anything.
+    assert "FID" not in re.sub(r'src="[^"]*"', "", drawn)
 
 
 def test_a_checkpoint_that_cannot_be_read_leaves_the_others_shown(monkeypatch: pytest.MonkeyPatch) -> None:
