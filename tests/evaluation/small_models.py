@@ -36,10 +36,21 @@ def export_classifier(folder: Path, name: str, seed: int, side: int = 32) -> Pat
     return folder / f"{name}.safetensors"
 
 
+def launcher(processes: int) -> list[str]:
+    """What runs a program in so many processes.
+
+    accelerate's launcher with --cpu starts one, whatever number it is given; with --multi_gpu it starts them all, on
+    the CPU where there is no GPU.
+    """
+    if processes == 1:
+        return [sys.executable]
+    several = ["--multi_gpu", "--num_processes", str(processes), "--num_machines", "1"]
+    return [sys.executable, "-m", "accelerate.commands.launch", *several]
+
+
 def command(*words: object, processes: int = 1) -> list[str]:
-    """A command of ours, alone or under accelerate."""
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes)] if processes > 1 else []
-    return [sys.executable, *launch, "-m", "bigroc_core", *map(str, words)]
+    """A command of ours, alone or in several processes."""
+    return [*launcher(processes), "-m", "bigroc_core", *map(str, words)]
 
 
 def run_command(folder: Path, *words: object, processes: int = 1) -> subprocess.CompletedProcess[str]:

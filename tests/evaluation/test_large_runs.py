@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_models import command, environment, export_classifier, run_command, smooth_pixels
+from small_models import command, environment, export_classifier, launcher, run_command, smooth_pixels
 
 SHARDS = 5  # of 250 images: 1,100
 
@@ -63,6 +63,18 @@ def test_a_run_killed_three_times_gives_the_same_table(made_elsewhere: Path, unb
     run_command(made_elsewhere, *words("killed", "killed.json"))
     assert rows(made_elsewhere / "killed.json") == unbroken
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_the_launcher_starts_two_processes_that_know_of_each_other(tmp_path: Path) -> None:
+    said = (
+        "from bigroc_core.boost_command import process_state\n"
+        "state = process_state()\n"
+        "print(f'{state.process_index} of {state.num_processes};')\n"
+    )
+    (tmp_path / "who.py").write_text(said, "utf-8")
+    done = subprocess.run([*launcher(2), "who.py"], cwd=tmp_path, env=environment(tmp_path), capture_output=True,
+                          text=True, check=True)  # fmt: skip
+    assert sorted(part for part in done.stdout.replace("\n", "").split(";") if part) == ["0 of 2", "1 of 2"]
 
 
 def test_two_processes_give_the_table_of_one(made_elsewhere: Path, unbroken: Any) -> None:
