@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bigroc_core.attack import TINY
-from bigroc_core.boost_command import check_classes, default_device, probability_or_l0
+from bigroc_core.boost_command import GENERATOR_PREFIX, check_classes, default_device, probability_or_l0
 from bigroc_core.boosting import BoostConfig, boost
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import load_classifier, refuse_judge
@@ -183,9 +183,9 @@ def _end(options: argparse.Namespace, side: str, size: tuple[int, int]) -> tuple
     named, seed, index, of_class = (
         getattr(options, name) for name in (side, f"{side}_seed", f"{side}_index", f"{side}_class")
     )
-    if not named.startswith("generator:"):
+    if not named.startswith(GENERATOR_PREFIX):
         return from_uint8(to_uint8(read_image(Path(named), size=size).pixels)), {"image": Path(named).name}
-    generator = load_generator(named.removeprefix("generator:"))
+    generator = load_generator(named.removeprefix(GENERATOR_PREFIX))
     labels = None
     if of_class is not None:
         classes = generator.classes or ()

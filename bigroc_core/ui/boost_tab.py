@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 from PIL import Image
 
 from bigroc_core.boosting import BoostConfig
@@ -19,6 +16,7 @@ from bigroc_core.images import from_uint8, to_pil, to_uint8
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_IMAGES_PER_REQUEST
 from bigroc_core.presets import PAPER_PRESETS, settings_of
 from bigroc_core.ui import controls, links, pictures, snippets
+from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.errors import explained
 from bigroc_core.ui.examples import example_paths
 from bigroc_core.ui.models import classifier_cards, generator_cards
@@ -41,17 +39,10 @@ from bigroc_core.ui.run import (
 from bigroc_core.ui.stopping import Stops
 
 STOPS = Stops()
-# A preview this often: seldom enough not to slow the run, often enough to watch it and to cancel it.
-PREVIEW_SECONDS = 0.4
 UPLOAD_HINT = (
     f'<p class="note">PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF, up to {MAX_IMAGES_PER_REQUEST} at once, of any size: '
     "they are cropped to a square and brought to 32×32 pixels.</p>"
 )
-# On a phone the results lie below the controls: go there.
-SHOW_RESULTS_JS = """(...values) => {
-  if (window.innerWidth < 700) document.querySelector('#status').scrollIntoView({ behavior: 'smooth' });
-  return values;
-}"""
 PICK_JS = """
 element.addEventListener('click', (event) => {
   const card = event.target.closest('[data-index]');
@@ -110,7 +101,7 @@ def boost(
                     if not run.finished and time.monotonic() >= due:
                         yield preview(run)
                         # Counted from the end of the drawing, so that many images do not starve the run.
-                        due = time.monotonic() + PREVIEW_SECONDS * (run.step > 0)
+                        due = time.monotonic() + controls.PREVIEW_SECONDS * (run.step > 0)
             run.preview = None
             yield results(run, 0, gain)
         finally:
@@ -154,12 +145,8 @@ def notes(run: Run) -> str:
 
 
 def download(run: Run) -> str:
-    """The run's zip, written into Gradio's own cache, which is emptied on schedule."""
-    cache = Path(get_upload_folder())
-    cache.mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(dir=cache)) / "boosted.zip"
-    path.write_bytes(archive(run))
-    return str(path)
+    """The run's zip, as a file."""
+    return saved("boosted.zip", archive(run))
 
 
 def enlarged(run: Run, frame: int, index: int) -> tuple[Image.Image, Image.Image]:
@@ -494,7 +481,7 @@ def build(opening: Run) -> links.Restorable:
     go.click(
         boost, asked, outputs,
         api_name="boost_page", api_visibility="undocumented", validator=check, concurrency_id="compute",
-        show_progress="minimal", show_progress_on=status, js=SHOW_RESULTS_JS,
+        show_progress="minimal", show_progress_on=status, js=controls.show_results_js("status"),
     )  # fmt: skip
     stop.click(cancel, None, None, api_name="cancel_boost", concurrency_limit=None, show_progress="hidden")
     # Clients have no controls to show a problem at: they get it as a message, from the same function unvalidated.

@@ -14,6 +14,8 @@ from bigroc_core.limits import (
 )
 from bigroc_core.ui.models import classifier_cards, generator_cards
 
+# A preview this often: seldom enough not to slow the run, often enough to watch it and to cancel it.
+PREVIEW_SECONDS = 0.4
 # Radii a slider reaches: beyond 16 an L2 ball around a 32-pixel image no longer holds the image itself.
 SLIDER_EPS = {"l2": 16.0, "linf": 0.5}
 FALLBACK_PRESET: dict[str, Any] = {
@@ -21,6 +23,14 @@ FALLBACK_PRESET: dict[str, Any] = {
 }  # fmt: skip
 NORMS = [("L2: ‖δ‖₂ over the whole image", "l2"), ("L∞: |δ| in every pixel", "linf")]
 GRADIENTS = [("normalized (g/‖g‖ or sign)", "normalized"), ("raw (as P1's formula prints it)", "raw")]
+
+
+def show_results_js(status: str) -> str:
+    """What a button runs in the browser: on a phone the results lie below the controls, so go to this status line."""
+    return f"""(...values) => {{
+  if (window.innerWidth < 700) document.querySelector('#{status}').scrollIntoView({{ behavior: 'smooth' }});
+  return values;
+}}"""
 
 
 def html(value: str, **options: Any) -> gr.HTML:

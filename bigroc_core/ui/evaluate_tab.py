@@ -55,10 +55,6 @@ PLACEHOLDER = (
     "table with the controls beside it, a sweep's curve, and files for a paper. The judge is a network that never "
     "boosts, so it cannot have been fooled on purpose.</p>"
 )
-SHOW_RESULTS_JS = """(...values) => {
-  if (window.innerWidth < 700) document.querySelector('#evaluation-status').scrollIntoView({ behavior: 'smooth' });
-  return values;
-}"""
 
 
 # ------------------------------------------------------------------------------------------------- submitting
@@ -385,7 +381,7 @@ def build() -> None:
     outputs = [status, timer, go, halt, result, files_box, csv, latex, json_file, curve, command]
     go.click(
         start, [job, *asked], job, api_name="start_evaluation", api_visibility="undocumented", validator=check,
-        concurrency_limit=None, show_progress="hidden", js=SHOW_RESULTS_JS,
+        concurrency_limit=None, show_progress="hidden", js=controls.show_results_js("evaluation-status"),
     )  # fmt: skip
     # Following computes nothing, so it waits in no queue. The id changes when the page has read it from the browser,
     # too, which is how a reload finds its job again.

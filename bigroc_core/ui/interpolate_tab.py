@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from bigroc_core.images import to_uint8
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_FRACTIONS, MAX_STEPS_PER_REQUEST
 from bigroc_core.ui import controls, pictures
+from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.errors import explained
 from bigroc_core.ui.examples import example_paths
 from bigroc_core.ui.interpolating import (
@@ -39,12 +38,7 @@ from bigroc_core.ui.run import EXAMPLES, GENERATOR, UPLOAD
 from bigroc_core.ui.stopping import Stops
 
 STOPS = Stops()
-PREVIEW_SECONDS = 0.4
 UPLOAD_HINT = '<p class="note">One image of any size: it is cropped to a square and brought to 32×32 pixels.</p>'
-SHOW_RESULTS_JS = """(...values) => {
-  if (window.innerWidth < 700) document.querySelector('#interpolate-status').scrollIntoView({ behavior: 'smooth' });
-  return values;
-}"""
 
 
 def _request(
@@ -95,7 +89,7 @@ def interpolate(
                         break
                     if not run.finished and time.monotonic() >= due:
                         yield preview(run)
-                        due = time.monotonic() + PREVIEW_SECONDS * (run.done > 0)
+                        due = time.monotonic() + controls.PREVIEW_SECONDS * (run.done > 0)
             yield results(run)
         finally:
             STOPS.end(request.session_hash)
@@ -116,10 +110,10 @@ def results(run: Interpolation) -> tuple[Any, ...]:
     else:
         text = f"Cancelled after step {run.done} / {run.total}; the finished frames are below"
         status = pictures.progress(run.done, run.total, text + notes, "stopped")
-    frame = len(run.fractions) // 2
+    frame, gif = len(run.fractions) // 2, animation(run)
     return (
         run, status, strips(run), gr.update(maximum=max(len(run.fractions), 2), value=frame + 1), large(run, frame),
-        run.rows(), saved("interpolation.zip", archive(run)), saved("interpolation.gif", animation(run)),
+        run.rows(), saved("interpolation.zip", archive(run, gif)), saved("interpolation.gif", gif),
         as_python(run.settings), as_command(run.settings), settings_json(run),
     )  # fmt: skip
 
@@ -180,15 +174,6 @@ def large(run: Interpolation, frame: int) -> str:
         f'<div class="closeup ends">{figures}</div><p class="note"><b>c = {c:g}</b>, ‖δ‖₂ ≤ {c * run.whole:.2f}. '
         f"{facts}.</p>"
     )
-
-
-def saved(name: str, data: bytes) -> str:
-    """A file for download, written into Gradio's own cache, which is emptied on schedule."""
-    cache = Path(get_upload_folder())
-    cache.mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(dir=cache)) / name
-    path.write_bytes(data)
-    return str(path)
 
 
 def look(run: Interpolation, frame: float) -> str:
@@ -366,7 +351,8 @@ def build(opening: Interpolation) -> None:
     outputs = [run, status, rows, frame, closeup, table, save, gif, python, command, settings]
     go.click(
         interpolate, asked, outputs, api_name="interpolate_page", api_visibility="undocumented", validator=check,
-        concurrency_id="compute", show_progress="minimal", show_progress_on=status, js=SHOW_RESULTS_JS,
+        concurrency_id="compute", show_progress="minimal", show_progress_on=status,
+        js=controls.show_results_js("interpolate-status"),
     )  # fmt: skip
     stop.click(cancel, None, None, api_name="cancel_interpolation", concurrency_limit=None, show_progress="hidden")
     # For clients, as in the Boost tab.

@@ -29,6 +29,7 @@ from bigroc_core.images import encode_png, fit_to, from_uint8, read_image, to_ui
 from bigroc_core.interpolation import feature_distance, interpolate_stream
 from bigroc_core.limits import MAX_FRACTIONS, MAX_STEPS_PER_REQUEST
 from bigroc_core.ui import examples
+from bigroc_core.ui.downloads import zipped
 from bigroc_core.ui.models import (
     classifier_cards,
     classifier_named,
@@ -357,27 +358,22 @@ def as_command(settings: dict[str, Any]) -> str:
     return shlex.join([*words, "--output", "fig6.png"])
 
 
-def archive(run: Interpolation) -> bytes:
+def archive(run: Interpolation, gif: bytes | None = None) -> bytes:
     """A zip of source.png, target.png, CLASSIFIER/c-C.png, frames.csv, animation.gif and settings.json; always the
-    same bytes. Of a cancelled run it holds the finished frames."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as files:
-
-        def add(name: str, data: bytes) -> None:
-            files.writestr(zipfile.ZipInfo(name), data)
-
-        add("source.png", encode_png(from_uint8(run.source)))
-        add("target.png", encode_png(from_uint8(run.target)))
-        for strip, name in enumerate(run.classifiers):
-            for frame, c in enumerate(run.fractions):
-                if run.reached(strip, frame):
-                    add(f"{name}/c-{c:.3f}.png", encode_png(from_uint8(run.frames[strip, frame])))
-        table = io.StringIO(newline="")
-        csv.writer(table).writerows([TABLE_HEADERS, *run.rows()])
-        add("frames.csv", table.getvalue().encode())
-        add("animation.gif", animation(run))
-        add("settings.json", settings_json(run).encode())
-    return stream.getvalue()
+    same bytes. Of a cancelled run it holds the finished frames. gif: the run's animation, where it is at hand."""
+    frames = [
+        (f"{name}/c-{c:.3f}.png", encode_png(from_uint8(run.frames[strip, frame])))
+        for strip, name in enumerate(run.classifiers)
+        for frame, c in enumerate(run.fractions)
+        if run.reached(strip, frame)
+    ]
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows([TABLE_HEADERS, *run.rows()])
+    return zipped([
+        ("source.png", encode_png(from_uint8(run.source))), ("target.png", encode_png(from_uint8(run.target))),
+        *frames, ("frames.csv", table.getvalue().encode()), ("animation.gif", gif or animation(run)),
+        ("settings.json", settings_json(run).encode()),
+    ])  # fmt: skip
 
 
 def animation(run: Interpolation) -> bytes:

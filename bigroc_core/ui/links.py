@@ -104,12 +104,12 @@ def read(query: QueryParams, shared: Mapping[str, gr.components.Component]) -> t
 
 def value_of(control: gr.components.Component, given: Sequence[str]) -> Any:
     """The value of a control from the texts of a link; Unusable if the control does not take it."""
-    if isinstance(control, (gr.Dropdown, gr.Radio, gr.CheckboxGroup)):
+    if isinstance(control, (gr.Dropdown, gr.Radio)):
         allowed = [value for _, value in control.choices]
         for text in given:
             if text not in allowed:
                 raise Unusable(f"{text[:MAX_TEXT]!r} is not among its choices")
-        several = isinstance(control, gr.CheckboxGroup) or (isinstance(control, gr.Dropdown) and control.multiselect)
+        several = isinstance(control, gr.Dropdown) and control.multiselect
         if not several and len(given) != 1:
             raise Unusable("it takes one value")
         return list(given) if several else given[0]
@@ -129,10 +129,6 @@ def value_of(control: gr.components.Component, given: Sequence[str]) -> Any:
         if whole and value != int(value):
             raise Unusable(f"it takes a whole number, not {text[:MAX_TEXT]}")
         return int(value) if value == int(value) else value
-    if isinstance(control, gr.Checkbox):
-        if text not in ("true", "false"):
-            raise Unusable("it is true or false")
-        return text == "true"
     if len(text) > MAX_TEXT:
         raise Unusable(f"it takes {MAX_TEXT} characters at most")
     return text

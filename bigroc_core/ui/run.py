@@ -11,7 +11,6 @@ import io
 import json
 import math
 import time
-import zipfile
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +29,7 @@ from bigroc_core.limits import (
     MAX_SAMPLES_PER_REQUEST,
     MAX_STEPS_PER_REQUEST,
 )
+from bigroc_core.ui.downloads import zipped
 from bigroc_core.ui.examples import example_class, example_paths
 from bigroc_core.ui.models import classifier_named, compute_device, generator_cards, generator_named, on_gpu
 
@@ -337,20 +337,16 @@ def run_settings(source: Source, target: Target, classifier: str, config: BoostC
 def archive(run: Run) -> bytes:
     """A zip of original/NAME.png, boosted/NAME.png, results.csv and settings.json; always the same bytes."""
     frame = len(run.frames) - 1
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as files:
-
-        def add(name: str, data: bytes) -> None:
-            files.writestr(zipfile.ZipInfo(name), data)
-
-        for folder, pictures in (("original", run.originals), ("boosted", run.frames[frame])):
-            for i, pixels in enumerate(from_uint8(pictures)):
-                add(f"{folder}/{i:03d}-{run.classes[run.targets[i]]}.png", encode_png(pixels))
-        table = io.StringIO(newline="")
-        csv.writer(table).writerows([ROW_HEADERS, *run.rows(frame)])
-        add("results.csv", table.getvalue().encode())
-        add("settings.json", settings_json(run).encode())
-    return stream.getvalue()
+    files = [
+        (f"{folder}/{i:03d}-{run.classes[run.targets[i]]}.png", encode_png(pixels))
+        for folder, pictures in (("original", run.originals), ("boosted", run.frames[frame]))
+        for i, pixels in enumerate(from_uint8(pictures))
+    ]
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows([ROW_HEADERS, *run.rows(frame)])
+    return zipped([
+        *files, ("results.csv", table.getvalue().encode()), ("settings.json", settings_json(run).encode()),
+    ])  # fmt: skip
 
 
 def settings_json(run: Run) -> str:
