@@ -15,7 +15,7 @@ from bigroc_core.limits import (
 from bigroc_core.ui.models import classifier_cards, generator_cards
 
 # A preview this often: seldom enough not to slow the run, often enough to watch it and to cancel it.
-PREVIEW_SECONDS = 0.4
+PREVIEW_SECONDS = 0.9
 # Radii a slider reaches: beyond 16 an L2 ball around a 32-pixel image no longer holds the image itself.
 SLIDER_EPS = {"l2": 16.0, "linf": 0.5}
 FALLBACK_PRESET: dict[str, Any] = {
