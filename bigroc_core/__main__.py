@@ -17,6 +17,7 @@ from bigroc_core.evaluation_commands import (
     run_sweep,
 )
 from bigroc_core.figure_commands import add_figure_parser, run_figure
+from bigroc_core.interpolate_command import add_interpolate_parser, run_interpolate
 from bigroc_core.listing import add_listing_parsers, run_listing
 from bigroc_core.training.commands import add_train_parser, run_train
 
@@ -34,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_reference_statistics_parser(commands)
     add_evaluate_parser(commands)
     add_sweep_parser(commands)
+    add_interpolate_parser(commands)
     add_figure_parser(commands)
     runs = {
         "boost": run_boost,
@@ -45,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         "reference-statistics": run_reference_statistics,
         "evaluate": run_evaluate,
         "sweep": run_sweep,
+        "interpolate": run_interpolate,
         "figure": run_figure,
     }
     for name, run in runs.items():

@@ -13,24 +13,21 @@ import gradio as gr
 
 from bigroc_core.images import to_uint8
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_FRACTIONS, MAX_STEPS_PER_REQUEST
+from bigroc_core.strips import TABLE_HEADERS, Interpolation, animation, settings_json
 from bigroc_core.ui import controls, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.errors import explained
 from bigroc_core.ui.examples import example_paths
 from bigroc_core.ui.interpolating import (
     STANDARD,
-    TABLE_HEADERS,
     Asked,
     End,
-    Interpolation,
-    animation,
     archive,
     as_command,
     as_python,
     fractions_in,
     image_of,
     run_interpolation,
-    settings_json,
     weights_in,
 )
 from bigroc_core.ui.models import classifier_cards, generator_cards

@@ -5,9 +5,7 @@ Everything kept is 8-bit, and every number of a finished frame is computed from 
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
 import re
@@ -15,19 +13,25 @@ import shlex
 import time
 import zipfile
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from bigroc_core.cards import CHECKPOINTS
-from bigroc_core.images import encode_png, fit_to, from_uint8, read_image, to_uint8
-from bigroc_core.interpolation import feature_distance, interpolate_stream
+from bigroc_core.images import fit_to, read_image
 from bigroc_core.limits import MAX_FRACTIONS, MAX_STEPS_PER_REQUEST
+from bigroc_core.strips import (
+    Interpolation,
+    Stage,
+    animation,
+    frame_files,
+    rounded,
+    stages,
+)
 from bigroc_core.ui import examples
 from bigroc_core.ui.downloads import zipped
 from bigroc_core.ui.models import (
@@ -38,14 +42,12 @@ from bigroc_core.ui.models import (
     generator_named,
     on_gpu,
 )
-from bigroc_core.ui.run import EXAMPLES, GENERATOR, UPLOAD, class_numbers, one_line_each, whole
+from bigroc_core.ui.run import EXAMPLES, GENERATOR, UPLOAD, class_numbers, whole
 
 # The control of the second strip: what the same walk gives without robustness.
 STANDARD = "cifar10-standard"
-TABLE_HEADERS = ["classifier", "c", "largest ‖δ‖₂", "‖δ‖₂", "feature distance", "% of the source's"]
 # The finished example the page opens with: minutes of work on two cores, so it is kept.
 KEPT = Path(__file__).resolve().parents[2] / "assets" / "interpolation.npz"
-FRAME_MILLISECONDS, LAST_MILLISECONDS = 450, 1400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,60 +75,6 @@ class Asked:
     steps: int = 60
     weights: tuple[float, ...] | None = None
     warm_start: bool = False
-
-
-@dataclass
-class Interpolation:
-    """source and target (H, W, 3) uint8; one strip per classifier: frames (K, F, H, W, 3) uint8, their feature
-    distances (K, F) to the target, NaN where not computed yet, and the sources' own (K,)."""
-
-    source: np.ndarray
-    target: np.ndarray
-    classifiers: tuple[str, ...]
-    fractions: tuple[float, ...]
-    frames: np.ndarray
-    distances: np.ndarray
-    at_source: np.ndarray
-    settings: dict[str, Any]
-    notes: tuple[str, ...] = ()
-    done: int = 0
-    seconds: float = 0.0
-    finished: bool = False
-    doing: str = field(default="reading the images")
-
-    @property
-    def total(self) -> int:
-        """Steps of the whole run; c = 0 takes none."""
-        return len(self.classifiers) * sum(c > 0 for c in self.fractions) * int(self.settings["steps"])
-
-    @property
-    def whole(self) -> float:
-        """‖x_t - x_s‖₂."""
-        return float(np.linalg.norm((self.target.astype(np.float64) - self.source) / 255))
-
-    def reached(self, strip: int, frame: int) -> bool:
-        """Whether a frame is finished."""
-        return not math.isnan(self.distances[strip, frame])
-
-    def l2(self, strip: int, frame: int) -> float:
-        """‖δ‖₂ of a frame's 8-bit image."""
-        return float(np.linalg.norm((self.frames[strip, frame].astype(np.float64) - self.source) / 255))
-
-    def share(self, strip: int, frame: int) -> float:
-        """A frame's feature distance to the target as a share of the source's."""
-        return float(self.distances[strip, frame] / max(self.at_source[strip], 1e-12))
-
-    def rows(self) -> list[list[Any]]:
-        """The table: per finished frame, by classifier and c."""
-        return [
-            [
-                name, c, round(c * self.whole, 3), round(self.l2(strip, frame), 3),
-                float(f"{self.distances[strip, frame]:.4g}"), round(100 * self.share(strip, frame), 2),
-            ]
-            for strip, name in enumerate(self.classifiers)
-            for frame, c in enumerate(self.fractions)
-            if self.reached(strip, frame)
-        ]  # fmt: skip
 
 
 def numbers_in(text: str | None, name: str) -> tuple[float, ...]:
@@ -194,11 +142,6 @@ def image_of(end: End, side: str, size: tuple[int, int], device: str) -> tuple[T
     return rounded(fitted.pixels), tuple(f"{side}: {note}" for note in fitted.notes)
 
 
-def rounded(image: Tensor) -> Tensor:
-    """An image (3, H, W) at the 8-bit levels a file of it has."""
-    return from_uint8(to_uint8(image))
-
-
 def strips_of(classifier: str) -> tuple[str, ...]:
     """The chosen classifier and the standard control, where there is one that takes images of the same size."""
     cards = classifier_cards()
@@ -206,20 +149,6 @@ def strips_of(classifier: str) -> tuple[str, ...]:
         raise ValueError(f"there is no classifier {classifier!r} here; choose one of {sorted(cards)}")
     fits = STANDARD in cards and cards[STANDARD].input_size == cards[classifier].input_size
     return tuple(dict.fromkeys((classifier, STANDARD))) if fits else (classifier,)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Where a run stands: a frame (H, W, 3) uint8 after `done` steps of the run, and once it is finished its feature
-    distance and the source's."""
-
-    strip: int
-    frame: int
-    step: int
-    done: int
-    image: np.ndarray
-    distance: float | None = None
-    at_source: float | None = None
 
 
 def compute(asked: Asked, device: str | None = None) -> Iterator[Interpolation | Stage]:
@@ -230,28 +159,10 @@ def compute(asked: Asked, device: str | None = None) -> Iterator[Interpolation |
     size = classifiers[0].card.input_size
     source, source_notes = image_of(asked.source, "source", size, device)
     target, target_notes = image_of(asked.target, "target", size, device)
-    if torch.equal(source, target):
-        raise ValueError("source and target are the same image: there is no way between them. Choose two that differ")
-    count, levels = len(asked.fractions), to_uint8(source)
-    yield Interpolation(
-        levels, to_uint8(target), names, asked.fractions, np.broadcast_to(levels, (len(names), count, *levels.shape))
-        .copy(), np.full((len(names), count), np.nan), np.full(len(names), np.nan), settings_of(asked, names),
-        (*source_notes, *target_notes),
-    )  # fmt: skip
-    x, y, done = source[None].to(device), target[None].to(device), 0
-    for strip, classifier in enumerate(classifiers):
-        at_source = float(feature_distance(classifier, x, y, asked.weights))
-        for point in interpolate_stream(
-            classifier, x, y, asked.fractions, asked.steps, asked.weights, warm_start=asked.warm_start
-        ):
-            done += point.step > 0
-            image = to_uint8(point.images[0])
-            if point.step == (asked.steps if asked.fractions[point.place] else 0):
-                shown = from_uint8(image)[None].to(device)
-                distance = float(feature_distance(classifier, shown, y, asked.weights))
-                yield Stage(strip, point.place, point.step, done, image, distance, at_source)
-            else:
-                yield Stage(strip, point.place, point.step, done, image)
+    yield Interpolation.begin(source, target, names, settings_of(asked, names), (*source_notes, *target_notes))
+    yield from stages(
+        classifiers, source, target, asked.fractions, asked.steps, asked.weights, warm_start=asked.warm_start
+    )
 
 
 compute_on_gpu = on_gpu(compute)
@@ -266,12 +177,8 @@ def run_interpolation(asked: Asked, device: str | None = None) -> Generator[Inte
     assert isinstance(run, Interpolation)
     for stage in stages:
         assert isinstance(stage, Stage)
-        run.done, run.seconds = stage.done, time.perf_counter() - began
-        run.doing = f"{run.classifiers[stage.strip]}, c = {run.fractions[stage.frame]:g}, step {stage.step}"
-        run.frames[stage.strip, stage.frame] = stage.image
-        if stage.distance is not None and stage.at_source is not None:
-            run.at_source[stage.strip] = stage.at_source
-            run.distances[stage.strip, stage.frame] = stage.distance
+        run.take(stage)
+        run.seconds = time.perf_counter() - began
         yield run
     run.finished = True
     yield run
@@ -297,11 +204,6 @@ def settings_of(asked: Asked, names: tuple[str, ...]) -> dict[str, Any]:
         "c": list(asked.fractions), "steps": asked.steps,
         "weights": None if asked.weights is None else list(asked.weights), "warm_start": asked.warm_start,
     }  # fmt: skip
-
-
-def settings_json(run: Interpolation) -> str:
-    """The settings as JSON, one line per entry."""
-    return one_line_each(run.settings | ({} if run.finished else {"cancelled_after_step": run.done}))
 
 
 def as_python(settings: dict[str, Any]) -> str:
@@ -340,70 +242,34 @@ def as_python(settings: dict[str, Any]) -> str:
 
 
 def as_command(settings: dict[str, Any]) -> str:
-    """The command that draws these strips as a figure."""
-    words = ["python", "-m", "bigroc_core", "figure", "fig6"]
+    """The command that writes these frames, the same pixels, into the folder interpolated/."""
+    words, options = ["python", "-m", "bigroc_core", "interpolate"], []
     for side in ("source", "target"):
         end = settings[side]
         if "generator" in end:
-            words += [f"--{side}", f"generator:{end['generator']}", f"--{side}-seed", str(end["seed"]),
-                      f"--{side}-index", str(end["number"])]  # fmt: skip
-            words += [f"--{side}-class", end["class"]] if "class" in end else []
+            words += [f"generator:{end['generator']}"]
+            options += [f"--{side}-seed", str(end["seed"]), f"--{side}-index", str(end["number"])]
+            options += [f"--{side}-class", end["class"]] if "class" in end else []
         else:
-            words += [f"--{side}", f"assets/examples/{end['example']}" if "example" in end else end["file"]]
-    words += ["--classifiers", *settings["classifiers"], "--c", *(f"{c:g}" for c in settings["c"])]
-    words += ["--steps", str(settings["steps"])]
+            # A name that begins with a dash would be an option.
+            words += [f"assets/examples/{end['example']}" if "example" in end else f"./{end['file']}"]
+    words += ["interpolated", *options, "--classifier", *settings["classifiers"]]
+    words += ["--c", *map(_digits, settings["c"]), "--steps", str(settings["steps"])]
     if settings["weights"] is not None:
-        words += ["--weights", *(f"{weight:g}" for weight in settings["weights"])]
-    words += ["--warm-start"] if settings["warm_start"] else []
-    return shlex.join([*words, "--output", "fig6.png"])
+        words += ["--weights", *map(_digits, settings["weights"])]
+    return shlex.join([*words, "--warm-start"] if settings["warm_start"] else words)
+
+
+def _digits(value: float) -> str:
+    """A number as short as it can be written without changing it."""
+    return short if float(short := f"{value:g}") == value else repr(value)
 
 
 def archive(run: Interpolation, gif: bytes | None = None) -> bytes:
     """A zip of source.png, target.png, CLASSIFIER/c-C.png, frames.csv, animation.gif and settings.json; always the
     same bytes. Of a cancelled run it holds the finished frames. gif: the run's animation, where it is at hand."""
-    frames = [
-        (f"{name}/c-{c:.3f}.png", encode_png(from_uint8(run.frames[strip, frame])))
-        for strip, name in enumerate(run.classifiers)
-        for frame, c in enumerate(run.fractions)
-        if run.reached(strip, frame)
-    ]
-    table = io.StringIO(newline="")
-    csv.writer(table).writerows([TABLE_HEADERS, *run.rows()])
-    return zipped([
-        ("source.png", encode_png(from_uint8(run.source))), ("target.png", encode_png(from_uint8(run.target))),
-        *frames, ("frames.csv", table.getvalue().encode()), ("animation.gif", gif or animation(run)),
-        ("settings.json", settings_json(run).encode()),
-    ])  # fmt: skip
-
-
-def animation(run: Interpolation) -> bytes:
-    """A GIF through the frames that all strips have, strips side by side, c written under them.
-
-    Enlarged by whole pixels; a GIF has 256 colours per frame, so the PNG files are the exact ones.
-    """
-    height, width = run.source.shape[:2]
-    factor = max(1, 192 // max(height, width))
-    tall, wide, gap, line = height * factor, width * factor, 12, 26
-    font = ImageFont.load_default(size=15)
-    pages = []
-    for frame, c in enumerate(run.fractions):
-        if not all(run.reached(strip, frame) for strip in range(len(run.classifiers))):
-            continue
-        page = Image.new("RGB", (gap + len(run.classifiers) * (wide + gap), tall + 2 * line), "white")
-        write = ImageDraw.Draw(page)
-        for strip, name in enumerate(run.classifiers):
-            left = gap + strip * (wide + gap)
-            pixels = run.frames[strip, frame].repeat(factor, 0).repeat(factor, 1)
-            page.paste(Image.fromarray(pixels), (left, line))
-            for place, text in ((line / 2, name), (tall + 1.5 * line, f"c = {c:g}")):
-                write.text((left + wide / 2, place), text, fill="#222222", font=font, anchor="mm")
-        pages.append(page.quantize(256, dither=Image.Dither.NONE))
-    if not pages:
-        pages = [Image.fromarray(run.source.repeat(factor, 0).repeat(factor, 1)).quantize(256)]
-    stream = io.BytesIO()
-    lengths = [LAST_MILLISECONDS if page in (pages[0], pages[-1]) else FRAME_MILLISECONDS for page in pages]
-    pages[0].save(stream, "GIF", save_all=True, append_images=pages[1:], duration=lengths, loop=0)
-    return stream.getvalue()
+    *files, settings = frame_files(run)
+    return zipped([*files, ("animation.gif", gif or animation(run)), settings])
 
 
 # ------------------------------------------------------------------------------------- the example kept in assets/

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import time
 from collections.abc import Generator, Iterator
@@ -29,6 +28,7 @@ from bigroc_core.limits import (
     MAX_SAMPLES_PER_REQUEST,
     MAX_STEPS_PER_REQUEST,
 )
+from bigroc_core.settings_json import one_line_each
 from bigroc_core.ui.downloads import zipped
 from bigroc_core.ui.examples import example_class, example_paths
 from bigroc_core.ui.models import classifier_named, compute_device, generator_cards, generator_named, on_gpu
@@ -353,9 +353,3 @@ def settings_json(run: Run) -> str:
     """The run's settings as JSON."""
     stopped = {} if run.finished else {"cancelled_after_step": run.steps[-1]}
     return one_line_each(run.settings | stopped)
-
-
-def one_line_each(entries: dict[str, Any]) -> str:
-    """JSON with one line per entry."""
-    lines = (f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in entries.items())
-    return "{\n" + ",\n".join(lines) + "\n}\n"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,17 +16,16 @@ import torch
 from PIL import Image
 
 import bigroc_core as bc
+from bigroc_core.__main__ import main
 from bigroc_core.images import from_uint8, read_image, to_uint8
 from bigroc_core.interpolation import feature_distance
 from bigroc_core.limits import MAX_FRACTIONS
+from bigroc_core.strips import TABLE_HEADERS, Interpolation, animation
 from bigroc_core.ui import interpolate_tab
 from bigroc_core.ui.examples import example_paths
 from bigroc_core.ui.interpolating import (
-    TABLE_HEADERS,
     Asked,
     End,
-    Interpolation,
-    animation,
     archive,
     as_command,
     as_python,
@@ -129,9 +130,17 @@ def test_the_python_shown_repeats_the_run(tmp_path: Path, monkeypatch: pytest.Mo
     for strip, name in enumerate(run.classifiers):
         written = read_image(tmp_path / "interpolated" / name / "c-0.500.png").pixels
         assert float((written - from_uint8(run.frames[strip, 0])).abs().max()) <= 2 / 255
-    command = as_command(run.settings)
-    assert "--source generator:cifar10-cgan --source-seed 3 --source-index 12 --source-class dog" in command
-    assert "--target mine.png" in command
+    assert main(shlex.split(as_command(run.settings))[3:] + ["--device", "cpu"]) == 2  # that folder is there already
+    shutil.rmtree(tmp_path / "interpolated")
+    assert main(shlex.split(as_command(run.settings))[3:] + ["--device", "cpu"]) == 0
+    page = zipfile.ZipFile(io.BytesIO(archive(run)))
+    assert sorted(page.namelist()) == sorted(
+        ["animation.gif", *(path.relative_to(tmp_path / "interpolated").as_posix()
+                            for path in (tmp_path / "interpolated").rglob("*.*"))]
+    )  # fmt: skip
+    for name in page.namelist():
+        if name != "animation.gif":
+            assert page.read(name) == (tmp_path / "interpolated" / name).read_bytes(), name
 
 
 def test_the_kept_example_belongs_to_the_embedded_classifiers() -> None:
