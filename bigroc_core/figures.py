@@ -8,10 +8,9 @@ their fonts as TrueType, SVG text is paths, and each file carries the settings i
 from __future__ import annotations
 
 import io
-import json
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,21 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.textpath import TextPath
 from torch import Tensor
 
 from bigroc_core.images import to_uint8
+from bigroc_core.recipes import KEYWORD, Recipe
 
 DPI = 300
 WIDTH_INCHES = 6.75
 FORMATS = ("png", "pdf", "svg")
-RECIPE_KEYWORD = "bigroc"
 # Okabe & Ito's colours, which readers with any colour vision tell apart.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
+RED = "#D4002A"
+# In columns of images.
+_BETWEEN_BLOCKS = 0.35
 _STYLE: Any = {
     "font.family": "DejaVu Sans", "font.size": 7.0, "axes.linewidth": 0.6, "axes.spines.top": False,
     "axes.spines.right": False, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "lines.linewidth": 1.2,
@@ -42,19 +46,19 @@ _drawing = threading.Lock()
 # ------------------------------------------------------------------------------------------------ files
 
 
-def render(figure: Figure, format: str = "png", recipe: Mapping[str, Any] | None = None) -> bytes:
+def render(figure: Figure, format: str = "png", recipe: Recipe | None = None) -> bytes:
     """The figure as the bytes of a PNG (300 dpi), PDF or SVG, the same bytes every time.
 
-    recipe: JSON-ready settings, kept in the file: PNG text "bigroc", PDF subject, SVG description.
+    recipe: what it was made from, kept in the file: PNG text "bigroc", PDF subject, SVG description.
     Raises ValueError for another format.
     """
     if format not in FORMATS:
         raise ValueError(f"a figure is written as {', '.join(FORMATS)}, not {format!r}")
-    text = json.dumps(recipe or {}, ensure_ascii=True)
+    said = None if recipe is None else recipe.to_json()
     metadata: dict[str, dict[str, str | None]] = {
-        "png": {RECIPE_KEYWORD: text, "Software": None},
-        "pdf": {"Subject": text, "CreationDate": None},
-        "svg": {"Description": text, "Date": None},
+        "png": {"Software": None} | ({KEYWORD: said} if said else {}),
+        "pdf": {"Subject": said, "CreationDate": None},
+        "svg": {"Description": said, "Date": None},
     }
     stream = io.BytesIO()
     with _drawing, matplotlib.rc_context(_STYLE):
@@ -62,7 +66,7 @@ def render(figure: Figure, format: str = "png", recipe: Mapping[str, Any] | None
     return stream.getvalue()
 
 
-def write_figure(figure: Figure, path: str | os.PathLike[str], recipe: Mapping[str, Any] | None = None) -> Path:
+def write_figure(figure: Figure, path: str | os.PathLike[str], recipe: Recipe | None = None) -> Path:
     """Write the figure whole or not at all, in the format that the file's ending names. Returns the path."""
     path = Path(path)
     data = render(figure, path.suffix.lower().removeprefix("."), recipe)
@@ -81,13 +85,15 @@ def write_figure(figure: Figure, path: str | os.PathLike[str], recipe: Mapping[s
 
 @dataclass(frozen=True)
 class Tile:
-    """One image (3, H, W) in [0, 1], placed by row and column (fractions allowed), with text under it."""
+    """One image (3, H, W) in [0, 1], placed by row and column (fractions allowed), with text under it and, to mark it,
+    a frame of a colour."""
 
     image: Tensor
     row: float
     column: float
     below: str = ""
     above: str = ""
+    frame: str | None = None
 
 
 def _check_tiles(tiles: Sequence[Tile]) -> tuple[int, int]:
@@ -100,6 +106,11 @@ def _check_tiles(tiles: Sequence[Tile]) -> tuple[int, int]:
     return int(height), int(width)
 
 
+def _written_width(text: str, font_size: float) -> int:
+    """Dots that a text takes on its line."""
+    return round(TextPath((0, 0), text, size=font_size).get_extents().width / 72 * DPI) if text else 0
+
+
 def tile_figure(
     tiles: Sequence[Tile],
     row_names: Sequence[str] = (),
@@ -107,22 +118,33 @@ def tile_figure(
     lines_below: Sequence[int],
     width_inches: float = WIDTH_INCHES,
     font_size: float = 6.5,
+    titles: Sequence[tuple[float, str]] = (),
+    gap_inches: float = 0.035,
+    room_inches: float = 0.0,
 ) -> Figure:
     """Images on a grid with captions; every image pixel is a whole number of dots wide and high.
 
     lines_below: for every row, how many lines of captions stand under it. row_names: written upright to the left of
-    the rows. Raises ValueError for no images or for images of several sizes.
+    the rows. titles: columns (fractions allowed) and what stands above all rows there. gap_inches: between images.
+    room_inches: left free at the foot. Raises ValueError for no images or for images of several sizes.
     """
     height, width = _check_tiles(tiles)
     columns = max(tile.column for tile in tiles) + 1
     line = round(1.3 * font_size / 72 * DPI)
-    gap = round(0.035 * DPI)
-    left = line + 2 * gap if any(row_names) else gap
-    top = line + gap if any(tile.above for tile in tiles) else gap
-    scale = max(1, int((width_inches * DPI - left - columns * gap) / columns / width))
+    gap = max(2, round(gap_inches * DPI))
+    below_title = max(gap, 14) if titles else gap
+    top = line + below_title if titles or any(tile.above for tile in tiles) else gap
+    # Names of rows stand upright, or lie where they are longer than a row is high and there is room.
+    longest = max((_written_width(name, font_size) for name in row_names), default=0)
+    for lying in (False, True):
+        beside = longest if lying else line
+        left = beside + 2 * gap + 20 * lying if any(row_names) else gap
+        scale = max(1, int((width_inches * DPI - left - columns * gap) / columns / width))
+        if longest <= height * scale or longest > 0.15 * width_inches * DPI:
+            break
     tall, wide = height * scale, width * scale
     tops = np.cumsum([top, *(tall + gap + lines * line + (gap if lines else 0) for lines in lines_below)])
-    total_width, total_height = round(left + columns * (wide + gap)), int(tops[-1])
+    total_width, total_height = round(left + columns * (wide + gap)), int(tops[-1]) + round(room_inches * DPI)
     with _drawing, matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(total_width / DPI, total_height / DPI), dpi=DPI)
 
@@ -138,11 +160,22 @@ def tile_figure(
                                     wide / total_width, tall / total_height))  # fmt: skip
             axes.imshow(to_uint8(tile.image), interpolation="none", aspect="auto")
             axes.set_axis_off()
+            if tile.frame:
+                # Around the image, in the gap: no pixel is covered.
+                edges = (x - gap / 2, y - gap / 2, wide + gap, tall + gap)
+                figure.add_artist(Rectangle(
+                    (edges[0] / total_width, 1 - (edges[1] + edges[3]) / total_height), edges[2] / total_width,
+                    edges[3] / total_height, fill=False, edgecolor=tile.frame, linewidth=72 * gap / DPI,
+                    transform=figure.transFigure,
+                ))  # fmt: skip
             write(x + wide / 2, y - gap, tile.above)
             for number, text in enumerate(tile.below.split("\n"), 1):
                 write(x + wide / 2, y + tall + number * line, text)
+        for column, title in titles:
+            write(left + column * (wide + gap) + wide / 2, top - below_title, title)
         for row, name in enumerate(row_names):
-            write(line / 2 + gap, float(tops[row]) + tall / 2, name, va="center", rotation=90)
+            place = {"x": left - gap - 8, "ha": "right"} if lying else {"x": line / 2 + gap, "rotation": 90}
+            write(y=float(tops[row]) + tall / 2, text=name, va="center", **place)
     return figure
 
 
@@ -174,6 +207,73 @@ def fig2(original: Tensor, rows: Sequence[TargetedRow], classes: Sequence[str], 
 
 
 @dataclass(frozen=True)
+class Block:
+    """One of several sets shown side by side: images (N, 3, H, W), and which of them (N,) bool a red frame marks."""
+
+    title: str
+    images: Tensor
+    marked: Tensor | None = None
+
+
+def blocks(
+    shown: Sequence[Block], columns: int, row_names: Sequence[str] = (), room_inches: float = 0.0
+) -> Figure:  # fmt: skip
+    """The same images in several versions, block beside block: P1 Figs. 1, 4, 5 and 7 to 10.
+
+    columns: of each block. row_names: one per row. Raises ValueError if the blocks differ in number of images.
+    """
+    counts = {len(block.images) for block in shown}
+    if len(counts) != 1 or columns < 1:
+        raise ValueError(f"the blocks must hold equally many images, not {sorted(counts)}")
+    rows = -(-counts.pop() // columns)
+    if row_names and len(row_names) != rows:
+        raise ValueError(f"{len(row_names)} names for {rows} rows")
+    tiles, titles = [], []
+    for place, block in enumerate(shown):
+        left = place * (columns + _BETWEEN_BLOCKS)
+        titles.append((left + (columns - 1) / 2, block.title))
+        for index, image in enumerate(block.images):
+            row, column = divmod(index, columns)
+            frame = RED if block.marked is not None and bool(block.marked[index]) else None
+            tiles.append(Tile(image, row, left + column, frame=frame))
+    return tile_figure(
+        tiles, row_names, lines_below=[0] * rows, titles=titles, gap_inches=0.012, room_inches=room_inches,
+        width_inches=7.0,
+    )  # fmt: skip
+
+
+def fig3(
+    shown: tuple[Block, Block, Block], counts: tuple[Sequence[int], Sequence[int]], entropies: tuple[float, float],
+    classes: Sequence[str], columns: int, note: str,
+) -> Figure:  # fmt: skip
+    """P1 Fig. 3: generated images, boosted without and boosted with debiasing; under the latter two the histograms of
+    their targets, one count per class, and the entropies in nats. note: stands under the first block.
+
+    Raises ValueError if the counts are not one per class.
+    """
+    if not len(counts[0]) == len(counts[1]) == len(classes):
+        raise ValueError(f"{len(counts[0])} and {len(counts[1])} counts for {len(classes)} classes")
+    room = 1.15
+    figure = blocks(shown, columns, room_inches=room)
+    tall = float(figure.get_figheight())
+    across = 3 * columns + 2 * _BETWEEN_BLOCKS
+    with _drawing, matplotlib.rc_context(_STYLE):
+        figure.text(0.01, (room - 0.2) / tall, note, size=6.5, va="top")
+        most = max(*counts[0], *counts[1])
+        for place, (values, entropy) in enumerate(zip(counts, entropies, strict=True), 1):
+            left = place * (columns + _BETWEEN_BLOCKS) / across
+            axes = figure.add_axes((left + 0.035, 0.42 / tall, columns / across - 0.04, (room - 0.64) / tall))
+            colours = [RED if values[c] == max(values) and place == 1 else GREY for c in range(len(classes))]
+            axes.bar(range(len(classes)), list(values), color=colours if place == 1 else BLUE, width=0.75)
+            axes.axhline(sum(values) / len(classes), color="black", linewidth=0.7, linestyle=(0, (4, 3)))
+            axes.set_ylim(0, most * 1.05)
+            axes.set_xticks(range(len(classes)), list(classes), rotation=40, ha="right", rotation_mode="anchor")
+            axes.tick_params(labelsize=5.5, length=0, pad=1.5)
+            axes.set_title(f"entropy {entropy:.3f} of {np.log(len(classes)):.3f} nats", size=6, pad=2)
+    return figure
+
+
+@dataclass(frozen=True)
 class InterpolatedRow:
     """One classifier's row of P1 Fig. 6: frames (F, 3, H, W), one per c, their ‖δ‖₂ (F,), and their feature distance to
     the target as a share of the source's (F,)."""
@@ -184,21 +284,34 @@ class InterpolatedRow:
     share: Tensor
 
 
-def fig6(source: Tensor, target: Tensor, rows: Sequence[InterpolatedRow], fractions: Sequence[float]) -> Figure:
-    """P1 Fig. 6: from the source image (3, H, W) to the target through each classifier, one frame per c in [0, 1].
+@dataclass(frozen=True)
+class Walk:
+    """From one image (3, H, W) to another, one row per classifier."""
+
+    source: Tensor
+    target: Tensor
+    rows: Sequence[InterpolatedRow]
+
+
+def interpolations(walks: Sequence[Walk], fractions: Sequence[float]) -> Figure:
+    """P1 Figs. 6 and 11: from source images to targets through each classifier, one frame per c in [0, 1].
 
     Raises ValueError if a row does not have one frame per c.
     """
-    for row in rows:
-        if not len(row.frames) == len(row.l2) == len(row.share) == len(fractions):
-            raise ValueError(f"{row.name} has {len(row.frames)} frames for {len(fractions)} values of c")
-    middle = (len(rows) - 1) / 2
-    tiles = [Tile(source, middle, 0, "source"), Tile(target, middle, len(fractions) + 1.4, "target")]
-    for place, row in enumerate(rows):
-        for index, c in enumerate(fractions):
-            text = f"$\\Vert\\delta\\Vert_2$ = {row.l2[index]:.2f}\n$d / d_s$ = {row.share[index]:.2f}"
-            tiles.append(Tile(row.frames[index], place, index + 1.2, text, f"c = {c:g}" if place == 0 else ""))
-    return tile_figure(tiles, [row.name for row in rows], lines_below=[2] * len(rows), font_size=5.5)
+    tiles: list[Tile] = []
+    names: list[str] = []
+    for walk in walks:
+        middle = len(names) + (len(walk.rows) - 1) / 2
+        tiles += [Tile(walk.source, middle, 0, "source"), Tile(walk.target, middle, len(fractions) + 1.4, "target")]
+        for row in walk.rows:
+            if not len(row.frames) == len(row.l2) == len(row.share) == len(fractions):
+                raise ValueError(f"{row.name} has {len(row.frames)} frames for {len(fractions)} values of c")
+            for index, c in enumerate(fractions):
+                text = f"$\\Vert\\delta\\Vert_2$ = {row.l2[index]:.2f}\n$d / d_s$ = {row.share[index]:.2f}"
+                above = f"c = {c:g}" if not names else ""
+                tiles.append(Tile(row.frames[index], len(names), index + 1.2, text, above))
+            names.append(row.name)
+    return tile_figure(tiles, names, lines_below=[2] * len(names), font_size=5.5)
 
 
 def side_by_side(

@@ -32,6 +32,13 @@ MAX_WAITING_JOBS = 8
 MAX_STEPS_PER_REQUEST = 200
 # Values of c, and so frames of each strip, of one interpolation.
 MAX_FRACTIONS = 12
+# Images that one figure draws, its columns, and the side of an image in it, in pixels.
+MAX_FIGURE_IMAGES = 400
+MAX_COLUMNS = 20
+MAX_FIGURE_SIDE = 512
+# A figure's file, and the recipe that it carries: 400 images of 32 pixels are about 2 MB of it.
+MAX_FIGURE_BYTES = 64 * MIB
+MAX_RECIPE_CHARACTERS = 16 * MIB
 # Radius of one request's ball: in L2 the diagonal of a 3x32x32 cube is 55.4, in L-infinity 1 is already
 # everything.
 MAX_EPS_L2 = 60.0

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import io
 import json
+from collections.abc import Generator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -16,15 +18,20 @@ import bigroc_core as bc
 from bigroc_core.boosting import BoostConfig, boost
 from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.networks import Classifier, build_network
-from bigroc_core.figure_commands import add_figure_parser, run_figure, targeted_row
+from bigroc_core.figure_commands import add_figure_parser, run_figure
+from bigroc_core.figure_making import targeted_row
 from bigroc_core.figures import (
     DPI,
+    Block,
     InterpolatedRow,
     TargetedRow,
     Tile,
+    Walk,
+    blocks,
     debias_histograms,
     fig2,
-    fig6,
+    fig3,
+    interpolations,
     render,
     side_by_side,
     sweep_curve,
@@ -32,7 +39,10 @@ from bigroc_core.figures import (
     write_figure,
 )
 from bigroc_core.images import encode_png, from_uint8, to_uint8
+from bigroc_core.recipes import Recipe, recipe_in
 from bigroc_core.training.checkpoint import export
+
+T = TypeVar("T")
 
 
 def small_classifier(seed: int, name: str) -> Classifier:
@@ -49,8 +59,24 @@ def picture(seed: int = 0, side: int = 32) -> torch.Tensor:
     return from_uint8(levels)
 
 
+def recipe(best: float = 1.0) -> Recipe:
+    """Of a figure that needs no model; best is what tells it from others."""
+    point = {"stage": "fine", "eps": 0.5, "mean": 2.0, "std": None}
+    return Recipe("sweep", {"points": [point], "best": best, "features_of": "NAME", "norm": "l2", "source": "(g\\)",
+                            "seeds": [0]})  # fmt: skip
+
+
 def drawn(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def ended(making: Generator[object, None, T]) -> T:
+    """What a generator returns once it has told all its progress."""
+    while True:
+        try:
+            next(making)
+        except StopIteration as last:
+            return last.value
 
 
 def contains(page: np.ndarray, image: torch.Tensor, scale: int) -> bool:
@@ -73,30 +99,29 @@ def test_every_image_pixel_is_a_square_of_whole_dots(side: int) -> None:
 
 def test_a_png_has_print_resolution_and_carries_its_settings(tmp_path: Path) -> None:
     figure = side_by_side(torch.stack([picture(0)] * 3), torch.stack([picture(1)] * 3), ["cat", "dog", "frog"], 3)
-    path = write_figure(figure, tmp_path / "pairs.png", {"generator": "g", "ε": 2.0})
+    path = write_figure(figure, tmp_path / "pairs.png", recipe(2.0))
     image = Image.open(path)
     assert image.info["dpi"] == pytest.approx((DPI, DPI), abs=0.1)
-    assert json.loads(image.info["bigroc"]) == {"generator": "g", "ε": 2.0}
+    assert recipe_in(path) == recipe(2.0)
     assert image.size == tuple(round(inches * DPI) for inches in figure.get_size_inches())
 
 
 def test_pdf_embeds_its_fonts_and_svg_needs_none(tmp_path: Path) -> None:
     figure = debias_histograms([10, 90], [45, 55], ("cat", "dog"), (0.325, 0.688))
-    pdf = write_figure(figure, tmp_path / "h.pdf", {"count": 100}).read_bytes()
+    pdf = write_figure(figure, tmp_path / "h.pdf", recipe()).read_bytes()
     assert pdf.startswith(b"%PDF")
     assert b"/FontFile2" in pdf  # TrueType, whole glyphs: what journals ask for
     assert b"/Type3" not in pdf
-    assert b"count" in pdf
-    svg = write_figure(figure, tmp_path / "h.svg", {"count": 100}).read_text("utf-8")
+    svg = write_figure(figure, tmp_path / "h.svg", recipe()).read_text("utf-8")
     assert "<text" not in svg
-    assert "count" in svg
+    assert recipe_in(tmp_path / "h.pdf") == recipe_in(tmp_path / "h.svg") == recipe()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["h.pdf", "h.svg"]
 
 
 @pytest.mark.parametrize("format", ["png", "pdf", "svg"])
 def test_the_same_results_give_the_same_bytes(format: str) -> None:
     def make() -> bytes:
-        return render(sweep_curve([(0, 3.0, 0.1), (1, 2.0, 0.2)], 1.0, "NAME", [(0.5, 2.5, None)]), format, {"a": 1})
+        return render(sweep_curve([(0, 3.0, 0.1), (1, 2.0, 0.2)], 1.0, "NAME", [(0.5, 2.5, None)]), format, recipe())
 
     assert make() == make()
 
@@ -105,7 +130,7 @@ def test_fig2_shows_the_original_and_every_class_through_both_classifiers() -> N
     original = picture(50)
     config = BoostConfig(eps=15, steps=4, step_size=0.5)
     networks = (small_classifier(0, "r"), small_classifier(1, "s"))
-    rows = [targeted_row(network, original, config, network.card.name) for network in networks]
+    rows = [ended(targeted_row(network, original, config, network.card.name)) for network in networks]
     for row, network in zip(rows, networks, strict=True):
         result = boost(network, original.expand(10, -1, -1, -1), torch.arange(10), config=config)
         assert torch.equal(row.images, from_uint8(to_uint8(result.images)))
@@ -116,14 +141,39 @@ def test_fig2_shows_the_original_and_every_class_through_both_classifiers() -> N
     assert all(contains(page, image, 5) for image in shown)
 
 
-def test_fig6_shows_both_ends_and_every_frame_through_every_classifier() -> None:
+def test_interpolations_show_both_ends_and_every_frame_through_every_classifier() -> None:
     rows = [InterpolatedRow(name, torch.stack([picture(seed + i) for i in range(4)]), torch.zeros(4), torch.ones(4))
             for name, seed in (("a", 0), ("b", 10))]  # fmt: skip
-    page = drawn(render(fig6(picture(50), picture(51), rows, (0.1, 0.4, 0.7, 1.0))))
+    page = drawn(render(interpolations([Walk(picture(50), picture(51), rows)] * 2, (0.1, 0.4, 0.7, 1.0))))
     shown = [picture(50), picture(51), *rows[0].frames, *rows[1].frames]
     assert any(all(contains(page, image, scale) for image in shown) for scale in range(4, 12))
     with pytest.raises(ValueError, match="4 frames for 3 values of c"):
-        fig6(picture(50), picture(51), rows, (0.1, 0.4, 0.7))
+        interpolations([Walk(picture(50), picture(51), rows)], (0.1, 0.4, 0.7))
+
+
+def test_blocks_show_every_version_of_every_image_and_mark_without_covering() -> None:
+    sets = [torch.stack([picture(10 * block + index) for index in range(6)]) for block in range(3)]
+    marked = torch.tensor([True, False, False, False, False, True])
+    page = drawn(render(blocks([Block("a", sets[0]), Block("b", sets[1], marked), Block("c", sets[2])], 3, "xy")))
+    assert any(all(contains(page, image, scale) for one in sets for image in one) for scale in range(2, 9))
+    red = (page == (212, 0, 42)).all(-1)
+    assert red.any()
+    thirds = np.array_split(red, 3, axis=1)
+    assert not thirds[0].any()
+    assert not thirds[2].any()
+    with pytest.raises(ValueError, match="equally many"):
+        blocks([Block("a", sets[0]), Block("b", sets[1][:5])], 3)
+    with pytest.raises(ValueError, match="1 names for 2 rows"):
+        blocks([Block("a", sets[0])], 3, ["x"])
+
+
+def test_fig3_shows_the_counts_it_was_given() -> None:
+    images = torch.stack([picture(index) for index in range(4)])
+    figure = fig3((Block("a", images),) * 3, ([3, 1, 0], [1, 2, 1]), (0.562, 1.04), ("cat", "dog", "frog"), 2, "note")
+    heights = [[bar.get_height() for bar in axes.patches] for axes in figure.axes if axes.patches]
+    assert heights == [[3, 1, 0], [1, 2, 1]]
+    with pytest.raises(ValueError, match="2 and 3 counts for 3 classes"):
+        fig3((Block("a", images),) * 3, ([3, 1], [1, 2, 1]), (0.5, 1.0), ("cat", "dog", "frog"), 2, "note")
 
 
 def test_side_by_side_shows_all_images_over_several_rows() -> None:
@@ -178,11 +228,10 @@ def test_figure_fig2_from_an_image_file(tmp_path: Path) -> None:
     words = ("fig2", "--image", tmp_path / "cat.png", "--robust", tmp_path / "robust.safetensors",
              "--standard", tmp_path / "standard.safetensors", "--steps", 2, "--device", "cpu")  # fmt: skip
     run(*words, "--output", tmp_path / "fig2.png")
-    image = Image.open(tmp_path / "fig2.png")
-    recipe = json.loads(image.info["bigroc"])
-    assert recipe["image"] == "cat.png"
-    assert recipe["config"]["eps"] == 15.0
-    assert recipe["config"]["steps"] == 2
+    image, kept = Image.open(tmp_path / "fig2.png"), recipe_in(tmp_path / "fig2.png")
+    assert kept.settings["start"] == {"image": "cat.png"}
+    assert np.array_equal(kept.images["cat.png"][0], to_uint8(picture(3)))
+    assert (kept.settings["config"]["eps"], kept.settings["config"]["steps"]) == (15.0, 2)
     assert contains(np.asarray(image.convert("RGB")), picture(3), 5)
     with pytest.raises(ValueError, match=r"\.png, \.pdf, \.svg"):
         run(*words, "--output", tmp_path / "fig2.jpg")
@@ -201,14 +250,16 @@ def test_figure_fig6_from_image_files(tmp_path: Path) -> None:
     for ending in ("png", "pdf", "svg"):
         run(*words, "--output", tmp_path / f"fig6.{ending}")
     image = Image.open(tmp_path / "fig6.png")
-    recipe = json.loads(image.info["bigroc"])
-    assert (recipe["source"], recipe["c"], recipe["steps"]) == ({"image": "cat.png"}, [0.0, 0.5], 2)
+    for ending in ("png", "pdf", "svg"):
+        settings = recipe_in(tmp_path / f"fig6.{ending}").settings
+        assert settings["pairs"] == [[{"image": "cat.png"}, {"image": "dog.png"}]]
+        assert (settings["c"], settings["steps"]) == ([0.0, 0.5], 2)
     kept = bc.load_classifier(tmp_path / "robust.safetensors", device="cpu")
     frames = bc.interpolate(kept, picture(3)[None], picture(4)[None], (0.0, 0.5), steps=2)[:, 0]
     page = np.asarray(image.convert("RGB"))
     assert any(all(contains(page, one, scale) for one in (*frames, picture(4))) for scale in range(4, 20))
     for more, said in (
-        (("--target", tmp_path / "cat.png"), "same image"), (("--c", 2), "fractions"), (("--c", "nan"), "fractions"),
+        (("--target", tmp_path / "cat.png"), "same image"), (("--c", 2), "from 0 to 1"), (("--c", "nan"), "finite"),
         (("--weights", 0, 0, 0), "not all be 0"), (("--weights", 1), "3 numbers"), (("--steps", -1), "steps"),
         (("--source", "generator:cifar10-cgan", "--source-class", "unicorn"), "'unicorn'"),
         (("--classifiers", "cifar10-judge"), "cifar10-judge"),
@@ -224,7 +275,7 @@ def test_figure_sweep_from_a_results_file(tmp_path: Path) -> None:
     results.write_text(json.dumps({"points": points, "best": 1, "features_of": "NAME", "source": "g", "seeds": [0],
                                    "config": {"norm": "l2"}}))  # fmt: skip
     run("sweep", results, "--output", tmp_path / "curve.png")
-    assert json.loads(Image.open(tmp_path / "curve.png").info["bigroc"])["best"] == 1
+    assert recipe_in(tmp_path / "curve.png").settings["best"] == 1
     results.write_text("{}")
     with pytest.raises(ValueError, match=r"sweep\.json is not what"):
         run("sweep", results, "--output", tmp_path / "other.png")

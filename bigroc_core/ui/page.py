@@ -13,6 +13,7 @@ from bigroc_core.ui import (
     controls,
     debias_tab,
     evaluate_tab,
+    figures_tab,
     generators_tab,
     interpolate_tab,
     links,
@@ -42,6 +43,8 @@ def build_page() -> gr.Blocks:
                 interpolate_tab.build(opening_interpolation())
             with gr.Tab("Evaluate", id="evaluate"):
                 evaluate_tab.build()
+            with gr.Tab("Figures", id="figures"):
+                restorable.append(figures_tab.build())
             with gr.Tab("Generators", id="generators") as listing:
                 generators_tab.build(listing)
             with gr.Tab("About", id="about"):
