@@ -41,7 +41,7 @@ from bigroc_core.figure_kinds import (
     families_source,
     generator_of,
 )
-from bigroc_core.figure_making import make
+from bigroc_core.figure_making import make, sweep_recipe
 from bigroc_core.generators.registry import embedded_generators, load_generator
 from bigroc_core.images import fit_to, from_uint8, open_image_set, read_image, to_uint8
 from bigroc_core.limits import MAX_FIGURE_IMAGES
@@ -389,16 +389,9 @@ class _Asked:
     def _sweep(self) -> dict[str, Any]:
         path = self.options.results
         try:
-            result = json.loads(path.read_text("utf-8"))
-            return {
-                "points": [{"stage": p["stage"], "eps": p["eps"], "mean": p["frechet"]["mean"],
-                            "std": p["frechet"]["std"]} for p in result["points"]],
-                "best": result["best"], "features_of": result["features_of"], "norm": result["config"]["norm"],
-                "source": result["source"], "seeds": result["seeds"],
-            }  # fmt: skip
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            kind = type(error).__name__
-            raise ValueError(f"{path} is not what `sweep --output` writes: {kind}: {error}") from error
+            return sweep_recipe(json.loads(path.read_text("utf-8"))).settings
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path} is not what `sweep --output` writes: {error}") from error
 
 
 def _of_config(preset: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,6 +57,28 @@ class Made:
 Making = Generator[Progress, None, T]
 
 
+def finished(making: Making[T]) -> T:
+    """What is being made, once it is made."""
+    while True:
+        try:
+            next(making)
+        except StopIteration as ended:
+            return ended.value
+
+
+def sweep_recipe(result: Mapping[str, Any]) -> Recipe:
+    """The recipe of a sweep's curve, from what `sweep --output` writes. ValueError for anything else."""
+    try:
+        return Recipe("sweep", {
+            "points": [{"stage": p["stage"], "eps": p["eps"], "mean": p["frechet"]["mean"], "std": p["frechet"]["std"]}
+                       for p in result["points"]],
+            "best": result["best"], "features_of": result["features_of"], "norm": result["config"]["norm"],
+            "source": result["source"], "seeds": result["seeds"],
+        })  # fmt: skip
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
 class Models:
     """The classifiers of one figure, loaded once: `given` ones, else embedded ones, on one device."""
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
-from collections.abc import Generator
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -19,7 +17,7 @@ from bigroc_core.boosting import BoostConfig, boost
 from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.networks import Classifier, build_network
 from bigroc_core.figure_commands import add_figure_parser, run_figure
-from bigroc_core.figure_making import targeted_row
+from bigroc_core.figure_making import finished, targeted_row
 from bigroc_core.figures import (
     DPI,
     Block,
@@ -41,8 +39,6 @@ from bigroc_core.figures import (
 from bigroc_core.images import encode_png, from_uint8, to_uint8
 from bigroc_core.recipes import Recipe, recipe_in
 from bigroc_core.training.checkpoint import export
-
-T = TypeVar("T")
 
 
 def small_classifier(seed: int, name: str) -> Classifier:
@@ -68,15 +64,6 @@ def recipe(best: float = 1.0) -> Recipe:
 
 def drawn(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-
-
-def ended(making: Generator[object, None, T]) -> T:
-    """What a generator returns once it has told all its progress."""
-    while True:
-        try:
-            next(making)
-        except StopIteration as last:
-            return last.value
 
 
 def contains(page: np.ndarray, image: torch.Tensor, scale: int) -> bool:
@@ -130,7 +117,7 @@ def test_fig2_shows_the_original_and_every_class_through_both_classifiers() -> N
     original = picture(50)
     config = BoostConfig(eps=15, steps=4, step_size=0.5)
     networks = (small_classifier(0, "r"), small_classifier(1, "s"))
-    rows = [ended(targeted_row(network, original, config, network.card.name)) for network in networks]
+    rows = [finished(targeted_row(network, original, config, network.card.name)) for network in networks]
     for row, network in zip(rows, networks, strict=True):
         result = boost(network, original.expand(10, -1, -1, -1), torch.arange(10), config=config)
         assert torch.equal(row.images, from_uint8(to_uint8(result.images)))

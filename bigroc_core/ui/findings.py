@@ -10,7 +10,8 @@ from pathlib import Path
 
 from bigroc_core.evaluation import ERRORS, Evaluation, Metric, Row, Sweep
 from bigroc_core.evaluation.report import as_csv, as_latex, caption, cell, heading, score
-from bigroc_core.figures import render, sweep_curve
+from bigroc_core.figure_making import finished, make, sweep_recipe
+from bigroc_core.figures import render
 from bigroc_core.ui.measurement import Measured
 
 CSV, LATEX, JSON, CURVE = "evaluation.csv", "evaluation.tex", "evaluation.json", "sweep.pdf"
@@ -106,17 +107,8 @@ def _gain_cell(found: Evaluation, row: Row, metric: Metric, number: int) -> str:
 
 
 def _figure(swept: Sweep, format: str) -> bytes:
-    def points(stage: str) -> list[tuple[float, float, float | None]]:
-        return [
-            (p.eps, p.mean, statistics.stdev(p.frechet) if len(p.frechet) > 1 else None)
-            for p in swept.points if p.stage == stage
-        ]  # fmt: skip
-
-    norm = {"l2": "L2", "linf": "L∞"}[swept.config.norm]
-    drawn = sweep_curve(
-        points("fine"), swept.best.eps, swept.chooser, points("coarse"), f"$\\epsilon$ ({norm}, images in [0, 1])"
-    )
-    return render(drawn, format, swept.to_dict())
+    recipe = sweep_recipe(swept.to_dict())
+    return render(finished(make(recipe)).figure, format, recipe)
 
 
 def curve(swept: Sweep) -> str:
