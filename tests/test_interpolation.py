@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 import bigroc_core as bc
 from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.networks import Classifier, build_network
+from bigroc_core.images import from_uint8
+from bigroc_core.interpolation import feature_distance
+from bigroc_core.training.data import find_cifar10, load_cifar10
 
 
 class Small(nn.Module):
@@ -139,3 +143,28 @@ def test_bad_input_is_named() -> None:
             bc.interpolate(model, x, y, **{"features": NAMES, **options})
     with pytest.raises(ValueError, match="Small does not say which features"):
         bc.interpolate(model, x, y)
+
+
+def test_between_real_images_a_frame_is_nearer_in_features_than_a_cross_fade_of_the_same_length() -> None:
+    """P1's claim for Eq. 3, over ten pairs of test images; ten steps of the sixty by default, to be quick."""
+    try:
+        find_cifar10()
+    except ValueError as error:
+        pytest.skip(str(error))
+    images = from_uint8(load_cifar10().test.images[:21].permute(0, 2, 3, 1).numpy())
+    x, y = images[:10], images[11:21]
+    classifier = bc.load_classifier("cifar10-robust", device="cpu")
+    fractions = (0.0, 0.1, 0.25, 0.5, 1.0)
+    frames = bc.interpolate(classifier, x, y, fractions, steps=10)
+    whole = (y - x).flatten(1).norm(dim=1)
+    distances = []
+    for c, frame in zip(fractions, frames, strict=True):
+        lengths = (frame - x).flatten(1).norm(dim=1)
+        assert bool((lengths <= c * whole + 1e-6).all())
+        fade = x + (lengths / whole)[:, None, None, None] * (y - x)
+        distances.append(float(feature_distance(classifier, frame, y).mean()))
+        faded = float(feature_distance(classifier, fade, y).mean())
+        print(f"c = {c:g}: feature distance {distances[-1]:.4f}, of the cross-fade {faded:.4f}")
+        assert c == 0 or c > 0.5 or distances[-1] < faded
+    assert torch.equal(frames[0], x)
+    assert all(nearer < further for further, nearer in itertools.pairwise(distances))
