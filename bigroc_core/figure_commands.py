@@ -122,7 +122,7 @@ def add_figure_parser(commands: Commands[argparse.ArgumentParser]) -> None:
                           help="begin each frame where the one of the next smaller c ended")  # fmt: skip
 
     pairs = kinds.add_parser("side-by-side", parents=[shared], help="images before and after boosting, row under row")
-    _add_source(pairs, FigureKind("", "pairs", rows=1))
+    _add_source(pairs, FigureKind("", "", "pairs", rows=1))
     pairs.add_argument("--count", type=int, help="images, in place of --rows")
     _add_debias(pairs)
     add_boosting(pairs)
@@ -218,7 +218,7 @@ class _Asked:
 
     def _set(self) -> dict[str, Any]:
         options = self.options
-        kind = FIGURE_KINDS.get(options.kind, FigureKind("", "pairs", rows=1))
+        kind = FIGURE_KINDS.get(options.kind, FigureKind("", "", "pairs", rows=1))
         count = getattr(options, "count", None)
         if options.rows < 1 or options.columns < 1 or (count is not None and count < 1):
             raise ValueError("--count, --rows and --columns must be at least 1")

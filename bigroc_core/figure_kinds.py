@@ -14,12 +14,13 @@ from bigroc_core.recipes import SCHEMAS
 class FigureKind:
     """One figure of P1.
 
-    shows: one sentence. layout: "pairs" (a source, boosted), "threat" (P1 Fig. 4), "debias" (P1 Fig. 3), "families"
-    (P1 Fig. 5), "aligned" (P1 Fig. 2) or "walk" (P1 Figs. 6 and 11): which settings it has. families: of which
+    title: a few words. shows: one sentence. layout: which settings it has, "pairs" (a source, boosted), "threat" (P1
+    Fig. 4), "debias" (P1 Fig. 3), "families" (P1 Fig. 5), "aligned" (P1 Fig. 2) or "walk" (P1 Figs. 6 and 11). families: of which
     generator it is, the first of these that is embedded; conditional: else the first that is, or is not, conditional.
     rows, columns: images of each set. classes: of a conditional generator, one per row.
     """
 
+    title: str
     shows: str
     layout: str
     families: tuple[str, ...] = ()
@@ -31,23 +32,37 @@ class FigureKind:
 
 _ALL = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FIGURE_KINDS: dict[str, FigureKind] = {
-    "fig1": FigureKind("Three classes: generated, and boosted.", "pairs", ("biggan", "cgan"), rows=3, columns=8,
-                       classes=("bird", "automobile", "truck")),
-    "fig2": FigureKind("One image moved towards every class, through a robust and through a standard network.",
-                       "aligned"),
-    "fig3": FigureKind("Boosted without and with debiasing, and which classes the targets fall on.", "debias",
-                       ("sngan",), conditional=False),
-    "fig4": FigureKind("Boosted in an L∞ ball and in an L2 ball of comparable size.", "threat", ("cgan",), rows=3,
-                       columns=6, classes=("airplane", "automobile", "bird")),
-    "fig5": FigureKind("Every generator: one image per class, generated and boosted.", "families"),
-    "fig6": FigureKind("From one image to another by matching features.", "walk"),
-    "fig7": FigureKind("A class-conditional generator, a row per class: generated, and boosted.", "pairs",
-                       ("biggan", "cgan-pd", "cgan"), classes=_ALL),
-    "fig8": FigureKind("An unconditional VAE: generated, and boosted.", "pairs", ("vae",), conditional=False),
-    "fig9": FigureKind("An unconditional WGAN-GP: generated, and boosted.", "pairs", ("wgan-gp", "sngan"),
-                       conditional=False),
-    "fig10": FigureKind("An unconditional SSGAN: generated, and boosted.", "pairs", ("ssgan",), conditional=False),
-    "fig11": FigureKind("From one image to another, several times.", "walk"),
+    "fig1": FigureKind(
+        "Three classes", "Three classes: generated, and boosted.", "pairs", ("biggan", "cgan"), rows=3, columns=8,
+        classes=("bird", "automobile", "truck"),
+    ),
+    "fig2": FigureKind(
+        "Aligned gradients", "One image moved towards every class, through a robust and through a standard network.",
+        "aligned",
+    ),
+    "fig3": FigureKind(
+        "Debiasing", "Boosted without and with debiasing, and which classes the targets fall on.", "debias",
+        ("sngan",), conditional=False,
+    ),
+    "fig4": FigureKind(
+        "Threat models", "Boosted in an L∞ ball and in an L2 ball of comparable size.", "threat", ("cgan",), rows=3,
+        columns=6, classes=("airplane", "automobile", "bird"),
+    ),
+    "fig5": FigureKind("Every generator", "Every generator: one image per class, generated and boosted.", "families"),
+    "fig6": FigureKind("Interpolation", "From one image to another by matching features.", "walk"),
+    "fig7": FigureKind(
+        "Class-conditional, all classes", "A class-conditional generator, a row per class: generated, and boosted.",
+        "pairs", ("biggan", "cgan-pd", "cgan"), classes=_ALL,
+    ),
+    "fig8": FigureKind("VAE", "An unconditional VAE: generated, and boosted.", "pairs", ("vae",), conditional=False),
+    "fig9": FigureKind(
+        "WGAN-GP", "An unconditional WGAN-GP: generated, and boosted.", "pairs", ("wgan-gp", "sngan"),
+        conditional=False,
+    ),
+    "fig10": FigureKind(
+        "SSGAN", "An unconditional SSGAN: generated, and boosted.", "pairs", ("ssgan",), conditional=False
+    ),
+    "fig11": FigureKind("More interpolations", "From one image to another, several times.", "walk"),
 }  # fmt: skip
 assert set(FIGURE_KINDS) <= set(SCHEMAS)
 # Debiasing is fitted to this many images, drawn with this seed, as in P1.
@@ -76,7 +91,7 @@ def generator_of(kind: FigureKind, cards: Mapping[str, Card]) -> str:
 def drawn(
     generator: Card, *, seed: int = 0, start: int = 0, rows: int, columns: int, classes: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """A recipe's source: rows × columns images of a generator; of a conditional one, `classes` in turn, one per row."""
+    """A recipe's source: rows × columns images of a generator, of a conditional one `classes` in turn, one per row."""
     chosen = None
     if generator.conditional and classes:
         chosen = [classes[row % len(classes)] for row in range(rows) for _ in range(columns)]

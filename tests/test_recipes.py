@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +140,11 @@ def test_other_weights_and_models_that_are_not_here_are_refused(
             check_models(with_hashes(Recipe("fig1", PAIRS | {"classifier": name})))
     with pytest.raises(ValueError, match="does not say which weights"):
         check_models(Recipe("fig1", PAIRS))
+
+
+def test_every_figure_of_the_readme_was_made_with_the_models_that_come_along() -> None:
+    root = Path(__file__).resolve().parents[1]
+    shown = sorted(set(re.findall(r"!\[[^]]*\]\((assets/[^)]+\.png)\)", (root / "README.md").read_text("utf-8"))))
+    assert len(shown) >= 5
+    for name in shown:
+        check_models(recipe_in(root / name))

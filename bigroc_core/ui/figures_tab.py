@@ -35,7 +35,8 @@ from bigroc_core.ui.stopping import Stops
 STOPS = Stops()
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 # The finished example the tab opens with, by format.
-OPENING = {format: ASSETS / f"fig2.{format}" for format in FORMATS}
+BEGUN = "fig2"
+OPENING = {format: ASSETS / f"{BEGUN}.{format}" for format in FORMATS}
 OPENING_CAPTION = (
     "One image moved towards every class until a network is 99 % sure of it. To convince the robust network it has to "
     "look like the class; the standard one is convinced by a change that nobody sees."
@@ -206,7 +207,7 @@ def show_generator(figure: str, generator: str) -> tuple[Any, ...]:
 
 def restored(values: dict[str, Any]) -> list[Any]:
     """The updates that bring the controls to a link's values, and show those that belong to its figure."""
-    name = values.get("figure", next(iter(FIGURE_KINDS)))
+    name = values.get("figure", BEGUN)
     says, *shown = show_figure(name)
     updates = dict(zip(FOLLOWING[:-1], shown[:-1], strict=True))
     if values.get("generator") in generator_cards():
@@ -231,18 +232,17 @@ FOLLOWING = ("generator", "start", "rows", "columns", "classes", "eps", "steps",
 def build() -> links.Restorable:
     """Lay the tab out and connect it; returns what a link to it restores."""
     cards = generator_cards()
-    begun = "fig2"
-    kind = FIGURE_KINDS[begun]
+    kind = FIGURE_KINDS[BEGUN]
     first = generator_of(kind, cards)
     opening = {format: str(path) if path.exists() else None for format, path in OPENING.items()}
     recipe = _opening_recipe()
-    config = default_config(begun, first)
+    config = default_config(BEGUN, first)
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
             with gr.Group():
                 chosen = controls.dropdown(
-                    [(f"P1 Fig. {name[3:]}: {one.shows}", name) for name, one in FIGURE_KINDS.items()], "Figure",
-                    value=begun, filterable=False, info="Figures of the first paper, made with the models here.",
+                    [(f"P1 Fig. {name[3:]}: {one.title}", name) for name, one in FIGURE_KINDS.items()], "Figure",
+                    value=BEGUN, filterable=False, info="Figures of the first paper, made with the models here.",
                 )  # fmt: skip
                 says = controls.html(f'<p class="note">{escape(kind.shows)}</p>', elem_classes="inset")
             with gr.Group():
@@ -292,8 +292,8 @@ def build() -> links.Restorable:
         with gr.Column(scale=8, min_width=320):
             status = controls.html(pictures.progress(1, 1, "An example to begin with: P1 Fig. 2", "finished"),
                                    elem_id="figure-status", label="Status")  # fmt: skip
-            shown = gr.Image(opening["png"], type="filepath", format="png", label="Figure", interactive=False,
-                             elem_id="figure-shown", buttons=["fullscreen"])  # fmt: skip
+            shown = gr.Image(opening["png"], type="filepath", format="png", label="The figure",
+                             show_label=False, interactive=False, elem_id="figure-shown", buttons=["fullscreen"])  # fmt: skip
             caption = controls.html(OPENING_CAPTION, elem_id="figure-caption", label="Caption")
             with gr.Row():
                 saves = [
