@@ -292,8 +292,10 @@ def build() -> links.Restorable:
         with gr.Column(scale=8, min_width=320):
             status = controls.html(pictures.progress(1, 1, "An example to begin with: P1 Fig. 2", "finished"),
                                    elem_id="figure-status", label="Status")  # fmt: skip
-            shown = gr.Image(opening["png"], type="filepath", format="png", label="The figure",
-                             show_label=False, interactive=False, elem_id="figure-shown", buttons=["fullscreen"])  # fmt: skip
+            shown = gr.Image(
+                opening["png"], type="filepath", format="png", label="The figure", show_label=False, interactive=False,
+                elem_id="figure-shown", buttons=["fullscreen"],
+            )  # fmt: skip
             caption = controls.html(OPENING_CAPTION, elem_id="figure-caption", label="Caption")
             with gr.Row():
                 saves = [
