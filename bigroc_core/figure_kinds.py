@@ -16,8 +16,8 @@ class FigureKind:
 
     title: a few words. shows: one sentence. layout: which settings it has, "pairs" (a source, boosted), "threat" (P1
     Fig. 4), "debias" (P1 Fig. 3), "families" (P1 Fig. 5), "aligned" (P1 Fig. 2) or "walk" (P1 Figs. 6 and 11).
-    families: of which generator it is, the first of these that is embedded; conditional: else the first that is, or is not, conditional.
-    rows, columns: images of each set. classes: of a conditional generator, one per row.
+    families: of which generator it is, the first of these that is embedded; conditional: else the first that is, or is
+    not, conditional. rows, columns: images of each set. classes: of a conditional generator, one per row.
     """
 
     title: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import gradio as gr
 
 from bigroc_core.limits import (
@@ -15,15 +17,32 @@ from bigroc_core.limits import (
     MAX_UPLOAD_BYTES,
     MIB,
 )
+from bigroc_core.ui import controls
 
-TEXT = f"""
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
+METHOD = """
 ### What it does
 
 A generative model's images are moved, a little, towards their class, along the gradients of a **robust** classifier:
-one trained so that small changes of the image do not fool it. Its gradients are therefore changes a person sees as
-meaningful, and the images get better. No training is needed, and any generator's images can be boosted. An ordinary
-classifier's gradients change the image just as much and improve nothing you would see: choose `cifar10-standard` under
-*All settings* to try.
+one trained so that small changes of the image do not fool it. To change its mind an image has to change what a person
+sees; so its gradients paint, and the images get better. No training is needed, no access to the generator, and any
+generator's images can be boosted: a few gradient steps on the images themselves, never further than ε.
+"""
+BEFORE_AFTER = "Samples of a small class-conditional GAN, and under each the same image boosted (ε = 2)."
+ALIGNED = (
+    "One image moved towards every class until the network is 99 % sure. Through the robust network (top) it comes to "
+    "look like the class; through an ordinary one (bottom) the same certainty takes a change that nobody sees."
+)
+TEXT = f"""
+### What boosting is not
+
+- *Not a generator*: it makes nothing from nothing. What a generator never draws stays missing.
+- *Not free of taste*: the image moves towards what the classifier holds typical of its class. A large ε makes images
+  alike and over-saturated; the curve of a sweep turns up again, and that is where to stop.
+- *Not super-resolution or restoration*: the size stays, and detail is the classifier's idea of the class.
+- *Not its own judge*: p(y|x) of the classifier that steered the images always rises. The *Evaluate* tab, and
+  `python -m bigroc_core evaluate`, measure with a classifier that never boosts, beside two controls.
+- *Not a defence or an attack tool*: the networks here are small CIFAR-10 models, made to show the method.
 
 The classes are CIFAR-10's and the models small, so that everything runs on two processor cores. Images of another size
 are cropped to a square at their centre and brought to 32×32 pixels.
@@ -38,8 +57,7 @@ are cropped to a square at their centre and brought to 32×32 pixels.
 ### Numbers
 
 p(y|x), ‖δ‖ and the class each image reads as are computed from the rounded, 8-bit images, the very ones in the
-download, by the classifier that boosted them. A classifier that steered the images is no independent judge of them:
-the *Evaluate* tab, and `python -m bigroc_core evaluate`, measure with one that never boosts.
+download. ε is on pixels in [0, 1]; P1's CIFAR-10 numbers are on [-1, 1], twice as large.
 
 ### Limits and privacy
 
@@ -53,4 +71,12 @@ page sends nothing anywhere else. All of it can be called from a program: see *U
 
 def build() -> None:
     """Lay the tab out."""
-    gr.Markdown(TEXT, elem_id="about")
+    gr.Markdown(METHOD, elem_id="about")
+    with gr.Row(equal_height=False):
+        for name, caption in (("before-after.png", BEFORE_AFTER), ("fig2.png", ALIGNED)):
+            if (ASSETS / name).exists():
+                with gr.Column(min_width=320):
+                    gr.Image(str(ASSETS / name), type="filepath", format="png", show_label=False, label=caption,
+                             interactive=False, buttons=["fullscreen"])  # fmt: skip
+                    controls.html(f'<p class="note">{caption}</p>')
+    gr.Markdown(TEXT)

@@ -236,7 +236,11 @@ def build() -> links.Restorable:
     first = generator_of(kind, cards)
     opening = {format: str(path) if path.exists() else None for format, path in OPENING.items()}
     recipe = _opening_recipe()
-    config = default_config(BEGUN, first)
+    config, begun_with = default_config(BEGUN, first), 0
+    if recipe is not None:
+        # The controls as the example was made.
+        config = config | recipe.settings["config"]
+        first, begun_with = recipe.settings["start"]["generator"], recipe.settings["start"]["number"]
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
             with gr.Group():
@@ -250,7 +254,7 @@ def build() -> links.Restorable:
                 generator.value = first
                 with gr.Row():
                     seed = controls.seed_number()
-                    start = controls.seed_number("First image", 0, "Which of the seed's images, from 0.")
+                    start = controls.seed_number("First image", begun_with, "Which of the seed's images, from 0.")
                 with gr.Row():
                     rows = controls.slider(1, MAX_COLUMNS, "Rows", value=kind.rows, step=1)
                     columns = controls.slider(1, MAX_COLUMNS, "Columns", value=kind.columns, step=1,
@@ -271,6 +275,7 @@ def build() -> links.Restorable:
                 with gr.Row():
                     step_size, stop_at = controls.step_size_box(), controls.stop_box()
                 step_size.value = controls.as_text(config["step_size"])
+                stop_at.value = controls.as_text(config["stop_at"])
                 quantile = controls.slider(0.05, 1, "Quantile", value=0.7, step=0.05, info="The L∞ ε is this quantile "
                                            "of |δ| over all pixels of the L2 result.")  # fmt: skip
                 debias = controls.slider(0, MAX_SAMPLES_PER_REQUEST, "Debiasing set size (images)", value=1000, step=50,
