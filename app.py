@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 
@@ -25,9 +26,16 @@ def main() -> None:
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, or what the environment says)")
     parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
     parser.add_argument("--share", action="store_true", help="also open a temporary public link through Gradio")
+    parser.add_argument("--mcp", action="store_true", help="also serve the endpoints as MCP tools, at /gradio_api/mcp/")
     options = parser.parse_args()
+    if options.mcp and importlib.util.find_spec("mcp") is None:
+        print('error: --mcp needs Gradio\'s MCP extra: pip install "gradio[mcp]"', file=sys.stderr)
+        sys.exit(2)
     try:
-        demo.launch(server_name=options.host, server_port=options.port, share=options.share or None, **launch_options())
+        demo.launch(
+            server_name=options.host, server_port=options.port, share=options.share or None,
+            mcp_server=options.mcp or None, **launch_options(),
+        )  # fmt: skip
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

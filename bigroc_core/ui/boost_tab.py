@@ -82,9 +82,29 @@ def boost(
 ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
     """Boost images towards their classes (P1 Alg. 2), with previews while it runs.
 
-    source is Generator, Upload or Examples; target is Given class, Estimated or Estimated, debiased. Returns status,
-    pictures, a table per image, a zip of PNG images with the settings, and the Python, the command line and the JSON
-    that repeat the run. All numbers are of the 8-bit images in the zip.
+    Returns status, pictures, a table per image, a zip of PNG images with the settings, and the Python, the command
+    line and the JSON that repeat the run. All numbers are of the 8-bit images in the zip.
+
+    Args:
+        source: Generator, Upload or Examples: where the images come from.
+        generator: Of source Generator: its name, as `generators` lists them.
+        count: How many images to draw.
+        seed: Of the generator; same seed, same images.
+        classes: Which classes a conditional generator draws, in turn; empty: all.
+        target: Given class, Estimated, or Estimated, debiased: what the images are moved towards.
+        target_classes: Of target Given class: classes by name, in turn; empty: the images' own.
+        validation_count: Of target Estimated, debiased: images that the debiasing is fitted to.
+        validation_seed: The seed of these images; it must differ from seed.
+        classifier: Whose gradients move the images; a robust one.
+        eps: Radius of the ball, on pixels in [0, 1].
+        steps: PGD steps T.
+        step_size: α, on pixels in [0, 1]; empty: eps / steps.
+        norm: l2 or linf.
+        loss: ce (cross-entropy).
+        gradient: normalized or raw.
+        stop_at: An image rests at this probability of its class; empty: never.
+        gain: How strongly the picture of the difference is amplified; it changes no result.
+        files: Of source Upload: the images.
     """
     with explained():
         asked = _request(
@@ -210,7 +230,12 @@ def check(
 
 
 def check_upload(files: list[str] | None, classifier: str) -> str:
-    """Read the uploaded images at once and say what was done to them, and which cannot be used and why."""
+    """Read the uploaded images at once and say what was done to them, and which cannot be used and why.
+
+    Args:
+        files: The images.
+        classifier: Whose input size they are brought to.
+    """
     if not files:
         return UPLOAD_HINT
     with explained():
@@ -256,7 +281,12 @@ def show_target(target: str) -> tuple[Any, ...]:
 
 
 def apply_preset(preset: str, generator: str) -> tuple[Any, ...]:
-    """Set ε, steps, step size, norm, loss, gradient, early stop and classifier as a preset has them."""
+    """Set ε, steps, step size, norm, loss, gradient, early stop and classifier as a preset has them.
+
+    Args:
+        preset: recommended, subtle, strong, or another that the generator has.
+        generator: The generator's name.
+    """
     with explained():
         presets = controls.presets_of(generator)
         if preset not in presets:
@@ -274,7 +304,11 @@ def apply_preset(preset: str, generator: str) -> tuple[Any, ...]:
 
 
 def apply_paper_preset(name: str) -> tuple[Any, ...]:
-    """Set ε, steps, step size, norm, loss, gradient and early stop as a row of the papers' tables has them."""
+    """Set ε, steps, step size, norm, loss, gradient and early stop as a row of the papers' tables has them.
+
+    Args:
+        name: The row, as `python -m bigroc_core presets` lists them.
+    """
     with explained():
         values = controls.FALLBACK_PRESET | settings_of(name)
         return (
@@ -485,12 +519,15 @@ def build(opening: Run) -> links.Restorable:
     )  # fmt: skip
     stop.click(cancel, None, None, api_name="cancel_boost", concurrency_limit=None, show_progress="hidden")
     # Clients have no controls to show a problem at: they get it as a message, from the same function unvalidated.
-    gr.Button(visible=False).click(boost, asked, outputs, api_name="boost", concurrency_id="compute")
+    gr.Button(visible=False).click(
+        controls.for_programs(boost), asked, outputs[1:], api_name="boost", concurrency_id="compute"
+    )
     # The page's own wiring below computes nothing, so it waits in no queue.
     quiet: dict[str, Any] = {"api_visibility": "undocumented", "queue": False, "show_progress": "hidden"}
     looking = [run, step, image, gain]
     gr.on([step.input, image.input, gain.input], look, looking, [facts, grid, compare, large, table], api_name="look",
-          show_progress="hidden", trigger_mode="always_last", concurrency_limit=None)  # fmt: skip
+          api_visibility="undocumented", show_progress="hidden", trigger_mode="always_last",
+          concurrency_limit=None)  # fmt: skip
     grid.click(pick, [run, step, gain], [image, compare, large], api_name="pick", api_visibility="private",
                show_progress="hidden", concurrency_limit=None)  # fmt: skip
     files.change(check_upload, [files, classifier], upload_note, api_name="check_upload", show_progress="minimal")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -31,6 +34,21 @@ def show_results_js(status: str) -> str:
   if (window.innerWidth < 700) document.querySelector('#{status}').scrollIntoView({{ behavior: 'smooth' }});
   return values;
 }}"""
+
+
+def for_programs(page: Callable[..., Iterator[tuple[Any, ...]]]) -> Callable[..., Iterator[tuple[Any, ...]]]:
+    """The page's function without its first result, the run that its other controls look at.
+
+    MCP clients keep no such state, and those that ask for no progress would get nothing but an empty answer with it.
+    """
+
+    @functools.wraps(page)
+    def without_state(*values: Any, **named: Any) -> Iterator[tuple[Any, ...]]:
+        with closing(page(*values, **named)) as growing:  # type: ignore[type-var]
+            for shown in growing:
+                yield shown[1:]
+
+    return without_state
 
 
 def html(value: str, **options: Any) -> gr.HTML:

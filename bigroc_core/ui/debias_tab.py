@@ -33,6 +33,14 @@ def debias(
     d is fitted on validation_count images drawn with validation_seed, then count images drawn with seed are classified
     by argmax f(x) and by argmax (f(x) + d). Returns status, both histograms, the images whose class changed, a table
     with d_c per class, and everything as JSON.
+
+    Args:
+        generator: The generator's name.
+        classifier: Whose preference is measured.
+        count: Images that are classified.
+        seed: Their seed.
+        validation_count: Images that d is fitted to.
+        validation_seed: Their seed; it must differ from seed.
     """
     with explained():
         due = 0.0
@@ -189,5 +197,6 @@ def build(opening: Study) -> None:
     stop.click(cancel, None, None, api_name="cancel_debias", concurrency_limit=None, show_progress="hidden")
     # For clients, as in the Boost tab.
     gr.Button(visible=False).click(
-        debias, asked, [study, status, bars, grid, table, settings], api_name="debias", concurrency_id="compute"
+        controls.for_programs(debias), asked, [status, bars, grid, table, settings], api_name="debias",
+        concurrency_id="compute",
     )

@@ -123,11 +123,22 @@ def evaluate(
 ) -> str:  # fmt: skip
     """Start measuring, in the background, what boosting does to a generator's images or to an uploaded set.
 
-    source is Generator or Uploaded set (a zip or .npz). count images for each of so many seeds. eps_from is Fixed ε,
-    The generator's preset, or Find it by a sweep, of which eps is the largest that is tried. compare_with names the
-    controls that move as far: standard network, random direction. debias: so many images fit P1 Eq. 2 (0: not).
-    inception: of FID, IS, KID, precision/recall, where the server has Inception. Returns the job's id, for
-    evaluation_status, evaluation_result and cancel_evaluation. The job outlives this request.
+    Returns the job's id, for evaluation_status, evaluation_result and cancel_evaluation. The job outlives this request.
+
+    Args:
+        source: Generator or Uploaded set.
+        generator: Of Generator: its name.
+        count: Images per seed.
+        seeds: How many seeds.
+        classifier: Whose gradients move the images.
+        eps_from: Fixed ε, The generator's preset, or Find it by a sweep.
+        eps: Radius of the ball, on pixels in [0, 1]; of a sweep the largest that is tried.
+        steps: PGD steps T.
+        norm: l2 or linf.
+        compare_with: Controls that move as far: standard network, random direction.
+        debias: So many images fit P1 Eq. 2; 0: no debiasing.
+        inception: Of FID, IS, KID, precision/recall, where the server has Inception.
+        file: Of Uploaded set: a zip or an .npz.
     """
     return _submit(Form(source, generator, count, seeds, classifier, eps_from, eps, steps, norm, compare_with, debias,
                         inception, file))  # fmt: skip
@@ -223,14 +234,22 @@ def stop(job: str) -> tuple[Any, ...]:
 
 def evaluation_status(job: str) -> dict[str, Any]:
     """Where a job stands: state (queued, running, done, failed, cancelled, or unknown once it is deleted), text,
-    fraction 0 to 1, seconds, seconds_left, ahead (jobs before it) and error (one sentence)."""
+    fraction 0 to 1, seconds, seconds_left, ahead (jobs before it) and error (one sentence).
+
+    Args:
+        job: The id that `evaluate` returned.
+    """
     status = JOBS.status(job)
     return {"state": "unknown"} if status is None else status.to_dict()
 
 
 def evaluation_result(job: str) -> dict[str, Any]:
     """A finished job's result: every row's scores per seed with mean, std and relative gain, the sweep's points, the
-    headline as HTML, the same table as CSV and LaTeX, and the command line that measures it again."""
+    headline as HTML, the same table as CSV and LaTeX, and the command line that measures it again.
+
+    Args:
+        job: The id that `evaluate` returned.
+    """
     with explained():
         outcome = JOBS.result(job)
         if outcome is None:
@@ -242,7 +261,11 @@ def evaluation_result(job: str) -> dict[str, Any]:
 
 
 def cancel_evaluation(job: str) -> bool:
-    """Cancel a job, which ends at its next step. False if there is none of this id at work."""
+    """Cancel a job, which ends at its next step. False if there is none of this id at work.
+
+    Args:
+        job: The id that `evaluate` returned.
+    """
     return JOBS.cancel(job)
 
 
@@ -284,7 +307,12 @@ def apply_norm(norm: str, eps: float) -> Any:
 
 
 def check_set(file: str | None, classifier: str) -> tuple[str, Any]:
-    """Open the uploaded set and say how many images it has, whether they have labels, and how they are read."""
+    """Open the uploaded set and say how many images it has, whether they have labels, and how they are read.
+
+    Args:
+        file: A zip or an .npz.
+        classifier: Whose classes the labels are.
+    """
     if not file:
         return UPLOAD_HINT, gr.skip()
     with explained():

@@ -67,6 +67,24 @@ def figure(
 
     Returns status, the figure, its caption, the figure as PNG, PDF and SVG, the command line that makes the same, and
     the recipe as JSON, which each file carries too.
+
+    Args:
+        figure: fig1 to fig11, as P1 numbers them.
+        generator: A generator's name.
+        seed: Of the generator.
+        start: The first image of the seed.
+        rows: Rows of images.
+        columns: Columns of images.
+        classes: One class per row, in turn, of a conditional generator; empty: all, image by image.
+        classifier: Whose gradients move the images.
+        eps: Radius of the ball, on pixels in [0, 1].
+        steps: PGD steps T.
+        step_size: α, on pixels in [0, 1]; empty: eps / steps.
+        stop_at: An image rests at this probability of its class; empty: never.
+        quantile: Of fig4: the L∞ ε is this quantile of |δ| of the L2 result.
+        debias: Where targets are estimated: fit debiasing to so many more images; 0: none.
+        pairs: Of fig6 and fig11: which images of the seed, in pairs.
+        files: Images to use in place of the generator's.
     """
     with explained():
         recipe = recipe_of(_asked(figure, generator, seed, start, rows, columns, classes, classifier, eps, steps,
@@ -79,6 +97,9 @@ def figure_again(file: str | None, request: gr.Request) -> Iterator[tuple[Any, .
 
     Refused where the file carries none, where it asks for more than this page allows, and where a model has other
     weights than the figure was made with. Returns what `figure` returns.
+
+    Args:
+        file: A PNG, PDF or SVG that this project wrote.
     """
     with explained():
         if not file:

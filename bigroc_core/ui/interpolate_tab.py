@@ -64,12 +64,31 @@ def interpolate(
 ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
     """Interpolate from one image towards another (P1 Eq. 3), through `classifier` and through the standard control.
 
-    source and target are Generator (with generator, seed, number and, if conditional, class), Upload (file) or Examples
-    (example). fractions: the values of c, from 0 to 1, with commas; weights: one per resolution, fine to coarse, or
-    empty. Returns status, strips, the frame slider, the frame shown large, a table (classifier, c, the largest ‖δ‖₂
+    Returns status, strips, the frame slider, the frame shown large, a table (classifier, c, the largest ‖δ‖₂
     allowed, ‖δ‖₂, feature distance to the target, and that in % of the source's), a zip of PNG images with the
     settings, a GIF, and the Python, the command line and the JSON that repeat the run. All numbers are of the 8-bit
     images in the zip.
+
+    Args:
+        source: Generator, Upload or Examples: where the source comes from.
+        source_generator: Of Generator: its name.
+        source_seed: Of Generator: the seed.
+        source_number: Of Generator: which image of the seed, from 0.
+        source_class: Of a conditional generator: the class by name; empty: the number's own.
+        source_example: Of Examples: a file name in assets/examples.
+        target: Generator, Upload or Examples: where the target comes from.
+        target_generator: Of Generator: its name.
+        target_seed: Of Generator: the seed.
+        target_number: Of Generator: which image of the seed, from 0.
+        target_class: Of a conditional generator: the class by name; empty: the number's own.
+        target_example: Of Examples: a file name in assets/examples.
+        classifier: Whose features are matched; a robust one.
+        fractions: The values of c, from 0 (the source) to 1, with commas between them.
+        steps: PGD steps T per frame.
+        weights: One number per resolution, fine to coarse; empty: 1 each.
+        warm_start: Begin each frame where the one of the next smaller c ended.
+        source_file: Of source Upload: the image.
+        target_file: Of target Upload: the image.
     """
     with explained():
         asked = _request(
@@ -221,7 +240,12 @@ def check(
 
 
 def check_end(file: str | None, classifier: str) -> str:
-    """Read an uploaded image at once, show it as it will be used, and say what was done to it. Returns HTML."""
+    """Read an uploaded image at once, show it as it will be used, and say what was done to it. Returns HTML.
+
+    Args:
+        file: The image.
+        classifier: Whose input size it is brought to.
+    """
     if not file:
         return UPLOAD_HINT
     with explained():
@@ -353,8 +377,10 @@ def build(opening: Interpolation) -> None:
     )  # fmt: skip
     stop.click(cancel, None, None, api_name="cancel_interpolation", concurrency_limit=None, show_progress="hidden")
     # For clients, as in the Boost tab.
-    gr.Button(visible=False).click(interpolate, asked, outputs, api_name="interpolate", concurrency_id="compute")
-    frame.input(look, [run, frame], closeup, api_name="look_at_frame", show_progress="hidden",
-                trigger_mode="always_last", concurrency_limit=None)  # fmt: skip
+    gr.Button(visible=False).click(
+        controls.for_programs(interpolate), asked, outputs[1:], api_name="interpolate", concurrency_id="compute"
+    )
+    frame.input(look, [run, frame], closeup, api_name="look_at_frame", api_visibility="undocumented",
+                show_progress="hidden", trigger_mode="always_last", concurrency_limit=None)  # fmt: skip
     for file, note, side in ((source_file, source_note, "source"), (target_file, target_note, "target")):
         file.change(check_end, [file, classifier], note, api_name=f"check_{side}", show_progress="minimal")

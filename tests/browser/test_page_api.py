@@ -34,7 +34,7 @@ def zip_of(result: tuple[Any, ...]) -> zipfile.ZipFile:
 def test_every_endpoint_is_named_and_described(client: Client) -> None:
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert {
-        "/boost", "/cancel_boost", "/look", "/preset", "/check_upload", "/debias", "/cancel_debias",
+        "/boost", "/cancel_boost", "/preset", "/check_upload", "/debias", "/cancel_debias",
         "/evaluate", "/evaluation_status", "/evaluation_result", "/cancel_evaluation",
     } <= set(endpoints)  # fmt: skip
     for name, endpoint in endpoints.items():
@@ -131,7 +131,8 @@ def test_an_l_infinity_run_looks_and_presets(client: Client) -> None:
     result = client.predict(count=3, steps=4, norm="linf", eps=0.05, stop_at="0.99", api_name="/boost")
     table = next(part for part in result if isinstance(part, dict) and "headers" in part)
     assert all(row[7] <= 0.05 + 0.5 / 255 for row in table["data"])
-    looked = client.predict(step=0, image=2, gain=10, api_name="/look")
+    # Of the example: what a program boosted, it has.
+    looked = client.predict(0, 2, 10, api_name="/look")
     table = next(part for part in looked if isinstance(part, dict) and "headers" in part)
     assert all(row[6] == 0 for row in table["data"])
     strong, subtle = (client.predict(preset=name, api_name="/preset") for name in ("strong", "subtle"))
