@@ -17,6 +17,8 @@ from bigroc_core.ui import (
     generators_tab,
     interpolate_tab,
     links,
+    threat_models_tab,
+    threats,
 )
 from bigroc_core.ui.interpolating import opening_interpolation
 from bigroc_core.ui.models import classifier_cards, generator_cards
@@ -39,6 +41,8 @@ def build_page() -> gr.Blocks:
                 restorable = [boost_tab.build(boost_tab.opening_run())]
             with gr.Tab("Debias", id="debias"):
                 debias_tab.build(debias_tab.opening_study())
+            with gr.Tab("Threat models", id="threat-models"):
+                restorable.append(threat_models_tab.build(threats.opening()))
             with gr.Tab("Interpolate", id="interpolate"):
                 interpolate_tab.build(opening_interpolation())
             with gr.Tab("Evaluate", id="evaluate"):

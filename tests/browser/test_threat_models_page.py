@@ -1,0 +1,78 @@
+"""The Threat models tab as a visitor and as a program uses it."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+from playwright.sync_api import Page
+from serving import Server
+
+
+def status(name: str) -> str:
+    return f"document.querySelector('#{name}-status .status span').innerText"
+
+
+def set_number(page: Page, label: str, value: str) -> None:
+    box = page.get_by_label(f"number input for {label}").and_(page.locator("input:visible")).first
+    box.fill(value)
+    box.press("Tab")
+
+
+def test_both_comparisons_open_finished_run_refuse_and_cancel(page: Page) -> None:
+    page.set_default_timeout(120_000)
+    page.get_by_role("tab", name="Threat models").click()
+    page.locator("#balls-rows figure").first.wait_for()
+    assert page.locator("#balls-rows figure").count() == 3 * 6
+    set_number(page, "Images", "2")
+    set_number(page, "Steps T", "0")
+    page.locator("#balls").click()
+    page.get_by_text("At least 1").first.wait_for()
+    set_number(page, "Steps T", "2")
+    page.locator("#balls").click()
+    page.wait_for_function(f"{status('balls')}.includes('Done')")
+    assert page.locator("#balls-rows figure").count() == 3 * 2
+    with page.expect_download() as download:
+        page.locator("#balls-download").click()
+    files = zipfile.ZipFile(download.value.path())
+    eps = json.loads(files.read("settings.json"))["linf_eps"]
+    assert f"L∞, ε = {eps:.4f}" in page.locator("#balls-rows").inner_text()
+
+    page.get_by_role("tab", name="Every class").click()
+    page.locator("#aligned-rows figure").first.wait_for()
+    assert page.locator("#aligned-rows figure").count() == 1 + 2 * 10
+    page.get_by_text("Upload", exact=True).and_(page.locator(":visible")).click()
+    page.locator("#aligned").click()
+    page.get_by_text("Add an image first").first.wait_for()
+    page.get_by_text("Examples", exact=True).and_(page.locator(":visible")).click()
+    set_number(page, "Steps T", "200")
+    page.locator("#aligned").click()
+    page.wait_for_function(f"{status('aligned')}.includes('/ 200')")
+    page.locator("#aligned-cancel").click()
+    page.wait_for_function(f"{status('aligned')}.includes('Cancelled after')")
+
+
+def test_a_phone_needs_no_sideways_scrolling(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{page.url}?tab=threat-models")
+    page.locator("#balls-rows figure").first.wait_for()
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_programs_call_them_by_name(server: Server) -> None:
+    client = Client(server.url, verbose=False)
+    result = client.predict(count=2, steps=1, classes=["cat"], api_name="/threat_models")
+    assert [row[0][:2] for row in result[2]["data"]] == ["L2", "L2", "L∞", "L∞"]
+    assert json.loads(result[5])["linf_eps"] > 0
+    result = client.predict(number=1, steps=1, api_name="/aligned_gradients")
+    assert len(result[2]["data"]) == 20
+    with pytest.raises(AppError, match="Steps T"):
+        client.predict(steps=500, api_name="/threat_models")
+    with pytest.raises(AppError, match="image has been uploaded"):
+        client.predict(source="Upload", api_name="/aligned_gradients")
+    client.close()
+    assert "Traceback" not in server.log()
