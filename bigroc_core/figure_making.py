@@ -237,22 +237,26 @@ def _moved(classifier: Classifier, before: Tensor, after: Tensor, labels: Tensor
 # -------------------------------------------------------------------------------------------------------- the figures
 
 
-def _pairs(recipe: Recipe, models: Models) -> Making[Made]:
-    """P1 Figs. 1 and 7 to 10: generated images and beside them the boosted ones."""
-    from bigroc_core.figures import Block, blocks
-
+def _boosted_set(recipe: Recipe, models: Models) -> Making[tuple[Found, Boosted, Classifier, str]]:
+    """A source and the same boosted, the classifier, and the caption."""
     settings = recipe.settings
     classifier, config = models.classifier(settings["classifier"]), BoostConfig(**settings["config"])
     found = images_from(settings["source"], recipe, classifier)
     shift = shift_for(settings["debias"], settings["source"], classifier) if found.labels is None else None
     after = yield from boosted(found, classifier, config, shift)
-    columns = settings["columns"]
-    figure = blocks(
-        [Block("generated", found.images), Block("boosted", after.images)], columns,
-        _row_names(found.labels, columns, classifier.classes),
-    )  # fmt: skip
     moved = _moved(classifier, found.images, after.images, after.labels)
-    return Made(figure, f"{len(found.images)} images of {found.name}, {_how(config, settings['classifier'])}: {moved}.")
+    said = f"{len(found.images)} images of {found.name}, {_how(config, settings['classifier'])}: {moved}."
+    return found, after, classifier, said
+
+
+def _pairs(recipe: Recipe, models: Models) -> Making[Made]:
+    """P1 Figs. 1 and 7 to 10: generated images and beside them the boosted ones."""
+    from bigroc_core.figures import Block, blocks
+
+    found, after, classifier, caption = yield from _boosted_set(recipe, models)
+    columns = recipe.settings["columns"]
+    names = _row_names(found.labels, columns, classifier.classes)
+    return Made(blocks([Block("generated", found.images), Block("boosted", after.images)], columns, names), caption)
 
 
 def _row_names(labels: Tensor | None, columns: int, classes: tuple[str, ...]) -> list[str]:
@@ -437,15 +441,9 @@ def _side_by_side(recipe: Recipe, models: Models) -> Making[Made]:
     """Rows of originals, each over its row of boosted ones, with the targets under them."""
     from bigroc_core.figures import side_by_side
 
-    settings = recipe.settings
-    classifier, config = models.classifier(settings["classifier"]), BoostConfig(**settings["config"])
-    found = images_from(settings["source"], recipe, classifier)
-    shift = shift_for(settings["debias"], settings["source"], classifier) if found.labels is None else None
-    after = yield from boosted(found, classifier, config, shift)
-    captions = [classifier.classes[label] for label in after.labels.tolist()]
-    moved = _moved(classifier, found.images, after.images, after.labels)
-    figure = side_by_side(found.images, after.images, captions, settings["columns"])
-    return Made(figure, f"{len(found.images)} images of {found.name}, {_how(config, settings['classifier'])}: {moved}.")
+    found, after, classifier, caption = yield from _boosted_set(recipe, models)
+    names = [classifier.classes[label] for label in after.labels.tolist()]
+    return Made(side_by_side(found.images, after.images, names, recipe.settings["columns"]), caption)
 
 
 def _histograms(recipe: Recipe, models: Models) -> Making[Made]:
