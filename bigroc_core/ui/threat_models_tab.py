@@ -42,10 +42,21 @@ def threat_models(
 ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
     """Boost the same images in an L2 ball and in an L∞ ball of comparable size (P1 Fig. 4).
 
-    source is Generator, Upload or Examples. The L∞ ε is the `quantile` of |δ| over all pixels of the L2 result; other
-    settings are the same. Targets are the images' own classes, else estimated. Returns status, both rows of images with
-    their numbers, a table (row, number, target, p(y|x), ‖δ‖₂, ‖δ‖∞), a zip of PNG images with table and settings, the
-    command that draws it as a figure, and the settings as JSON with the ε that was found.
+    Targets are the images' own classes, else estimated. Returns status, both rows of images with their numbers, a table
+    (row, number, target, p(y|x), ‖δ‖₂, ‖δ‖∞), a zip of PNG images with table and settings, the command that draws it
+    as a figure, and the settings as JSON with the ε that was found.
+
+    Args:
+        source: Generator, Upload or Examples: where the images come from.
+        generator: Of source Generator: its name, as `generators` lists them.
+        count: How many images to draw.
+        seed: Of the generator; same seed, same images.
+        classes: Which classes a conditional generator draws, in turn; empty: all.
+        classifier: Whose gradients move the images; a robust one.
+        eps: Radius of the L2 ball, on pixels in [0, 1].
+        steps: PGD steps T, of both.
+        quantile: The L∞ ε is this quantile of |δ| over all pixels of the L2 result.
+        files: Of source Upload: the images.
     """
     with explained():
         if count is None or seed is None:
@@ -64,9 +75,22 @@ def aligned_gradients(
 ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
     """Move one image towards every class, through `classifier` and through the standard control (P1 Fig. 2).
 
-    source is Generator (with generator, seed, number), Upload (file) or Examples (example). Returns status, a row of
-    images per classifier with P of the class and ‖δ‖₂, a table (row, number, target, p(y|x), ‖δ‖₂, ‖δ‖∞), a zip of PNG
-    images with table and settings, the command that draws it as a figure, and the settings as JSON.
+    Returns status, a row of images per classifier with P of the class and ‖δ‖₂, a table (row, number, target, p(y|x),
+    ‖δ‖₂, ‖δ‖∞), a zip of PNG images with table and settings, the command that draws it as a figure, and the settings as
+    JSON.
+
+    Args:
+        source: Generator, Upload or Examples: where the image comes from.
+        generator: Of source Generator: its name, as `generators` lists them.
+        seed: Of source Generator: the seed.
+        number: Of source Generator: which image of the seed, from 0.
+        example: Of source Examples: a file name in assets/examples.
+        classifier: Whose gradients move the image; a robust one.
+        eps: Radius of the L2 ball, on pixels in [0, 1].
+        steps: PGD steps T.
+        step_size: α, on pixels in [0, 1]; empty: eps / steps.
+        stop_at: A copy rests at this probability of its class; empty: never.
+        file: Of source Upload: the image.
     """
     with explained():
         if seed is None or number is None:
