@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from bigroc_core.boost_command import (
+    BOOSTING_OPTIONS,
     GENERATOR_PREFIX,
     add_boosting,
     add_class_mapping,
@@ -45,6 +46,7 @@ from bigroc_core.evaluation import (
     Progress,
     Share,
     Sweep,
+    Way,
     cache_folder,
     content_of,
     embed_statistics,
@@ -91,6 +93,34 @@ def booster(options: argparse.Namespace, preset: dict[str, Any], device: torch.d
     classifier = load_classifier(name, device=device or default_device(options.device))
     refuse_judge(classifier.card)
     return classifier
+
+
+def way_of(text: str, main: Way) -> Way:
+    """A way of boosting that differs from the main one as the text says: "NAME,field=value,…", NAME or fields alone.
+
+    Raises ValueError for an unknown field, a value that is none of its own, or a classifier that is not there.
+    """
+    first, *rest = text.split(",")
+    name, parts = ("", [first, *rest]) if "=" in first else (first, rest)
+    changed: dict[str, Any] = {}
+    for part in parts:
+        field, given, value = part.partition("=")
+        if field not in BOOSTING_OPTIONS or not given or field in changed:
+            raise ValueError(f"--beside {text!r}: {part!r} is not one FIELD=VALUE of {', '.join(BOOSTING_OPTIONS)}")
+        if value == "none":
+            changed[field] = None
+        elif field in ("norm", "loss", "gradient") or value == "l0":
+            changed[field] = value
+        else:
+            try:
+                changed[field] = int(value) if field == "steps" else float(value)
+            except ValueError:
+                raise ValueError(f"--beside {text!r}: {field} must be a number, not {value!r}") from None
+    # A step size belongs to its ε and steps.
+    if {"eps", "steps"} & set(changed):
+        changed.setdefault("step_size", None)
+    classifier = load_classifier(name, device=main.classifier.mean.device) if name else main.classifier
+    return Way(classifier, dataclasses.replace(main.config, **changed))
 
 
 def _images_to_measure(options: argparse.Namespace, classifier: Classifier) -> tuple[ImageStream, Card | None]:
@@ -363,6 +393,9 @@ def add_evaluate_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--no-random-direction", action="store_true", help="leave that control out")
     parser.add_argument("--beside-eps", type=float, nargs="+", default=[], metavar="EPS",
                         help="rows with other ε, for instance a paper's")  # fmt: skip
+    parser.add_argument("--beside", nargs="+", default=[], metavar="WAY",
+                        help="rows boosted otherwise, to the same targets: a classifier's name, settings, or both, "
+                        "as cifar10-standard,eps=2,stop_at=none; what is not said is as in the main row")  # fmt: skip
     parser.add_argument("--judge", default="cifar10-judge",
                         help="measures, and takes no part in boosting; or none")  # fmt: skip
     parser.add_argument("--reference", nargs="+", default=["train", "test"], metavar="SET",
@@ -425,10 +458,11 @@ def run_evaluate(options: argparse.Namespace) -> None:
         config = dataclasses.replace(config, eps=swept.best.eps, step_size=None)
         if share.index == 0:
             print(sweep_table(swept))
-    beside = [dataclasses.replace(config, eps=eps, step_size=None) for eps in options.beside_eps]
+    main = Way(classifier, config)
+    beside = [way_of(text, main) for text in [*(f"eps={eps}" for eps in options.beside_eps), *options.beside]]
     folder = _run_folder(options, "evaluate", images.name, [
-        fingerprint(classifier), control and fingerprint(control), options.no_random_direction,
-        dataclasses.asdict(config), options.debias, options.beside_eps,
+        main.settings(), control and fingerprint(control), options.no_random_direction, options.debias,
+        [way.settings() for way in beside],
     ])  # fmt: skip
     found = evaluate(
         images, classifier, judge, config, distances, count=count, seeds=seeds, control=control,

@@ -7,6 +7,7 @@ from bigroc_core.evaluation.comparison import (
     Evaluation,
     InceptionMeasuring,
     Row,
+    Way,
     evaluate,
     summary,
 )
@@ -39,7 +40,7 @@ from bigroc_core.evaluation.sweeping import Sweep, SweepPoint, around_the_best, 
 __all__ = [
     "ALONE", "ERRORS", "METRICS", "UNBOOSTED", "ClassifierFeatures", "Evaluation", "FeatureStatistics", "ImageStream",
     "InceptionFeatures", "InceptionMeasuring", "Metric", "Progress", "Reference", "Row", "Share", "Sweep", "SweepPoint",
-    "around_the_best", "cache_folder", "content_of", "embed_statistics", "embedded_statistics", "evaluate",
+    "Way", "around_the_best", "cache_folder", "content_of", "embed_statistics", "embedded_statistics", "evaluate",
     "evaluate_classifier", "feature_statistics", "fingerprint", "frechet_distance", "generator_stream",
     "image_set_stream", "moved_by", "reference_features", "reference_statistics", "relabelled", "require_images",
     "summary", "sweep", "tensor_stream",

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -117,9 +117,30 @@ class InceptionMeasuring:
     metrics: tuple[str, ...] = METRICS
 
 
-def boosted_with(classifier: Classifier, config: BoostConfig) -> str:
-    """How a row is called whose settings are not the main ones."""
-    return f"boosted, {classifier.card.name}, ε {config.eps:g}, T {config.steps}"
+class Way(NamedTuple):
+    """A way of boosting: through this classifier, with these settings."""
+
+    classifier: Classifier
+    config: BoostConfig
+
+    @property
+    def name(self) -> str:
+        """How a row is called whose settings are not the main ones."""
+        config = self.config
+        parts = [f"boosted, {self.classifier.card.name}, ε {config.eps:g}, T {config.steps}"]
+        parts += [f"α {config.step_size:g}"] if config.step_size is not None else []
+        parts += ["L∞"] if config.norm == "linf" else []
+        parts += [config.loss] if config.loss != "ce" else []
+        parts += [f"{config.gradient} gradient"] if config.gradient != "normalized" else []
+        parts += ["ℓ₀ given"] if config.l0 is not None else []
+        if config.stop_at is not None:
+            parts.append("until ℓ₀" if config.stop_at == "l0" else f"until p {config.stop_at:g}")
+        return ", ".join(parts)
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides what becomes of an image: JSON-ready."""
+        return {"classifier": fingerprint(self.classifier), "l0": self.classifier.card.l0,
+                "config": dataclasses.asdict(self.config)}  # fmt: skip
 
 
 def evaluate(
@@ -133,7 +154,7 @@ def evaluate(
     seeds: Sequence[int] = (0, 1, 2),
     control: Classifier | None = None,
     random_direction: bool = True,
-    beside: Sequence[BoostConfig] = (),
+    beside: Sequence[Way] = (),
     debias: Tensor | None = None,
     inception: InceptionMeasuring | None = None,
     run: Path | None = None,
@@ -143,9 +164,9 @@ def evaluate(
 ) -> Evaluation:
     """Does boosting bring images nearer to real ones, and to their classes, and is it the robust classifier's doing?
 
-    Per seed `count` images as they came, boosted through `classifier` (P1 Alg. 2) with `config` and with each of
-    `beside`, and as controls at the same ‖δ‖₂ image by image: boosted through `control` (a standard network) towards
-    the same targets and scaled, and moved in a random direction. In `judge`'s features against each of
+    Per seed `count` images as they came, boosted through `classifier` with `config` (P1 Alg. 2) and in each of the ways
+    of `beside` towards the same targets, and as controls at the same ‖δ‖₂ image by image: boosted through `control` (a
+    standard network) and scaled, and moved in a random direction. In `judge`'s features against each of
     `references`, and by its errors: the share of images to which it gives another class than the target; with
     `inception` also FID, IS, KID, precision and recall. Targets are the labels; without labels the classes that
     `classifier` estimates, with `debias` (P1 Eq. 2) if given.
@@ -163,27 +184,28 @@ def evaluate(
         raise ValueError("several processes need one folder for the run that all of them see")
     extractors: dict[str, Extractor] = {}
     if judge is not None:
-        check_roles(judge, classifier, *([control] if control else []))
+        check_roles(judge, classifier, *([control] if control else []), *(way.classifier for way in beside))
         if not references:
             raise ValueError(f"{judge.card.name} needs at least one reference to measure distances to")
         extractors["judge"] = ClassifierFeatures(judge)
         require_images(count, extractors["judge"].dimensions)
-    for booster in (classifier, *([control] if control else [])):
+    for booster in (classifier, *([control] if control else []), *(way.classifier for way in beside)):
         refuse_judge(booster.card)
     if inception is not None:
         extractors["inception"] = inception.network
         check_counts(inception.metrics, count, inception.references, inception.network.dimensions)
     boosted_name = f"boosted, {classifier.card.name}"
     control_name = f"boosted, {control.card.name}, same ‖δ‖" if control else ""
-    others = {boosted_with(classifier, other): other for other in beside if other != config}
+    main = Way(classifier, config)
+    others = {way.name: way for way in beside if way.settings() != main.settings()}
     names = [UNBOOSTED, boosted_name, *others, *([control_name] if control else []),
              *([RANDOM_DIRECTION] if random_direction else [])]  # fmt: skip
 
     def variants(seed: int, start: int, images: Tensor, labels: Tensor | None) -> Variants:
         result = boost(classifier, images, labels, config=config, debias=debias)
         made = {UNBOOSTED: images, boosted_name: result.images}
-        for name, other in others.items():
-            made[name] = boost(classifier, images, result.labels, config=other).images
+        for name, way in others.items():
+            made[name] = boost(way.classifier, images, result.labels, config=way.config).images
         lengths = l2_norms(result.images - images)
         if control is not None:
             # Without early stopping, so that it uses the ball it is to be compared in.
@@ -196,9 +218,9 @@ def evaluate(
         return made, result.labels
 
     settings = {
-        "kind": "evaluate", "source": source.name, "classifier": fingerprint(classifier),
+        "kind": "evaluate", "source": source.name, **main.settings(),
         "control": fingerprint(control) if control else None, "random_direction": random_direction,
-        "config": dataclasses.asdict(config), "beside": [dataclasses.asdict(other) for other in others.values()],
+        "beside": [way.settings() for way in others.values()],
         "debias": None if debias is None else debias.tolist(), "shard": SHARD,
     }  # fmt: skip
     pictures = Pictures(images_to, tuple(names), classifier.classes or None) if images_to is not None else None

@@ -26,6 +26,7 @@ from bigroc_core.evaluation import (
     ImageStream,
     Metric,
     Row,
+    Way,
     around_the_best,
     content_of,
     evaluate,
@@ -50,6 +51,7 @@ from bigroc_core.evaluation_commands import (
     run_evaluate_classifier,
     run_sweep,
     update_card,
+    way_of,
 )
 from bigroc_core.images import from_uint8, open_image_set, to_uint8
 from bigroc_core.training.checkpoint import export
@@ -256,6 +258,43 @@ def test_all_ways_of_moving_are_equally_long(
     assert distances(boosted)[1] == pytest.approx(frechet_distance(own, references["others"]), rel=1e-3)
     wrong = (read(judge, result.images).logits.argmax(1) != labels).float().mean()
     assert boosted.scores[ERRORS][1] == pytest.approx(float(wrong))
+
+
+def test_other_ways_move_the_same_images_towards_the_same_targets(
+    robust: Classifier, standard: Classifier, judge: Classifier, references: dict[str, FeatureStatistics]
+) -> None:
+    unlabelled = ImageStream("unlabelled", lambda *at: (pictures(*at)[0], None))
+    config = BoostConfig(eps=1.0, steps=2)
+    further, other = Way(robust, BoostConfig(eps=2.0, steps=3)), Way(standard, BoostConfig(eps=1.0, steps=2))
+    found = evaluate(unlabelled, robust, judge, config, references, count=COUNT, seeds=(0,), random_direction=False,
+                     beside=(Way(robust, config), further, other))  # fmt: skip
+    # The main way is not repeated.
+    assert [row.name for row in found.rows] == [UNBOOSTED, f"boosted, {robust.card.name}", further.name, other.name]
+    images = pictures(0, 0, COUNT)[0]
+    targets = robust(images).argmax(1)
+    assert not torch.equal(targets, standard(images).argmax(1))
+    for way, row in zip((further, other), found.rows[2:], strict=True):
+        result = boost(way.classifier, images, targets, way.config)
+        assert row.l2[0] == pytest.approx(float(result.l2.mean()), rel=1e-5)
+        own = statistics_of(judge, result.images)
+        assert distances(row)[0] == pytest.approx(frechet_distance(own, references["others"]), rel=1e-3)
+
+
+def test_a_way_says_what_differs_from_the_main_one(robust: Classifier) -> None:
+    main = Way(robust, BoostConfig(eps=1.0, steps=5, step_size=0.3, stop_at=0.9))
+    assert way_of("eps=2.5", main).config == BoostConfig(eps=2.5, steps=5, stop_at=0.9)
+    assert way_of("norm=linf", main).config == dataclasses.replace(main.config, norm="linf")
+    way = way_of("steps=7,step_size=0.1,loss=combined,stop_at=l0,l0=3", main)
+    assert way.config == BoostConfig(eps=1.0, steps=7, step_size=0.1, loss="combined", stop_at="l0", l0=3.0)
+    assert way.name == f"boosted, {robust.card.name}, ε 1, T 7, α 0.1, combined, ℓ₀ given, until ℓ₀"
+    other = way_of("cifar10-standard,stop_at=none", main)
+    assert (other.classifier.card.name, other.config.stop_at) == ("cifar10-standard", None)
+    for text, message in (
+        ("epsilon=1", "FIELD=VALUE"), ("eps=1,eps=2", "FIELD=VALUE"), ("eps=far", "must be a number"),
+        ("steps=2.5", "must be a number"), ("no-such", "no-such"), ("cifar10-robust,", "FIELD=VALUE"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            way_of(text, main)
 
 
 def test_at_eps_zero_every_row_equals_the_images_as_they_came(
