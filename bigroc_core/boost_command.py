@@ -39,7 +39,7 @@ class Source:
     """Images to be boosted, read by range. `read(start, count)` gives ((n, 3, H, W) in [0, 1], (n,) labels or None).
 
     identity: tells one set from another, by contents. encoded: whether a damaged image shows only when it is read.
-    preset: what a generator's card recommends.
+    preset: what a generator's card recommends with the classifier.
     """
 
     count: int
@@ -82,7 +82,7 @@ def open_source(
         mapped = "" if table is None else f", classes {table.tolist()}"
         return Source(
             total, generator.classes or None, sample, bool(generator.classes), f"{text}?seed={seed}{mapped}",
-            preset=preset_of(generator.card),
+            preset=preset_of(generator.card, classifier.card.name),
         )  # fmt: skip
     found = open_image_set(text, classifier.card.input_size, classifier.classes or None, mapping)
     total = len(found) if count is None else count
@@ -201,9 +201,13 @@ def add_boosting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--l0", type=float, help="reference realism, default: the classifier card's")
 
 
-def preset_of(card: Card | None) -> dict[str, Any]:
-    """The settings that a generator's card recommends."""
-    return dict(card.presets.get("default", {})) if card is not None else {}
+def preset_of(card: Card | None, classifier: str | None = None) -> dict[str, Any]:
+    """The settings that a generator's card recommends: its default ones, or those found for a classifier, if any."""
+    if card is None:
+        return {}
+    if classifier is None:
+        return dict(card.presets.get("default", {}))
+    return dict(next((one for one in card.presets.values() if one.get("classifier") == classifier), {}))
 
 
 def boosting(options: argparse.Namespace, preset: dict[str, Any]) -> BoostConfig:
@@ -255,9 +259,7 @@ def run_boost(options: argparse.Namespace) -> None:
     source = open_source(options.source, options.count, options.seed, classifier, mapping=mapping)
     if mapping and not source.labelled:
         raise ValueError(f"{options.source} has no labels, so {OPTION} has nothing to map; leave it out")
-    # A preset was found for one classifier.
-    own = source.preset if source.preset.get("classifier") == classifier.card.name else {}
-    config = boosting(options, own)
+    config = boosting(options, source.preset)
     targets = _targets_of(options, source, classifier)
     shift, fitted_on = None, None
     if options.debias_set is not None:

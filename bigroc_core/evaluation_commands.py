@@ -427,14 +427,14 @@ def run_evaluate(options: argparse.Namespace) -> None:
     _check_outputs(options)
     share, device = _share()
     progress = _bars() if share.index == 0 else None
-    preset = preset_of(_embedded_generator_card(options))
+    preset = preset_of(_embedded_generator_card(options), options.classifier)
     classifier = booster(options, preset, device)
     config = boosting(options, preset)
     device = device or default_device(options.device)
     images, card = _images_to_measure(options, classifier)
     count = _count(options, images)
     seeds = options.seeds or ([0, 1, 2] if images.size is None else [0])
-    _refuse_swept_seeds(card, config, seeds)
+    _refuse_swept_seeds(card, classifier, config, seeds)
     judge = None if options.judge == "none" else load_classifier(options.judge, device=device)
     control = None if options.control == "none" else load_classifier(options.control, device=device)
     if judge is not None:
@@ -493,7 +493,7 @@ def _report(
     _finish(options, result)
     if options.write_card:
         assert card is not None  # _embedded_generator_card saw to it
-        update_card(CHECKPOINTS / f"{card.name}.json", metrics={"evaluate": result})
+        update_card(CHECKPOINTS / f"{card.name}.json", metrics={_entry("evaluate", card, classifier): result})
 
 
 def _embedded_generator_card(options: argparse.Namespace) -> Card | None:
@@ -505,9 +505,16 @@ def _embedded_generator_card(options: argparse.Namespace) -> Card | None:
     return cards.get(name)
 
 
-def _refuse_swept_seeds(card: Card | None, config: BoostConfig, seeds: list[int]) -> None:
+def _entry(kind: str, card: Card, classifier: Classifier) -> str:
+    """Where a generator's card keeps what was found with a classifier: "default", or for any but the first its name."""
+    first = card.presets.get("default", {}).get("classifier", classifier.card.name) == classifier.card.name
+    own = "default" if kind == "preset" else kind
+    return own if first else classifier.card.name if kind == "preset" else f"{kind} {classifier.card.name}"
+
+
+def _refuse_swept_seeds(card: Card | None, classifier: Classifier, config: BoostConfig, seeds: list[int]) -> None:
     """An ε chosen on some seeds is reported on others."""
-    swept = card.metrics.get("sweep", {}) if card is not None else {}
+    swept = card.metrics.get(_entry("sweep", card, classifier), {}) if card is not None else {}
     shared = sorted(set(seeds) & set(swept.get("seeds", [])))
     if shared and swept.get("best") == config.eps:
         raise ValueError(f"ε = {config.eps:g} was chosen on seeds {shared}; report it on others (--seeds)")
@@ -620,4 +627,5 @@ def run_sweep(options: argparse.Namespace) -> None:
             "eps": best.best.eps, "steps": config.steps, "step_size": config.step_size, "norm": config.norm,
             "loss": config.loss, "classifier": classifier.card.name, "source": "swept", "command": command_line(),
         }  # fmt: skip
-        update_card(CHECKPOINTS / f"{card.name}.json", metrics={"sweep": result}, presets={"default": preset})
+        update_card(CHECKPOINTS / f"{card.name}.json", metrics={_entry("sweep", card, classifier): result},
+                    presets={_entry("preset", card, classifier): preset})  # fmt: skip

@@ -224,7 +224,9 @@ class _Asked:
             raise ValueError("--count, --rows and --columns must be at least 1")
         count = count or options.rows * options.columns
         card = None if options.images else self._card(options.generator or generator_of(kind, embedded_generators()))
-        preset: dict[str, Any] = dict(THREAT_CONFIG) if kind.layout == "threat" else preset_of(card)
+        preset: dict[str, Any] = (
+            dict(THREAT_CONFIG) if kind.layout == "threat" else preset_of(card, options.classifier)
+        )
         classifier = self._classifier(str(options.classifier or preset.get("classifier") or "cifar10-robust"))
         settings: dict[str, Any] = {
             "columns": options.columns, "classifier": classifier.card.name,

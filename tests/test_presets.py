@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from bigroc_core.__main__ import build_parser, main
-from bigroc_core.boost_command import boosting
+from bigroc_core.boost_command import boosting, preset_of
 from bigroc_core.boosting import BoostConfig
+from bigroc_core.cards import Card
 from bigroc_core.presets import PAPER_PRESETS, paper_preset, settings_of
 
 
@@ -61,3 +62,11 @@ def test_an_unknown_row_is_one_line_and_no_file(tmp_path: Path, capsys: pytest.C
     assert main(["boost", "generator:cifar10-cgan", str(tmp_path / "b.npz"), "--preset", "p1-vae"]) == 2
     assert "no paper preset" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
+
+
+def test_a_card_has_a_preset_for_each_classifier_it_was_swept_with() -> None:
+    found = {"default": {"eps": 1.0, "classifier": "cifar10-robust"}, "other": {"eps": 3.0, "classifier": "other"}}
+    card = Card(name="g", kind="generator", architecture="dcgan", presets=found)
+    assert preset_of(card) == preset_of(card, "cifar10-robust") == found["default"]
+    assert preset_of(card, "other") == found["other"]
+    assert preset_of(card, "unknown") == preset_of(None) == {}
