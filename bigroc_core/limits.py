@@ -30,6 +30,8 @@ MAX_EVALUATION_SEEDS = 3
 MAX_WAITING_JOBS = 8
 # PGD steps of one request; the papers use at most 60.
 MAX_STEPS_PER_REQUEST = 200
+# Settings side by side on the same images, each a run of its own.
+MAX_COMPARED = 4
 # Values of c, and so frames of each strip, of one interpolation.
 MAX_FRACTIONS = 12
 # Images that one figure draws, its columns, and the side of an image in it, in pixels.

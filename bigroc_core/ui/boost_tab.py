@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -53,11 +54,12 @@ element.addEventListener('click', (event) => {
 """
 
 
-def _request(
+def request_of(
     source: str, generator: str, count: float, seed: float, classes: list[str], target: str, target_classes: list[str],
     validation_count: float, validation_seed: float, classifier: str, eps: float, steps: float, step_size: str,
     norm: str, loss: str, gradient: str, stop_at: str, files: list[str] | None,
 ) -> tuple[Source, Target, str, BoostConfig]:  # fmt: skip
+    """What the tab's controls ask for; ValueError for an empty number or one that is none."""
     if count is None or seed is None or validation_seed is None:
         raise ValueError("the number of images and the seeds must be whole numbers, not empty")
     own_step_size, rests_at = (
@@ -107,7 +109,7 @@ def boost(
         files: Of source Upload: the images.
     """
     with explained():
-        asked = _request(
+        asked = request_of(
             source, generator, count, seed, classes, target, target_classes, validation_count, validation_seed,
             classifier, eps, steps, step_size, norm, loss, gradient, stop_at, files,
         )  # fmt: skip
@@ -145,10 +147,10 @@ def results(run: Run, index: int, gain: float) -> tuple[Any, ...]:
     if run.finished:
         text = f"Done: {len(run.targets)} images, step {last} / {run.total_steps} in {run.seconds:.1f} s"
         text += " (all images rest)" if last < run.total_steps else ""
-        status = pictures.progress(1, 1, text + notes(run), "finished")
+        status = pictures.progress(1, 1, text + notes(run.notes), "finished")
     else:
         text = f"Cancelled after step {last} / {run.total_steps}; what was reached is below"
-        status = pictures.progress(last, run.total_steps, text + notes(run), "stopped")
+        status = pictures.progress(last, run.total_steps, text + notes(run.notes), "stopped")
     return (
         run, status, pictures.summary(run, frame), pictures.pairs(run, frame, index),
         gr.update(maximum=max(last, 1), value=last, step=run.steps[1] if len(run.steps) > 1 else 1),
@@ -158,10 +160,10 @@ def results(run: Run, index: int, gain: float) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def notes(run: Run) -> str:
+def notes(all_of_them: Sequence[str]) -> str:
     """What was done to the images on the way in."""
-    more = [f"… and {len(run.notes) - 2} more notes"] if len(run.notes) > 2 else []
-    return "".join(f'<br><small class="note">{escape(note)}</small>' for note in [*run.notes[:2], *more])
+    more = [f"… and {len(all_of_them) - 2} more notes"] if len(all_of_them) > 2 else []
+    return "".join(f'<br><small class="note">{escape(note)}</small>' for note in [*all_of_them[:2], *more])
 
 
 def download(run: Run) -> str:
@@ -209,6 +211,18 @@ def check(
     norm: str, loss: str, gradient: str, stop_at: str, gain: float, request: gr.Request, files: list[str] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Say at each control what is wrong with it, before anything is computed or waits in the queue."""
+    problems = problems_of(source, generator, seed, target, target_classes, validation_seed, eps, steps, step_size,
+                           stop_at, files)  # fmt: skip
+    if not problems:
+        STOPS.accept(request.session_hash)
+    return [gr.validate(name not in problems, problems.get(name, "")) for name in (*SHARED, "gain", "files")]
+
+
+def problems_of(
+    source: str, generator: str, seed: float, target: str, target_classes: list[str], validation_seed: float,
+    eps: float, steps: float, step_size: str, stop_at: str, files: list[str] | None,
+) -> dict[str, str]:  # fmt: skip
+    """What is wrong with the controls' values, by the name of the control."""
     problems = controls.config_problems(eps=eps, steps=steps, step_size=step_size, stop_at=stop_at)
     for name, number in (("seed", seed), ("validation_seed", validation_seed)):
         if number is None or number < 0 or number > 2**53:
@@ -221,12 +235,7 @@ def check(
         problems["target"] = "Debiasing needs more images of the same generator: choose a generator as source."
     elif target == DEBIASED and seed == validation_seed:
         problems["validation_seed"] = "Must differ from the images' seed: the two sets have to be separate."
-    if not problems:
-        STOPS.accept(request.session_hash)
-    names = ("source", "generator", "count", "seed", "classes", "target", "target_classes",
-             "validation_count", "validation_seed", "classifier", "eps", "steps", "step_size", "norm", "loss",
-             "gradient", "stop_at", "gain", "files")  # fmt: skip
-    return [gr.validate(name not in problems, problems.get(name, "")) for name in names]
+    return problems
 
 
 def check_upload(files: list[str] | None, classifier: str) -> str:
@@ -380,8 +389,15 @@ SHARED = (
 )  # fmt: skip
 
 
-def build(opening: Run) -> links.Restorable:
-    """Lay the tab out and connect it; returns what a link to it restores."""
+@dataclass(frozen=True)
+class BoostControls(links.Restorable):
+    """The tab's controls, which a link restores and others of the page compute with. files: the uploaded images."""
+
+    files: gr.File
+
+
+def build(opening: Run) -> BoostControls:
+    """Lay the tab out and connect it; returns its controls."""
     generators = generator_cards()
     first = next(iter(generators))
     first_card = generators[first]
@@ -547,7 +563,7 @@ def build(opening: Run) -> links.Restorable:
     gr.on([eps.change, steps.change, step_size.change, norm.change], None, [eps, steps, step_size, norm], reading,
           js=controls.READINGS_JS)  # fmt: skip
     outputs_of_link = [*settable, generator_box, upload_box, example_box, debias_box, presets]
-    return links.Restorable("boost", shared, outputs_of_link, restored)
+    return BoostControls("boost", shared, outputs_of_link, restored, files)
 
 
 def example_thumbs() -> str:

@@ -70,10 +70,14 @@ def _follower(one: Restorable) -> Callable[[str], Sequence[Any]]:
     return follow
 
 
-def link_button(tab: str, shared: Mapping[str, gr.components.Component]) -> None:
-    """A button that makes a link to the tab as its controls stand, shows it and copies it."""
-    ask = gr.Button("Link to these settings", size="sm")
-    shown = gr.Textbox(label="Link", interactive=False, visible="hidden", buttons=["copy"], elem_id=f"{tab}-link",
+def link_button(
+    tab: str, shared: Mapping[str, gr.components.Component], says: str = "Link to these settings", name: str = ""
+) -> None:
+    """A button that makes a link to the tab as its controls stand, shows it and copies it. name: the tab's, or that of
+    a part of it which has a link of its own."""
+    ask = gr.Button(says, size="sm")
+    shown = gr.Textbox(label="Link", interactive=False, visible="hidden", buttons=["copy"],
+                       elem_id=f"{name or tab}-link",
                        info="It restores these controls, and is in the clipboard where the browser allows it. "
                        "Uploaded images are not part of it.")  # fmt: skip
     code = LINK_JS % {"tab": json.dumps(tab), "names": json.dumps(list(shared))}

@@ -10,6 +10,8 @@ from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_QUEUE_LENGTH, MAX_UPLOAD_
 from bigroc_core.ui import (
     about_tab,
     boost_tab,
+    compare_panel,
+    comparing,
     controls,
     debias_tab,
     evaluate_tab,
@@ -38,7 +40,8 @@ def build_page() -> gr.Blocks:
         controls.html(INTRODUCTION, elem_id="head")
         with gr.Tabs() as tabs:
             with gr.Tab("Boost", id="boost"):
-                restorable = [boost_tab.build(boost_tab.opening_run())]
+                boost = boost_tab.build(boost_tab.opening_run())
+                restorable = [compare_panel.build(comparing.opening(), boost)]
             with gr.Tab("Debias", id="debias"):
                 debias_tab.build(debias_tab.opening_study())
             with gr.Tab("Threat models", id="threat-models"):

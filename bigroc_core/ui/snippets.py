@@ -76,17 +76,17 @@ def _example_labels(settings: dict[str, Any], classes: tuple[str, ...]) -> list[
     return [example_class(Path(name), classes) for name in settings["files"]]
 
 
-def as_command(settings: dict[str, Any]) -> str:
-    """The command that boosts such images into the folder boosted/."""
+def as_command(settings: dict[str, Any], to: str = "boosted") -> str:
+    """The command that boosts such images into the folder `to`."""
     targets = settings.get("target_classes", [])
     if len(targets) > 1 or settings.get("classes", "all in turn") != "all in turn":
         return "# One command takes one target class for all images, and all of a generator's classes: use the Python."
     words = ["python", "-m", "bigroc_core", "boost"]
     if settings["source"] == "generator":
-        words += [f"generator:{settings['generator']}", "boosted", "--count", str(settings["count"]),
+        words += [f"generator:{settings['generator']}", to, "--count", str(settings["count"]),
                   "--seed", str(settings["seed"])]  # fmt: skip
     else:
-        words += ["assets/examples" if settings["source"] == "examples" else "FOLDER_OF_YOUR_IMAGES", "boosted"]
+        words += ["assets/examples" if settings["source"] == "examples" else "FOLDER_OF_YOUR_IMAGES", to]
     words += ["--classifier", settings["classifier"]]
     if targets:
         classes = classifier_cards()[settings["classifier"]].classes
@@ -96,7 +96,15 @@ def as_command(settings: dict[str, Any]) -> str:
     elif settings["target"] != "given class":
         words += ["--debias-set", f"generator:{settings['generator']}", "--debias-count",
                   str(settings["validation_count"]), "--debias-seed", str(settings["validation_seed"])]  # fmt: skip
-    for name in CONFIG_FIELDS:
-        if settings[name] is not None:
-            words += [f"--{name.replace('_', '-')}", f"{settings[name]}"]
-    return shlex.join(words)
+    return shlex.join([*words, *_config_words(settings)])
+
+
+def command_for_folder(settings: dict[str, Any], images: str, to: str) -> str:
+    """The command that boosts a folder of images, towards the labels that it has, into the folder `to`."""
+    words = ["python", "-m", "bigroc_core", "boost", images, to, "--classifier", settings["classifier"]]
+    return shlex.join([*words, *_config_words(settings)])
+
+
+def _config_words(settings: dict[str, Any]) -> list[str]:
+    given = [name for name in CONFIG_FIELDS if settings[name] is not None]
+    return [word for name in given for word in (f"--{name.replace('_', '-')}", f"{settings[name]}")]

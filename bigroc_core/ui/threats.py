@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shlex
 import time
 import zipfile
@@ -19,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bigroc_core.boosting import BoostConfig, Snapshot, boost_stream, logits_of
 from bigroc_core.classifiers.networks import Classifier
@@ -41,13 +41,15 @@ KEPT = Path(__file__).resolve().parents[2] / "assets" / "threat-models.npz"
 
 @dataclass
 class Row:
-    """One way of boosting: its images (N, H, W, 3) uint8, p of each image's target (N,), and whether it is done."""
+    """One way of boosting: its images (N, H, W, 3) uint8, p of each image's target (N,), whether it is done, and its
+    step until then."""
 
     name: str
     note: str
     images: np.ndarray
     certainty: np.ndarray
     finished: bool = False
+    step: int = 0
 
 
 @dataclass
@@ -116,27 +118,33 @@ class AlignedAsked:
     stop_at: float | None = None
 
 
-def _certainty(classifier: Classifier, levels: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def certainty_of(classifier: Classifier, levels: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """p of the targets (N,) for 8-bit images."""
     logits = logits_of(classifier, from_uint8(levels).to(classifier.mean.device)).float().softmax(1).cpu().numpy()
     return np.asarray(logits[np.arange(len(targets)), targets])
 
 
-def _walked(
-    run: Comparison, place: int, classifier: Classifier, images: Tensor, targets: Tensor | None, config: BoostConfig
+def walked(
+    run: Comparison, place: int, snapshots: Iterator[Snapshot], steps: int, judge: Classifier, judged: bool = True
 ) -> Iterator[Snapshot]:
-    """Boost into a row of the run, step by step."""
+    """Boost into a row of the run, step by step.
+
+    judge: whose p is shown. judged: whether the snapshots' logits are its own, which saves computing them again.
+    """
     row = run.rows[place]
     begun = run.done
-    for snapshot in boost_stream(classifier, images, targets, config):
-        run.done = begun + snapshot.step
-        run.doing = f"{row.name}, step {snapshot.step} / {config.steps}"
+    for snapshot in snapshots:
+        run.done, row.step = begun + snapshot.step, snapshot.step
+        run.doing = f"{row.name}, step {snapshot.step} / {steps}"
         row.images = to_uint8(snapshot.images)
-        chosen = snapshot.logits.float().softmax(1).gather(1, snapshot.labels[:, None])[:, 0]
-        row.certainty = chosen.cpu().numpy()
+        if judged:
+            chosen = snapshot.logits.float().softmax(1).gather(1, snapshot.labels[:, None])[:, 0]
+            row.certainty = chosen.cpu().numpy()
+        else:
+            row.certainty = certainty_of(judge, row.images, run.targets)
         yield snapshot
-    run.done = begun + config.steps
-    row.certainty = _certainty(classifier, row.images, run.targets)
+    run.done = begun + steps
+    row.certainty = certainty_of(judge, row.images, run.targets)
     row.finished = True
 
 
@@ -153,18 +161,19 @@ def compare_balls(asked: BallsAsked, device: str | None = None) -> Iterator[Comp
     images = from_uint8(originals).to(device)
     first = next(iter(boost_stream(classifier, images, found.labels, BoostConfig(eps=0.0, steps=0))))
     targets = first.labels.cpu().numpy()
-    before = _certainty(classifier, originals, targets)
+    before = certainty_of(classifier, originals, targets)
     rows = [Row(f"L2, ε = {asked.eps:g}", "‖δ‖₂ ≤ ε", originals.copy(), before),
             Row("L∞", f"ε = q{asked.share:g} of |δ|", originals.copy(), before)]  # fmt: skip
     run = Comparison(originals, np.stack([before, before]), targets, classifier.classes, rows, _balls_settings(asked),
                      found.notes, total=2 * steps)  # fmt: skip
     result = images
-    for snapshot in _walked(run, 0, classifier, images, first.labels, config):
+    for snapshot in walked(run, 0, boost_stream(classifier, images, first.labels, config), steps, classifier):
         run.seconds, result = time.perf_counter() - began, snapshot.images
         yield run
     eps = linf_eps_of(result - images, asked.share)
     rows[1].name, run.settings["linf_eps"] = f"L∞, ε = {eps:.4f}", eps
-    for _ in _walked(run, 1, classifier, images, first.labels, BoostConfig(eps=eps, steps=steps, norm="linf")):
+    flat = BoostConfig(eps=eps, steps=steps, norm="linf")
+    for _ in walked(run, 1, boost_stream(classifier, images, first.labels, flat), steps, classifier):
         run.seconds = time.perf_counter() - began
         yield run
     run.finished = True
@@ -186,7 +195,7 @@ def align(asked: AlignedAsked, device: str | None = None) -> Iterator[Comparison
     count = len(networks[0].classes)
     targets = torch.arange(count)
     originals = to_uint8(image[None]).repeat(count, 0)
-    before = np.stack([_certainty(network, originals, targets.numpy()) for network in networks])
+    before = np.stack([certainty_of(network, originals, targets.numpy()) for network in networks])
     rows = [
         Row(network.card.name, "robust" if "robust" in network.card.name else "standard: not robust",
             originals.copy(), before[place])
@@ -197,7 +206,7 @@ def align(asked: AlignedAsked, device: str | None = None) -> Iterator[Comparison
                      total=len(rows) * steps)  # fmt: skip
     images = from_uint8(originals).to(device)
     for place, network in enumerate(networks):
-        for _ in _walked(run, place, network, images, targets.to(device), config):
+        for _ in walked(run, place, boost_stream(network, images, targets.to(device), config), steps, network):
             run.seconds = time.perf_counter() - began
             yield run
     run.finished = True
@@ -266,15 +275,28 @@ def aligned_command(run: Comparison) -> str:
     return shlex.join([*words, "--output", "fig2.png"])
 
 
+def folder_of(row: Row) -> str:
+    """A row's name as a folder's: "L2, ε = 5" is L2-eps-5."""
+    return re.sub(r"[^\w.-]+", "-", row.name.replace("∞", "inf").replace("ε", "eps"))
+
+
 def archive(run: Comparison) -> bytes:
-    """A zip of original/*.png, one folder per finished row, table.csv and settings.json; always the same bytes."""
+    """A zip of original/*.png, one folder per finished row, table.csv and settings.json; always the same bytes.
+
+    With original/labels.csv where each of the originals has one target, so that the program boosts them towards these.
+    """
     originals = run.originals[:1] if run.repeated else run.originals
     files = [(f"original/{i:03d}.png", encode_png(from_uint8(pixels))) for i, pixels in enumerate(originals)]
+    if not run.repeated:
+        labels = io.StringIO(newline="")
+        csv.writer(labels).writerows([
+            ["file", "label"], *([f"{i:03d}.png", run.classes[y]] for i, y in enumerate(run.targets))
+        ])  # fmt: skip
+        files.append(("original/labels.csv", labels.getvalue().encode()))
     for row in run.rows:
         if row.finished:
-            folder = row.name.replace("∞", "inf").replace(", ε = ", "-eps-")
             files += [
-                (f"{folder}/{i:03d}-{run.classes[y]}.png", encode_png(from_uint8(row.images[i])))
+                (f"{folder_of(row)}/{i:03d}-{run.classes[y]}.png", encode_png(from_uint8(row.images[i])))
                 for i, y in enumerate(run.targets)
             ]
     table = io.StringIO(newline="")
@@ -309,7 +331,7 @@ def opening(kept: Path = KEPT) -> tuple[Comparison, Comparison]:
     try:
         with np.load(kept, allow_pickle=False) as found:
             if str(found["digest"]) == _digest():
-                runs = _unpacked(found, "balls"), _unpacked(found, "aligned")
+                runs = unpacked(found, "balls"), unpacked(found, "aligned")
                 asked = {**_balls_settings(balls), "linf_eps": runs[0].settings.get("linf_eps")}
                 if runs[0].settings == asked and runs[1].settings == _aligned_settings(aligned, [
                     row.name for row in runs[1].rows
@@ -328,7 +350,20 @@ def _digest() -> str:
     return weights_digest((first, *(name for name in others if name == STANDARD), next(iter(generator_cards()))))
 
 
-def _unpacked(found: Any, name: str) -> Comparison:
+def packed(run: Comparison, name: str) -> dict[str, Any]:
+    """A finished run as entries of an .npz, each beginning with `name`."""
+    told = {"rows": [[row.name, row.note] for row in run.rows], "classes": run.classes, "settings": run.settings,
+            "notes": run.notes, "repeated": run.repeated}  # fmt: skip
+    return {
+        **{f"{name}-{key}": getattr(run, key) for key in ("originals", "before", "targets")},
+        f"{name}-images": np.stack([row.images for row in run.rows]),
+        f"{name}-certainty": np.stack([row.certainty for row in run.rows]),
+        f"{name}-settings": np.array(json.dumps(told)),
+    }
+
+
+def unpacked(found: Any, name: str) -> Comparison:
+    """The run that `packed` made entries of; KeyError or ValueError where they are not such ones."""
     told = json.loads(str(found[f"{name}-settings"]))
     rows = [
         Row(title, note, found[f"{name}-images"][place], found[f"{name}-certainty"][place], True)
@@ -349,12 +384,7 @@ def keep_opening(path: Path = KEPT) -> None:
     }
     for name, growing in runs.items():
         *_, run = growing
-        entries |= {f"{name}-{key}": getattr(run, key) for key in ("originals", "before", "targets")}
-        entries |= {f"{name}-images": np.stack([row.images for row in run.rows]),
-                    f"{name}-certainty": np.stack([row.certainty for row in run.rows])}  # fmt: skip
-        told = {"rows": [[row.name, row.note] for row in run.rows], "classes": run.classes, "settings": run.settings,
-                "notes": run.notes, "repeated": run.repeated}  # fmt: skip
-        entries[f"{name}-settings"] = np.array(json.dumps(told))
+        entries |= packed(run, name)
     np.savez_compressed(path, **entries)
 
 
