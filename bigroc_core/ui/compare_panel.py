@@ -33,8 +33,8 @@ STOPS = Stops()
 USUAL = {EPS: "0.5, 1, 2, 4", STEPS: "1, 5, 10, 30"}
 USUAL_LINF = "0.01, 0.02, 0.04, 0.08"
 INTRODUCTION = f"""### Compare settings
-Up to {MAX_COMPARED} of them on the same images, towards the same targets. One thing varies; images, targets and
-everything else are as set above."""
+Up to {MAX_COMPARED}, on the same images, towards the same targets. One thing varies; images, targets and everything
+else are as set above."""
 # What a link restores besides the Boost tab's controls.
 OWN = ("vary", "values", "classifiers")
 
@@ -104,8 +104,9 @@ def results(run: Comparison, text: str = "") -> tuple[Any, ...]:
     """Everything a comparison shows once it has ended, finished or cancelled."""
     notes = boost_tab.notes(run.notes)
     if run.finished:
-        text = text or f"Done: {len(run.rows)} settings on {len(run.targets)} images in {run.seconds:.1f} s"
-        status = pictures.progress(1, 1, text + notes, "finished")
+        images = len(run.targets)
+        done = f"Done: {len(run.rows)} settings on {images} image{'s' * (images != 1)} in {run.seconds:.1f} s"
+        status = pictures.progress(1, 1, (text or done) + notes, "finished")
     else:
         said = f"Cancelled after step {run.done} / {run.total}; what was reached is below"
         status = pictures.progress(run.done, run.total, said + notes, "stopped")
@@ -222,7 +223,7 @@ def build(opening: Comparison, boost: boost_tab.BoostControls) -> links.Restorab
                 table = gr.Dataframe(shown[2], headers=TABLE_HEADERS, interactive=False, wrap=False, type="array",
                                      datatype=["str", "number", "str", "number", "number", "number"], max_height=420,
                                      label="Per image and row", elem_id="compared-table")  # fmt: skip
-            with gr.Accordion("Repeat the rows: command lines, settings", open=False):
+            with gr.Accordion("Repeat the rows: commands, settings", open=False):
                 code: dict[str, Any] = {"interactive": False, "wrap_lines": True}
                 command = gr.Code(shown[4], language="shell", label="One command per row", elem_id="compared-command",
                                   **code)  # fmt: skip

@@ -114,7 +114,7 @@ def test_the_download_is_the_same_every_time_and_holds_the_images() -> None:
 
 @pytest.mark.parametrize("changes", [
     {}, {"varied": STEPS, "values": (2, 3)}, {"varied": CLASSIFIER, "values": ("cifar10-standard", "cifar10-robust")},
-    {"source": Source(generator="cifar10-cgan", count=2, classes=("cat", "ship")), "target": Target(), "values": (2.0,)},
+    {"source": Source(generator="cifar10-cgan", count=2, classes=("cat", "ship")), "target": Target(), "values": (2,)},
 ])  # fmt: skip
 def test_each_rows_command_makes_its_images(
     changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -158,8 +158,9 @@ def test_radii_are_bounded_by_their_norm() -> None:
 
 
 @pytest.mark.parametrize(("changes", "says"), [
-    ({"values": (1.0,) * 5}, "at most 4"), ({"values": ()}, "not none"), ({"classifier": "cifar10-judge"}, "classifier"),
-    ({"source": Source(kind=UPLOAD)}, "uploaded"), ({"source": Source(generator="x")}, "no generator"),
+    ({"values": (1.0,) * 5}, "at most 4"), ({"values": ()}, "not none"),
+    ({"classifier": "cifar10-judge"}, "no classifier"), ({"source": Source(kind=UPLOAD)}, "uploaded"),
+    ({"source": Source(generator="x")}, "no generator"),
     ({"source": Source(generator="cifar10-dcgan", count=65)}, "from 1 to 64"),
     ({"target": Target()}, "no class of their own"), ({"config": bc.BoostConfig(steps=201)}, "200"),
 ])  # fmt: skip
