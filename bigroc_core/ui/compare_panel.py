@@ -104,14 +104,18 @@ def results(run: Comparison, text: str = "") -> tuple[Any, ...]:
     """Everything a comparison shows once it has ended, finished or cancelled."""
     notes = boost_tab.notes(run.notes)
     if run.finished:
-        images = len(run.targets)
-        done = f"Done: {len(run.rows)} settings on {images} image{'s' * (images != 1)} in {run.seconds:.1f} s"
+        done = f"Done: {_counted(len(run.rows), 'setting')} on {_counted(len(run.targets), 'image')}"
+        done += f" in {run.seconds:.1f} s"
         status = pictures.progress(1, 1, (text or done) + notes, "finished")
     else:
         said = f"Cancelled after step {run.done} / {run.total}; what was reached is below"
         status = pictures.progress(run.done, run.total, said + notes, "stopped")
     return (status, strip(run), run.table(), saved("compared.zip", archive(run)), commands(run),
             settings_json(run))  # fmt: skip
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}{'s' * (number != 1)}"
 
 
 def strip(run: Comparison) -> str:
@@ -166,13 +170,14 @@ def check(
     """Say at each control what is wrong with it, before anything is computed or waits in the queue."""
     problems = boost_tab.problems_of(source, generator, seed, target, target_classes, validation_seed, eps, steps,
                                      step_size, stop_at, files)  # fmt: skip
+    own = "classifiers" if vary == CLASSIFIER else "values"
     if problems:
         # Those controls are far above, or folded away.
-        problems["vary"] = f"In the settings above: {next(iter(problems.values()))}"
+        problems[own] = f"In the settings above: {next(iter(problems.values()))}"
     try:
         values_in(vary, values, classifiers, norm)
     except ValueError as error:
-        problems["classifiers" if vary == CLASSIFIER else "values"] = str(error)
+        problems[own] = str(error)
     if not problems:
         STOPS.accept(request.session_hash)
     names = (*boost_tab.SHARED, *OWN, "files")
@@ -196,7 +201,7 @@ def build(opening: Comparison, boost: boost_tab.BoostControls) -> links.Restorab
             gr.Markdown(INTRODUCTION)
             with gr.Group():
                 vary = controls.radio([("strength ε", EPS), ("steps T", STEPS), ("classifier", CLASSIFIER)],
-                                      "What varies", value=EPS, elem_id="compared-vary",
+                                      "What varies", value=EPS,
                                       info="A step size left empty is each row's ε/T.")  # fmt: skip
                 values = gr.Textbox(USUAL[EPS], label="Values", max_lines=1, elem_id="compared-values",
                                     info=f"Up to {MAX_COMPARED}, with commas between them; ε on pixels in "

@@ -157,9 +157,10 @@ def commands(run: Comparison) -> str:
 
     Where no command of its own makes the images and their targets, it takes them from the download.
     """
+    ((varied, values),) = run.settings["compared"].items()
     lines = []
-    for place, row in enumerate(run.rows):
-        settings, to = row_settings(run, place), folder_of(row)
+    for place, value in enumerate(values):
+        settings, to = row_settings(run, place), folder_of(name_of(varied, value))
         own = snippets.as_command(settings, to)
         # Another classifier would estimate other targets.
         estimates_otherwise = settings["target"] != GIVEN.lower() and settings[CLASSIFIER] != run.settings[CLASSIFIER]

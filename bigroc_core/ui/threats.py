@@ -275,9 +275,9 @@ def aligned_command(run: Comparison) -> str:
     return shlex.join([*words, "--output", "fig2.png"])
 
 
-def folder_of(row: Row) -> str:
+def folder_of(name: str) -> str:
     """A row's name as a folder's: "L2, ε = 5" is L2-eps-5."""
-    return re.sub(r"[^\w.-]+", "-", row.name.replace("∞", "inf").replace("ε", "eps"))
+    return re.sub(r"[^\w.-]+", "-", name.replace("∞", "inf").replace("ε", "eps"))
 
 
 def archive(run: Comparison) -> bytes:
@@ -296,7 +296,7 @@ def archive(run: Comparison) -> bytes:
     for row in run.rows:
         if row.finished:
             files += [
-                (f"{folder_of(row)}/{i:03d}-{run.classes[y]}.png", encode_png(from_uint8(row.images[i])))
+                (f"{folder_of(row.name)}/{i:03d}-{run.classes[y]}.png", encode_png(from_uint8(row.images[i])))
                 for i, y in enumerate(run.targets)
             ]
     table = io.StringIO(newline="")

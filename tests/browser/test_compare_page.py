@@ -79,7 +79,7 @@ def test_what_cannot_be_compared_is_said_at_its_control(page: Page) -> None:
     page.get_by_text("Upload", exact=True).and_(page.locator(":visible")).first.click()
     set_values(page, "1, 2")
     page.locator("#compared").click()
-    expect(page.locator("#compared-vary").get_by_text("In the settings above: Add an image first")).to_be_visible()
+    expect(page.locator("#compared-values").get_by_text("In the settings above: Add an image first")).to_be_visible()
     assert page.evaluate(STATUS) == before
 
 
