@@ -77,6 +77,6 @@ def build() -> None:
             if (ASSETS / name).exists():
                 with gr.Column(min_width=320):
                     gr.Image(str(ASSETS / name), type="filepath", format="png", show_label=False, label=caption,
-                             interactive=False, buttons=["fullscreen"])  # fmt: skip
+                             interactive=False, buttons=["fullscreen"], alt_text=caption)  # fmt: skip
                     controls.html(f'<p class="note">{caption}</p>')
     gr.Markdown(TEXT)

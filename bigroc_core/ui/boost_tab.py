@@ -524,7 +524,8 @@ def build(opening: Run) -> BoostControls:
                     wrap_lines=True,
                     elem_id="command",
                 )
-                settings = gr.Code(shown[12], language="json", label="Settings", interactive=False, elem_id="settings")
+                settings = gr.Code(shown[12], language="json", label="Settings", interactive=False, wrap_lines=True,
+                                   elem_id="settings")  # fmt: skip
 
     asked = [*settable, gain, files]
     outputs = [run, status, facts, grid, step, image, compare, large, table, save, python, command, settings]

@@ -13,7 +13,7 @@ import numpy as np
 
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_SAMPLES_PER_REQUEST
 from bigroc_core.settings_json import one_line_each
-from bigroc_core.ui import controls, pictures
+from bigroc_core.ui import controls, links, pictures
 from bigroc_core.ui.errors import explained
 from bigroc_core.ui.models import classifier_cards, generator_cards
 from bigroc_core.ui.stopping import Stops
@@ -120,7 +120,10 @@ def changes(study: Study) -> str:
     note = f"{min(changed, len(order))} of {changed} images whose class changes, outlined" + (
         f", then {rest} of the {len(study.plain) - changed} others" if rest else ""
     )
-    return f'<p class="note">{note}.</p><div class="changes scrollbox">{"".join(figures)}</div>'
+    return (
+        f'<p class="note">{note}.</p><div class="changes scrollbox" tabindex="0" role="group" '
+        f'aria-label="Images and their classes">{"".join(figures)}</div>'
+    )
 
 
 def cancel(request: gr.Request) -> None:
@@ -142,8 +145,7 @@ def check(
         problems["validation_seed"] = "Must differ from the images' seed: the two sets have to be separate."
     if not problems:
         STOPS.accept(request.session_hash)
-    names = ("generator", "classifier", "count", "seed", "validation_count", "validation_seed")
-    return [gr.validate(name not in problems, problems.get(name, "")) for name in names]
+    return [gr.validate(name not in problems, problems.get(name, "")) for name in SHARED]
 
 
 def opening_study() -> Study:
@@ -154,8 +156,17 @@ def opening_study() -> Study:
     return study
 
 
-def build(opening: Study) -> None:
-    """Lay the tab out and connect it."""
+def restored(values: dict[str, Any]) -> list[Any]:
+    """The updates that bring the controls to a link's values."""
+    return [gr.update(value=values[name]) if name in values else gr.skip() for name in SHARED]
+
+
+# The controls that a link restores, by their names in it: those of `debias`.
+SHARED = ("generator", "classifier", "count", "seed", "validation_count", "validation_seed")
+
+
+def build(opening: Study) -> links.Restorable:
+    """Lay the tab out and connect it; returns what a link to it restores."""
     shown = results(opening)
     study = gr.State(opening, time_to_live=KEEP_FILES_SECONDS)
     with gr.Row(equal_height=False):
@@ -179,6 +190,9 @@ def build(opening: Study) -> None:
             with gr.Row():
                 go = gr.Button("Debias", variant="primary", elem_id="debias", scale=3)
                 stop = gr.Button("Cancel", variant="stop", elem_id="debias-cancel", scale=1, min_width=90)
+            asked = [generator, classifier, count, seed, validation_count, validation_seed]
+            shared = dict(zip(SHARED, asked, strict=True))
+            links.link_button("debias", shared)
         with gr.Column(scale=8, min_width=320):
             status = controls.html(shown[1], elem_id="debias-status", label="Status")
             bars = controls.html(shown[2], elem_id="histograms", label="Histograms")
@@ -187,8 +201,8 @@ def build(opening: Study) -> None:
                 table = gr.Dataframe(shown[4], headers=TABLE_HEADERS, interactive=False, type="array",
                                      datatype=["str", "number", "number", "number"], label="Per class")  # fmt: skip
             with gr.Accordion("Settings and result as JSON", open=False):
-                settings = gr.Code(shown[5], language="json", label="JSON", interactive=False)
-    asked = [generator, classifier, count, seed, validation_count, validation_seed]
+                settings = gr.Code(shown[5], language="json", label="JSON", interactive=False,
+                                   wrap_lines=True)  # fmt: skip
     go.click(
         debias, asked, [study, status, bars, grid, table, settings], api_name="debias_page",
         api_visibility="undocumented", show_progress="minimal",
@@ -200,3 +214,4 @@ def build(opening: Study) -> None:
         controls.for_programs(debias), asked, [status, bars, grid, table, settings], api_name="debias",
         concurrency_id="compute",
     )
+    return links.Restorable("debias", shared, asked, restored)

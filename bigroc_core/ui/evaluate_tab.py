@@ -19,7 +19,7 @@ from bigroc_core.limits import (
     MAX_UPLOAD_BYTES,
     MIB,
 )
-from bigroc_core.ui import controls, findings, pictures
+from bigroc_core.ui import controls, findings, links, pictures
 from bigroc_core.ui.errors import explained, sentence
 from bigroc_core.ui.jobs import Jobs, Report, Status
 from bigroc_core.ui.measurement import (
@@ -329,13 +329,40 @@ def check_set(file: str | None, classifier: str) -> tuple[str, Any]:
     return f'<ul class="note">{"".join(lines)}</ul>', min(size, MAX_EVALUATION_IMAGES)
 
 
-def build() -> None:
-    """Lay the tab out and connect it."""
+def restored(values: dict[str, Any]) -> list[Any]:
+    """The updates that bring the controls to a link's values, and show those that belong to them.
+
+    ValueError if the values do not go together.
+    """
+    source, norm = values.get("source", GENERATOR), values.get("norm", "l2")
+    generator = values.get("generator", next(iter(generator_cards())))
+    eps_from = values.get("eps_from", FIXED)
+    if source == UPLOADED_SET and eps_from == PRESET:
+        raise ValueError("a set has no preset")
+    eps = values.get("eps", 2.0)
+    range_of_norm = apply_norm(norm, eps)
+    if eps > range_of_norm["maximum"]:
+        raise ValueError(f"eps is at most {range_of_norm['maximum']:g} in this norm, not {eps:g}")
+    generator_box, upload_box, seeds, ways, debias = show_source(source, generator)
+    eps_box, label, preset_note = show_eps(eps_from, generator)
+    updates = {"seeds": seeds, "eps_from": ways, "debias": debias, "eps": range_of_norm | label}
+    for name in SHARED:
+        if name in values:
+            updates[name] = updates.get(name, gr.update()) | {"value": values[name]}
+    return [*(updates.get(name, gr.skip()) for name in SHARED), generator_box, upload_box, eps_box, preset_note]
+
+
+# The controls that a link restores, by their names in it: those of `evaluate`.
+SHARED = tuple(field.name for field in fields(Form) if field.name != "file")
+
+
+def build() -> links.Restorable | None:
+    """Lay the tab out and connect it; returns what a link to it restores, None if nothing can be measured here."""
     try:
         least = least_images(judge_name())
     except ValueError as error:
         gr.Markdown(sentence(error))
-        return
+        return None
     conditional = next(iter(generator_cards().values())).conditional
     # The id is this browser's only key to its job. What encrypts it is sent along with the page and keeps no secret;
     # that it stays the same lets the page find the id again after the server was started anew.
@@ -391,6 +418,10 @@ def build() -> None:
                     list(INCEPTION), "Inception's metrics", value=[],
                     info="Where this server has Inception and CIFAR-10; FID needs 2,049 images. They take far longer.",
                 )  # fmt: skip
+            settable = [source, generator, count, seeds, classifier, eps_from, eps, steps, norm, compare_with, debias,
+                        inception]  # fmt: skip
+            shared = dict(zip(SHARED, settable, strict=True))
+            links.link_button("evaluate", shared)
         with gr.Column(scale=8, min_width=320):
             status = controls.html(status_line(None), elem_id="evaluation-status", label="Status")
             result = controls.html(PLACEHOLDER, elem_id="evaluation", label="Result")
@@ -404,8 +435,7 @@ def build() -> None:
                 command = gr.Code(label="The same on the command line", language="shell", interactive=False,
                                   wrap_lines=True, elem_id="evaluation-command")  # fmt: skip
 
-    asked = [source, generator, count, seeds, classifier, eps_from, eps, steps, norm, compare_with, debias, inception,
-             file]  # fmt: skip
+    asked = [*settable, file]
     outputs = [status, timer, go, halt, result, files_box, csv, latex, json_file, curve, command]
     go.click(
         start, [job, *asked], job, api_name="start_evaluation", api_visibility="undocumented", validator=check,
@@ -420,9 +450,10 @@ def build() -> None:
     file.change(check_set, [file, classifier], [upload_note, count], api_name="check_set", show_progress="minimal",
                 concurrency_limit=None)  # fmt: skip
     boxes = [generator_box, upload_box, seeds, eps_from, debias]
-    source.change(show_source, [source, generator], boxes, api_name="show_evaluation_source", **quiet)
-    generator.change(show_generator, generator, debias, api_name="show_evaluation_generator", **quiet)
-    gr.on([eps_from.change, generator.change], show_eps, [eps_from, generator], [eps_box, eps, preset_note],
+    # By hand only: a link sets what belongs to its choices itself.
+    source.input(show_source, [source, generator], boxes, api_name="show_evaluation_source", **quiet)
+    generator.input(show_generator, generator, debias, api_name="show_evaluation_generator", **quiet)
+    gr.on([eps_from.change, generator.input], show_eps, [eps_from, generator], [eps_box, eps, preset_note],
           api_name="show_evaluation_eps", **quiet)  # fmt: skip
     norm.input(apply_norm, [norm, eps], eps, api_name="show_evaluation_norm", **quiet)
     # For clients, which have no browser to keep the id in.
@@ -430,3 +461,4 @@ def build() -> None:
     gr.Button(visible=False).click(evaluate, asked, identity, api_name="evaluate", concurrency_limit=None)
     for answer in (evaluation_status, evaluation_result, cancel_evaluation):
         gr.api(answer, api_name=answer.__name__, queue=False)
+    return links.Restorable("evaluate", shared, [*settable, generator_box, upload_box, eps_box, preset_note], restored)

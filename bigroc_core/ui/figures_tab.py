@@ -320,7 +320,7 @@ def build() -> links.Restorable:
                                    elem_id="figure-status", label="Status")  # fmt: skip
             shown = gr.Image(
                 opening["png"], type="filepath", format="png", label="The figure", show_label=False, interactive=False,
-                elem_id="figure-shown", buttons=["fullscreen"],
+                elem_id="figure-shown", buttons=["fullscreen"], alt_text="The figure",
             )  # fmt: skip
             caption = controls.html(OPENING_CAPTION, elem_id="figure-caption", label="Caption")
             with gr.Row():

@@ -14,7 +14,7 @@ import gradio as gr
 from bigroc_core.images import to_uint8
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_FRACTIONS, MAX_STEPS_PER_REQUEST
 from bigroc_core.strips import TABLE_HEADERS, Interpolation, animation, settings_json
-from bigroc_core.ui import controls, pictures
+from bigroc_core.ui import controls, links, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.errors import explained
 from bigroc_core.ui.examples import example_paths
@@ -233,9 +233,7 @@ def check(
         problems.setdefault(which, "The same image as the source: choose another.")
     if not problems:
         STOPS.accept(request.session_hash)
-    names = ("source", "source_generator", "source_seed", "source_number", "source_class", "source_example",
-             "target", "target_generator", "target_seed", "target_number", "target_class", "target_example",
-             "classifier", "fractions", "steps", "weights", "warm_start", "source_file", "target_file")  # fmt: skip
+    names = (*SHARED, "source_file", "target_file")
     return [gr.validate(name not in problems, problems.get(name, "")) for name in names]
 
 
@@ -271,8 +269,32 @@ def class_choices(classes: tuple[str, ...]) -> list[tuple[str, str]]:
     return [("the number's own", ""), *((name, name) for name in classes)]
 
 
-def end_controls(side: str, opening: Interpolation) -> tuple[list[Any], Any]:
-    """The controls of the source or the target: kind, generator, seed, number, class, example; and the file."""
+def restored(values: dict[str, Any]) -> list[Any]:
+    """The updates that bring the controls to a link's values, and show those that belong to its kinds of images."""
+    updates = {name: gr.update(value=values[name]) if name in values else gr.skip() for name in SHARED}
+    boxes: list[Any] = []
+    for side in ("source", "target"):
+        boxes += show_kind(values[side]) if side in values else [gr.skip()] * 3
+        card = generator_cards()[values.get(f"{side}_generator", next(iter(generator_cards())))]
+        chosen = values.get(f"{side}_class", "")
+        if chosen and chosen not in card.classes:
+            raise ValueError(f"{card.name} draws no class {chosen!r}")
+        updates[f"{side}_class"] = show_classes(card.name) | {"value": chosen}
+    return [*(updates[name] for name in SHARED), *boxes]
+
+
+# The controls that a link restores, by their names in it: those of `interpolate`.
+SHARED = ("source", "source_generator", "source_seed", "source_number", "source_class", "source_example",
+          "target", "target_generator", "target_seed", "target_number", "target_class", "target_example",
+          "classifier", "fractions", "steps", "weights", "warm_start")  # fmt: skip
+# Characters of a row of numbers, so many as the longest that is of use.
+MAX_NUMBERS = 200
+
+
+def end_controls(side: str, opening: Interpolation) -> tuple[list[Any], Any, list[Any]]:
+    """The controls of the source or the target: kind, generator, seed, number, class, example; the file with its note;
+    and the boxes of generator, upload and example.
+    """
     own = opening.settings[side.lower()]
     kind = EXAMPLES if "example" in own else GENERATOR
     names = [path.name for path in example_paths()]
@@ -302,14 +324,15 @@ def end_controls(side: str, opening: Interpolation) -> tuple[list[Any], Any]:
                 info="Images made by these generators.",
             )  # fmt: skip
     quiet: dict[str, Any] = {"api_visibility": "undocumented", "queue": False, "show_progress": "hidden"}
-    chosen.change(show_kind, chosen, [generator_box, upload_box, example_box],
-                  api_name=f"show_{side.lower()}_kind", **quiet)  # fmt: skip
-    generator.change(show_classes, generator, of_class, api_name=f"show_{side.lower()}_classes", **quiet)
-    return [chosen, generator, seed, number, of_class, example], (file, upload_note)
+    boxes = [generator_box, upload_box, example_box]
+    # By hand only: a link sets what belongs to its choices itself.
+    chosen.input(show_kind, chosen, boxes, api_name=f"show_{side.lower()}_kind", **quiet)
+    generator.input(show_classes, generator, of_class, api_name=f"show_{side.lower()}_classes", **quiet)
+    return [chosen, generator, seed, number, of_class, example], (file, upload_note), boxes
 
 
-def build(opening: Interpolation) -> None:
-    """Lay the tab out and connect it."""
+def build(opening: Interpolation) -> links.Restorable:
+    """Lay the tab out and connect it; returns what a link to it restores."""
     shown = list(results(opening))
     steps_asked = opening.settings["steps"]
     shown[1] = pictures.progress(
@@ -323,11 +346,12 @@ def build(opening: Interpolation) -> None:
                 "times the distance between the two (P1 Eq. 3). Through a robust classifier what lies between looks "
                 "like images, too."
             )
-            source, (source_file, source_note) = end_controls("Source", opening)
-            target, (target_file, target_note) = end_controls("Target", opening)
+            source, (source_file, source_note), source_boxes = end_controls("Source", opening)
+            target, (target_file, target_note), target_boxes = end_controls("Target", opening)
             with gr.Group():
                 fractions = gr.Textbox(
                     ", ".join(f"{c:g}" for c in opening.fractions), label="Values of c", max_lines=1,
+                    max_length=MAX_NUMBERS,
                     info=f"One frame each: up to {MAX_FRACTIONS} numbers from 0 (source) to 1.",
                 )  # fmt: skip
             with gr.Row():
@@ -338,11 +362,15 @@ def build(opening: Interpolation) -> None:
                 steps = controls.slider(1, MAX_STEPS_PER_REQUEST, "Steps T", value=60, step=1,
                                         info="Per frame, of α = 2.5·ε/T with ε = c·‖x_t − x_s‖₂.")  # fmt: skip
                 weights = gr.Textbox("", label="Weights of the resolutions", placeholder="1, 1, 1", max_lines=1,
+                                     max_length=MAX_NUMBERS,
                                      info="wᵢ of Eq. 3, fine to coarse; empty means 1 each.")  # fmt: skip
                 warm_start = gr.Checkbox(
                     False, label="Warm start",
                     info="Begin each frame where the last one ended, not at the source: smoother from frame to frame.",
                 )  # fmt: skip
+            settable = [*source, *target, classifier, fractions, steps, weights, warm_start]
+            shared = dict(zip(SHARED, settable, strict=True))
+            links.link_button("interpolate", shared)
         with gr.Column(scale=8, min_width=320):
             status = controls.html(shown[1], elem_id="interpolate-status", label="Status")
             rows = controls.html(shown[2], elem_id="strips", label="Strips")
@@ -368,7 +396,7 @@ def build(opening: Interpolation) -> None:
                 python = gr.Code(shown[8], language="python", label="Python", **code)
                 command = gr.Code(shown[9], language="shell", label="Command line", **code)
                 settings = gr.Code(shown[10], language="json", label="Settings", **code)
-    asked = [*source, *target, classifier, fractions, steps, weights, warm_start, source_file, target_file]
+    asked = [*settable, source_file, target_file]
     outputs = [run, status, rows, frame, closeup, table, save, gif, python, command, settings]
     go.click(
         interpolate, asked, outputs, api_name="interpolate_page", api_visibility="undocumented", validator=check,
@@ -384,3 +412,4 @@ def build(opening: Interpolation) -> None:
                 show_progress="hidden", trigger_mode="always_last", concurrency_limit=None)  # fmt: skip
     for file, note, side in ((source_file, source_note, "source"), (target_file, target_note, "target")):
         file.change(check_end, [file, classifier], note, api_name=f"check_{side}", show_progress="minimal")
+    return links.Restorable("interpolate", shared, [*settable, *source_boxes, *target_boxes], restored)

@@ -16,8 +16,10 @@ LINK_JS = """(...values) => {
   const query = new URLSearchParams({ tab: %(tab)s });
   %(names)s.forEach((name, i) => {
     const value = values[i];
-    if (value === null || value === undefined || value === '') return;
-    (Array.isArray(value) ? value : [value]).forEach((one) => query.append(name, one));
+    if (value === null || value === undefined) return;
+    const several = Array.isArray(value) ? value : [value];
+    // None of several is said by one empty text: no text at all leaves the control as it is.
+    (several.length ? several : ['']).forEach((one) => query.append(name, one));
   });
   const link = `${location.origin}${location.pathname}?${query}`;
   navigator.clipboard?.writeText(link).catch(() => {});
@@ -34,6 +36,7 @@ class Unusable(ValueError):
 class Restorable:
     """A tab that links restore. tab: its id. shared: its controls by the names in a link. outputs: what `apply` sets.
 
+    within: of a tab inside another one, that other's id and the inner tabs.
     apply: from the link's values by name to the outputs' updates; ValueError where they do not go together.
     """
 
@@ -41,6 +44,17 @@ class Restorable:
     shared: Mapping[str, gr.components.Component]
     outputs: Sequence[gr.blocks.Block]
     apply: Callable[[dict[str, Any]], Sequence[Any]]
+    within: tuple[str, gr.Tabs] | None = None
+
+    @property
+    def tabs(self) -> list[gr.Tabs]:
+        """The inner tabs, if there are any, as outputs."""
+        return [self.within[1]] if self.within else []
+
+    def selection(self) -> list[gr.Tabs]:
+        """The updates that bring it to the front: of the page's tabs, and of the inner ones."""
+        names = [self.within[0], self.tab] if self.within else [self.tab]
+        return [gr.Tabs(selected=name) for name in names]
 
 
 def follow_links(page: gr.Blocks, tabs: gr.Tabs, restorable: Sequence[Restorable]) -> None:
@@ -48,24 +62,24 @@ def follow_links(page: gr.Blocks, tabs: gr.Tabs, restorable: Sequence[Restorable
     address = gr.Textbox(visible=False, label="Query of the page's address")
     for one in restorable:
         # Through the queue, without which a warning does not reach the page; it waits for no computation there.
-        page.load(_follower(one), address, [tabs, *one.outputs], js="() => location.search.slice(0, 4000)",
+        page.load(_follower(one), address, [tabs, *one.tabs, *one.outputs], js="() => location.search.slice(0, 4000)",
                   api_visibility="private", concurrency_limit=None, show_progress="hidden")  # fmt: skip
 
 
 def _follower(one: Restorable) -> Callable[[str], Sequence[Any]]:
     def follow(address: str) -> Sequence[Any]:
         query = QueryParams((address or "").removeprefix("?"))
-        nothing = [gr.skip()] * (1 + len(one.outputs))
+        nothing = [gr.skip()] * len(one.outputs)
         if query.get("tab") != one.tab:
-            return nothing
+            return [gr.skip() for _ in one.selection()] + nothing
         values, problems = read(query, one.shared)
         try:
             updates = one.apply(values)
         except ValueError as error:
             warn([*problems, str(error)])
-            return [gr.Tabs(selected=one.tab), *nothing[1:]]
+            return [*one.selection(), *nothing]
         warn(problems)
-        return [gr.Tabs(selected=one.tab), *updates]
+        return [*one.selection(), *updates]
 
     return follow
 
@@ -76,8 +90,8 @@ def link_button(
     """A button that makes a link to the tab as its controls stand, shows it and copies it. name: the tab's, or that of
     a part of it which has a link of its own."""
     ask = gr.Button(says, size="sm")
-    shown = gr.Textbox(label="Link", interactive=False, visible="hidden", buttons=["copy"],
-                       elem_id=f"{name or tab}-link",
+    # One that is not interactive would be out of the keyboard's reach, and a button in it would take its name.
+    shown = gr.Textbox(label="Link", interactive=True, visible="hidden", elem_id=f"{name or tab}-link",
                        info="It restores these controls, and is in the clipboard where the browser allows it. "
                        "Uploaded images are not part of it.")  # fmt: skip
     code = LINK_JS % {"tab": json.dumps(tab), "names": json.dumps(list(shared))}
@@ -108,18 +122,24 @@ def read(query: QueryParams, shared: Mapping[str, gr.components.Component]) -> t
 
 def value_of(control: gr.components.Component, given: Sequence[str]) -> Any:
     """The value of a control from the texts of a link; Unusable if the control does not take it."""
-    if isinstance(control, (gr.Dropdown, gr.Radio)):
+    if isinstance(control, (gr.Dropdown, gr.Radio, gr.CheckboxGroup)):
+        several = isinstance(control, gr.CheckboxGroup) or (isinstance(control, gr.Dropdown) and control.multiselect)
+        if several and list(given) == [""]:
+            return []
         allowed = [value for _, value in control.choices]
         for text in given:
             if text not in allowed:
                 raise Unusable(f"{text[:MAX_TEXT]!r} is not among its choices")
-        several = isinstance(control, gr.Dropdown) and control.multiselect
         if not several and len(given) != 1:
             raise Unusable("it takes one value")
         return list(given) if several else given[0]
     if len(given) != 1:
         raise Unusable("it takes one value")
     text = given[0]
+    if isinstance(control, gr.Checkbox):
+        if text not in ("true", "false"):
+            raise Unusable(f"it is true or false, not {text[:MAX_TEXT]!r}")
+        return text == "true"
     if isinstance(control, (gr.Slider, gr.Number)):
         try:
             value = float(text)
@@ -133,8 +153,9 @@ def value_of(control: gr.components.Component, given: Sequence[str]) -> Any:
         if whole and value != int(value):
             raise Unusable(f"it takes a whole number, not {text[:MAX_TEXT]}")
         return int(value) if value == int(value) else value
-    if len(text) > MAX_TEXT:
-        raise Unusable(f"it takes {MAX_TEXT} characters at most")
+    most_characters = getattr(control, "max_length", None) or MAX_TEXT
+    if len(text) > most_characters:
+        raise Unusable(f"it takes {most_characters} characters at most")
     return text
 
 

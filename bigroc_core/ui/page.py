@@ -24,7 +24,7 @@ from bigroc_core.ui import (
 )
 from bigroc_core.ui.interpolating import opening_interpolation
 from bigroc_core.ui.models import classifier_cards, generator_cards
-from bigroc_core.ui.theme import CSS, theme
+from bigroc_core.ui.theme import CSS, KEYBOARD_JS, theme
 
 INTRODUCTION = """<h1>BIGRoC</h1><p>Make generated images better: each is moved, a little, towards its class along the
 gradients of a robust classifier. Choose images, move the strength, press Boost.</p>"""
@@ -43,13 +43,14 @@ def build_page() -> gr.Blocks:
                 boost = boost_tab.build(boost_tab.opening_run())
                 restorable = [compare_panel.build(comparing.opening(), boost)]
             with gr.Tab("Debias", id="debias"):
-                debias_tab.build(debias_tab.opening_study())
-            with gr.Tab("Threat models", id="threat-models"):
-                restorable.append(threat_models_tab.build(threats.opening()))
+                restorable.append(debias_tab.build(debias_tab.opening_study()))
+            with gr.Tab("Threat models", id=threat_models_tab.TAB):
+                restorable += threat_models_tab.build(threats.opening())
             with gr.Tab("Interpolate", id="interpolate"):
-                interpolate_tab.build(opening_interpolation())
+                restorable.append(interpolate_tab.build(opening_interpolation()))
             with gr.Tab("Evaluate", id="evaluate"):
-                evaluate_tab.build()
+                evaluation = evaluate_tab.build()
+                restorable += [evaluation] if evaluation else []
             with gr.Tab("Figures", id="figures"):
                 restorable.append(figures_tab.build())
             with gr.Tab("Generators", id="generators") as listing:
@@ -67,6 +68,7 @@ def launch_options() -> dict[str, Any]:
     return {
         "theme": theme(),
         "css": CSS,
+        "js": KEYBOARD_JS,
         "max_file_size": MAX_UPLOAD_BYTES,
         "show_error": True,
         "footer_links": ["api", "settings"],

@@ -1,4 +1,4 @@
-"""The page's look: system fonts only, so nothing is fetched from elsewhere, and one accent colour."""
+"""The page's look: system fonts only, so nothing is fetched from elsewhere, and one accent colour; and its keys."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 CSS = Path(__file__).with_name("style.css").read_text("utf-8")
+KEYBOARD_JS = Path(__file__).with_name("keyboard.js").read_text("utf-8")
 
 
 def theme() -> gr.themes.Base:
@@ -40,7 +41,13 @@ def theme() -> gr.themes.Base:
         block_info_text_size="*text_xs",
         body_text_color_subdued="*neutral_500",
         body_text_color_subdued_dark="*neutral_400",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_300",
+        color_accent="*primary_600",
+        checkbox_label_background_fill_selected="*primary_600",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_700",
         button_primary_text_color="white",
+        button_secondary_background_fill_hover_dark="*primary_600",
     )

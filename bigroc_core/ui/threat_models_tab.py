@@ -237,19 +237,27 @@ def restored_balls(values: dict[str, Any]) -> list[Any]:
     return [*(updates[name] for name in BALLS), *show_source(values.get("source", GENERATOR))]
 
 
+def restored_aligned(values: dict[str, Any]) -> list[Any]:
+    """The updates that bring the controls of P1 Fig. 2 to a link's values."""
+    updates = [gr.update(value=values[name]) if name in values else gr.skip() for name in ALIGNED]
+    return [*updates, *show_source(values.get("source", GENERATOR))]
+
+
 # The controls that links restore, by their names in it: those of the endpoints.
 BALLS = ("source", "generator", "count", "seed", "classes", "classifier", "eps", "steps", "quantile")
 ALIGNED = ("source", "generator", "seed", "number", "example", "classifier", "eps", "steps", "step_size", "stop_at")
+# The tabs' ids, which links name.
+TAB, EVERY_CLASS = "threat-models", "every-class"
 
 
-def build(opening: tuple[Comparison, Comparison]) -> links.Restorable:
-    """Lay the tab out and connect it; returns what a link to it restores."""
-    with gr.Tabs():
+def build(opening: tuple[Comparison, Comparison]) -> list[links.Restorable]:
+    """Lay the tab out and connect it; returns what links to its two comparisons restore."""
+    with gr.Tabs() as tabs:
         with gr.Tab("L2 beside L∞"):
-            restorable = _build_balls(opening[0])
-        with gr.Tab("Every class"):
-            _build_aligned(opening[1])
-    return restorable
+            balls = _build_balls(opening[0])
+        with gr.Tab("Every class", id=EVERY_CLASS):
+            aligned = _build_aligned(opening[1], tabs)
+    return [balls, aligned]
 
 
 def _build_balls(opening: Comparison) -> links.Restorable:
@@ -293,17 +301,17 @@ def _build_balls(opening: Comparison) -> links.Restorable:
                 stop = gr.Button("Cancel", variant="stop", elem_id="balls-cancel", scale=1, min_width=90)
             settable = [source, generator, count, seed, classes, classifier, eps, steps, quantile]
             shared = dict(zip(BALLS, settable, strict=True))
-            links.link_button("threat-models", shared)
+            links.link_button(TAB, shared)
         outputs = _results("balls", shown)
     _connect(go, stop, [*settable, files], outputs, threat_models, check_balls, "threat_models", "balls")
     quiet: dict[str, Any] = {"api_visibility": "undocumented", "queue": False, "show_progress": "hidden"}
     boxes = [generator_box, upload_box, example_box]
     source.input(show_source, source, boxes, api_name="show_balls_source", **quiet)
     generator.input(show_generator, generator, classes, api_name="show_balls_generator", **quiet)
-    return links.Restorable("threat-models", shared, [*settable, *boxes], restored_balls)
+    return links.Restorable(TAB, shared, [*settable, *boxes], restored_balls)
 
 
-def _build_aligned(opening: Comparison) -> None:
+def _build_aligned(opening: Comparison, tabs: gr.Tabs) -> links.Restorable:
     shown = results(opening, aligned_command, "An example to begin with: until each network is 99 % sure")
     image = opening.settings["image"]
     with gr.Row(equal_height=False):
@@ -340,11 +348,15 @@ def _build_aligned(opening: Comparison) -> None:
             with gr.Row():
                 go = gr.Button("Move towards every class", variant="primary", elem_id="aligned", scale=3)
                 stop = gr.Button("Cancel", variant="stop", elem_id="aligned-cancel", scale=1, min_width=90)
+            settable = [source, generator, seed, number, example, classifier, eps, steps, step_size, stop_at]
+            shared = dict(zip(ALIGNED, settable, strict=True))
+            links.link_button(EVERY_CLASS, shared)
         outputs = _results("aligned", shown)
-    asked = [source, generator, seed, number, example, classifier, eps, steps, step_size, stop_at, file]
-    _connect(go, stop, asked, outputs, aligned_gradients, check_aligned, "aligned_gradients", "aligned")
-    source.input(show_source, source, [generator_box, upload_box, example_box], api_name="show_aligned_source",
-                 api_visibility="undocumented", queue=False, show_progress="hidden")  # fmt: skip
+    _connect(go, stop, [*settable, file], outputs, aligned_gradients, check_aligned, "aligned_gradients", "aligned")
+    boxes = [generator_box, upload_box, example_box]
+    source.input(show_source, source, boxes, api_name="show_aligned_source", api_visibility="undocumented",
+                 queue=False, show_progress="hidden")  # fmt: skip
+    return links.Restorable(EVERY_CLASS, shared, [*settable, *boxes], restored_aligned, within=(TAB, tabs))
 
 
 def _results(name: str, shown: tuple[Any, ...]) -> list[Any]:

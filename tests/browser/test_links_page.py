@@ -1,10 +1,11 @@
-"""Links that restore the Boost tab, and the papers' settings by name, as a visitor uses them."""
+"""Links that restore a tab, and the papers' settings by name, as a visitor uses them."""
 
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 from serving import Server
 
@@ -45,3 +46,38 @@ def test_a_link_that_asks_for_too_much_says_so_and_restores_the_rest(page: Page,
     expect(page.get_by_text("eps: it takes a number from 0 to 16, not 99")).to_be_visible()
     page.get_by_role("button", name="All settings").click()
     expect(box(page, "Steps T")).to_have_value("12")
+
+
+@pytest.mark.parametrize(
+    ("tab", "inner", "asked"),
+    [
+        ("Debias", None, {"tab": "debias", "classifier": "cifar10-standard", "count": "70", "validation_seed": "9"}),
+        ("Threat models", "Every class",
+         {"tab": "every-class", "source": "Examples", "example": "dog-05.png", "eps": "7.5", "stop_at": ""}),
+        ("Interpolate", None,
+         {"tab": "interpolate", "source": "Generator", "source_generator": "cifar10-cgan", "source_class": "dog",
+          "target_example": "cat-03.png", "fractions": "0.25, 0.75", "warm_start": "true"}),
+        ("Evaluate", None,
+         {"tab": "evaluate", "generator": "cifar10-dcgan", "eps_from": "Find it by a sweep", "norm": "linf",
+          "eps": "0.125", "compare_with": "", "debias": "150", "seeds": "3"}),
+    ],
+)  # fmt: skip
+def test_the_link_of_a_restored_tab_is_the_one_that_was_followed(
+    page: Page, server: Server, tab: str, inner: str | None, asked: dict[str, str]
+) -> None:
+    page.goto(f"{server.url}?{urlencode(asked)}")
+    for name in (tab, inner) if inner else (tab,):
+        expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
+    # Anything that followed the values, and changed them again, would have done so by now.
+    page.wait_for_timeout(1000)
+    page.get_by_role("button", name="Link to these settings").and_(page.locator(":visible")).click()
+    shown = page.locator(f"#{asked['tab']}-link textarea")
+    expect(shown).to_have_value(re.compile("tab="))
+    made = parse_qs(urlsplit(shown.input_value()).query, keep_blank_values=True)
+    assert {name: made.get(name) for name in asked} == {name: [value] for name, value in asked.items()}
+    if tab == "Interpolate":
+        expect(page.get_by_label("Source: class")).to_be_visible()
+        expect(page.get_by_label("Target: example")).to_be_visible()
+    if tab == "Evaluate":
+        expect(box(page, "Largest ε tried")).to_have_value("0.125")
+        expect(page.get_by_label("Debias targets with (images)").first).to_be_visible()

@@ -8,11 +8,14 @@ import gradio as gr
 import pytest
 from starlette.datastructures import QueryParams
 
-from bigroc_core.ui import boost_tab, controls, links
+from bigroc_core.ui import boost_tab, controls, evaluate_tab, interpolate_tab, links, threat_models_tab
+from bigroc_core.ui.measurement import PRESET, SWEEP, UPLOADED_SET
 
 SHARED = {
     "eps": controls.slider(0, 16, "ε"), "seed": controls.seed_number(), "norm": controls.norm_radio(),
     "classes": controls.class_dropdown("Classes", ("cat", "dog"), ""), "alpha": controls.step_size_box(),
+    "beside": controls.checkboxes(["random", "standard"], "Beside", value=["random"]),
+    "warm": gr.Checkbox(False, label="Warm"), "numbers": gr.Textbox("", label="Numbers", max_length=60),
 }  # fmt: skip
 
 
@@ -24,11 +27,23 @@ def test_values_come_back_as_the_controls_have_them() -> None:
     values, problems = read("tab=boost&eps=1.25&seed=7&norm=linf&classes=dog&classes=cat&alpha=0.1&__theme=dark")
     assert values == {"eps": 1.25, "seed": 7, "norm": "linf", "classes": ["dog", "cat"], "alpha": "0.1"}
     assert not problems
+    values, problems = read("beside=standard&beside=random&warm=true&numbers=" + "1" * 60)
+    assert values == {"beside": ["standard", "random"], "warm": True, "numbers": "1" * 60}
+    assert not problems
+
+
+def test_what_was_emptied_comes_back_empty() -> None:
+    values, problems = read("beside=&classes=&alpha=&warm=false")
+    assert values == {"beside": [], "classes": [], "alpha": "", "warm": False}
+    assert not problems
 
 
 @pytest.mark.parametrize(
     ("query", "says"),
     [
+        ("beside=nobody", "beside: 'nobody' is not among its choices"),
+        ("warm=1", "warm: it is true or false, not '1'"),
+        ("numbers=" + "1" * 61, "60 characters at most"), ("eps=", "eps: '' is not a number"),
         ("eps=17", "eps: it takes a number from 0 to 16, not 17"), ("eps=nan", "eps: it takes a number"),
         ("eps=-1", "from 0 to 16, not -1"), ("eps=1e999", "not 1e999"), ("eps=much", "'much' is not a number"),
         ("eps=1&eps=2", "eps: it takes one value"), ("seed=1.5", "seed: it takes a whole number"),
@@ -70,3 +85,40 @@ def test_a_link_to_the_boost_tab_shows_what_belongs_to_its_values() -> None:
 def test_values_that_do_not_go_together_are_refused(values: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         boost_tab.restored(values)
+
+
+def test_a_link_to_an_interpolation_shows_the_boxes_of_its_kinds_and_its_generators_classes() -> None:
+    asked = {"source": "Upload", "target_generator": "cifar10-cgan", "target_class": "dog", "warm_start": True}
+    updates = interpolate_tab.restored(asked)
+    by_name = dict(zip(interpolate_tab.SHARED, updates, strict=False))
+    assert value(by_name["warm_start"]) is True
+    assert value(by_name["target_class"]) == "dog"
+    assert ("dog", "dog") in by_name["target_class"]["choices"]
+    assert by_name["steps"] == gr.skip()
+    boxes = updates[len(by_name) :]
+    assert [box.get("visible") for box in boxes] == [False, True, False, None, None, None]
+    with pytest.raises(ValueError, match="draws no class 'dog'"):
+        interpolate_tab.restored({"target_generator": "cifar10-dcgan", "target_class": "dog"})
+
+
+def test_a_link_to_an_evaluation_shows_what_belongs_to_its_values() -> None:
+    asked = {"source": UPLOADED_SET, "eps_from": SWEEP, "eps": 0.1, "norm": "linf", "compare_with": [], "count": 300}
+    updates = evaluate_tab.restored(asked)
+    by_name = dict(zip(evaluate_tab.SHARED, updates, strict=False))
+    assert {name: value(by_name[name]) for name in asked} == asked
+    assert by_name["eps"]["maximum"] == controls.SLIDER_EPS["linf"]
+    assert by_name["eps"]["label"] == "Largest ε tried"
+    assert PRESET not in [choice[0] for choice in by_name["eps_from"]["choices"]]
+    assert by_name["seeds"]["visible"] is False  # a set is what it is
+    assert [box["visible"] for box in updates[len(by_name) :]] == [False, True, True, False]
+    for wrong, says in (({"norm": "linf", "eps": 2.0}, "eps is at most 0.5"),
+                        ({"source": UPLOADED_SET, "eps_from": PRESET}, "no preset")):  # fmt: skip
+        with pytest.raises(ValueError, match=says):
+            evaluate_tab.restored(wrong)
+
+
+def test_a_link_to_a_tab_within_a_tab_selects_both() -> None:
+    with gr.Blocks(), gr.Tabs() as inner:
+        one = links.Restorable("every-class", {}, [], lambda values: [], within=(threat_models_tab.TAB, inner))
+    assert one.tabs == [inner]
+    assert [tabs.selected for tabs in one.selection()] == ["threat-models", "every-class"]

@@ -1,0 +1,94 @@
+"""The page for those who do not see it well: axe-core over every tab, light and dark, and a name for every control."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import CDPSession, Page
+from serving import Server, open_tab
+
+TABS = ("Boost", "Debias", "Threat models", "Every class", "Interpolate", "Evaluate", "Figures", "Generators", "About")
+# How the browser's own accessibility tree calls what can be operated.
+CONTROLS = {"button", "checkbox", "combobox", "link", "radio", "searchbox", "slider", "spinbutton", "switch", "tab",
+            "textbox"}  # fmt: skip
+# What lies in Gradio's own elements and cannot be mended from here: a visitor's mistake makes both appear.
+GRADIOS = [
+    # A message in the corner is a button that folds it, around the button that closes it.
+    (".toast-header", "nested-interactive"),
+    # A refusal at a control is a button that puts it away, around another that does the same.
+    (".validation-error > button", "nested-interactive"),
+]
+
+
+def opened(page: Page, name: str) -> Page:
+    """The page with this tab in front and all it can unfold unfolded."""
+    open_tab(page, name)
+    if name == "Generators":
+        page.locator(".maker img").nth(1).wait_for()
+    page.evaluate(
+        """() => document.querySelectorAll('button.label-wrap:not(.open)').forEach(
+             (button) => button.checkVisibility() && button.click())"""
+    )
+    page.wait_for_timeout(400)  # until what fades in is there
+    return page
+
+
+def violations(page: Page, **options: Any) -> list[str]:
+    """What axe-core finds serious or critical: rule, place and reason."""
+    found = []
+    for violation in Axe().run(page, options=options or None).response["violations"]:
+        if violation["impact"] not in ("serious", "critical"):
+            continue
+        for node in violation["nodes"]:
+            if not any(violation["id"] == rule and matches(page, node, place) for place, rule in GRADIOS):
+                found.append(f"{violation['id']}: {node['html'][:150]}: {node['failureSummary'][:250]}")
+    return found
+
+
+def matches(page: Page, node: dict[str, Any], place: str) -> bool:
+    return page.evaluate("([target, place]) => document.querySelector(target).matches(place)",
+                         [node["target"][0], place])  # fmt: skip
+
+
+def controls(session: CDPSession) -> list[tuple[str, str, str]]:
+    """Role, name and HTML of every control that the browser tells a screen reader of."""
+    told = []
+    for node in session.send("Accessibility.getFullAXTree")["nodes"]:
+        role, name = node.get("role", {}).get("value"), node.get("name", {}).get("value", "")
+        if node["ignored"] or role not in CONTROLS:
+            continue
+        where = {"backendNodeId": node["backendDOMNodeId"]}
+        described = {} if name.strip() else session.send("DOM.describeNode", where)
+        told.append((role, name.strip(), str(described.get("node", {}).get("attributes", ""))))
+    return told
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious_and_every_control_has_a_name(page: Page, server: Server, theme: str) -> None:
+    page.goto(f"{server.url}?__theme={theme}")
+    page.wait_for_selector("#grid .pair")
+    assert page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
+    session = page.context.new_cdp_session(page)
+    for name in TABS:
+        opened(page, name)
+        # The dark page is the light one in other colours.
+        assert violations(page, **({"runOnly": ["color-contrast"]} if theme == "dark" else {})) == [], name
+        told = controls(session)
+        assert {role for role, _, _ in told} >= {"button", "tab"}, name
+        assert [control for control in told if not control[1]] == [], name
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nor_in_what_a_visitors_mistake_shows(page: Page, server: Server, theme: str) -> None:
+    page.goto(f"{server.url}?__theme={theme}&tab=boost&shell=rm")
+    page.get_by_text("there is no control 'shell'").wait_for()
+    page.get_by_label("Upload", exact=True).first.check()
+    page.get_by_role("button", name="Link to these settings").click()
+    page.locator("#boost").click()
+    page.get_by_text("Add an image first").first.wait_for()
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(400)
+    assert violations(page) == []
+    assert [control for control in controls(page.context.new_cdp_session(page)) if not control[1]] == []
