@@ -93,7 +93,21 @@ def read_card(path: Path) -> Card:
     return Card(**values)
 
 
+def card_of_folder(folder: Path) -> Path:
+    """Where the card of a pipeline's folder lies: beside it, as NAME.json."""
+    return folder.with_name(f"{folder.name}.json")
+
+
+def weights_of(name: str, folder: Path = CHECKPOINTS) -> list[Path]:
+    """The files with the weights of a checkpoint: NAME.safetensors, those in a pipeline's folder NAME, or none."""
+    single = folder / f"{name}.safetensors"
+    if single.is_file():
+        return [single]
+    pipeline = folder / name
+    return sorted(pipeline.rglob("*.safetensors")) if (pipeline / "model_index.json").is_file() else []
+
+
 def embedded_cards(folder: Path, kind: str) -> dict[str, Card]:
     """The cards of one kind in `folder` by name, sorted; only those whose weights are there too."""
-    paths = (path for path in sorted(folder.glob("*.json")) if path.with_suffix(".safetensors").exists())
+    paths = (path for path in sorted(folder.glob("*.json")) if weights_of(path.stem, folder))
     return {card.name: card for card in map(read_card, paths) if card.kind == kind}

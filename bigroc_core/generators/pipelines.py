@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bigroc_core.cards import CIFAR10_CLASSES, Card
+from bigroc_core.cards import CIFAR10_CLASSES, Card, card_of_folder, read_card
 from bigroc_core.classifiers.checkpoints import weights_only
 from bigroc_core.classifiers.foreign import class_names
 from bigroc_core.generators.sampling import Generator, index_seed
@@ -61,6 +62,11 @@ class PipelineSampler:
         self.classes = classes
         self.block = block
 
+    @property
+    def network(self) -> Any:
+        """The network that the pipeline evaluates."""
+        return _network(self.pipeline)
+
     def __call__(self, seed: int, indices: range, labels: Tensor | None) -> Tensor:
         """Images (n, 3, H, W) in [0, 1] of these indices of a seed, with labels (n,) where the pipeline has classes."""
         states = [torch.Generator().manual_seed(index_seed(seed, index)) for index in indices]
@@ -80,34 +86,73 @@ def load_pipeline(
 ) -> Generator:
     """A generator from a pipeline that diffusers saved (a folder), a repository of the Hub, or a name in HUB_PIPELINES.
 
-    settings: num_inference_steps, timesteps, eta or guidance_scale, as the pipeline's call has them. float16 on CUDA.
+    settings: num_inference_steps, timesteps, eta or guidance_scale, as the pipeline's call has them. A card beside a
+    folder says what it is, and in its arguments the number of steps to take unless told, and the timesteps for so many
+    steps. float16 on CUDA.
     Nothing is unpickled and no code of a repository is run. Raises ValueError if diffusers is not installed, the
-    folder or repository cannot be read, or a setting does not fit; ConnectionError if it cannot be fetched.
+    folder or repository cannot be read, its card describes another, or a setting does not fit; ConnectionError if it
+    cannot be fetched.
     """
     entry = HUB_PIPELINES.get(str(source))
     where = entry.repo if entry else str(source)
+    text = card_of_folder(Path(where))
+    given = read_card(text) if entry is None and Path(where).is_dir() and text.is_file() else None
     device = torch.device(device)
     pipeline = _read(where, torch.float16 if device.type == "cuda" else torch.float32)
     chosen = {**(entry.arguments if entry else {}), **(settings or {})}
+    if given is not None:
+        chosen = _as_the_card_says(given, chosen, text)
     parameters = inspect.signature(pipeline.__call__).parameters
     if unfit := [name for name in chosen if name not in SETTINGS or name not in parameters]:
         known = [name for name in SETTINGS if name in parameters]
         raise ValueError(f"{where} is a {type(pipeline).__name__}, which takes {known}, not {unfit}")
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
-    network = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+    network = _network(pipeline)
     if network is None or "generator" not in parameters:
         raise ValueError(f"{where} is a {type(pipeline).__name__}; only pipelines of pixels from noise can be used")
     classes = _classes(network) if "class_labels" in parameters else 0
     side = _side(pipeline, network)
-    card = Card(
-        name=str(source) if entry else Path(where).name, kind="generator", architecture="diffusers",
-        arguments={"repo": where, **chosen}, classes=_names(classes), conditional=classes > 0, input_size=(side, side),
-        title=entry.title if entry else type(pipeline).__name__, source=where,
-    )  # fmt: skip
-    # Memory for activations grows with the pixels; a CPU gains little from larger batches.
-    block = max(1, (2**18 if device.type == "cuda" else 2**14) // side**2)
-    return Generator(PipelineSampler(pipeline, chosen, classes, block), card)
+    if given is None:
+        card = Card(
+            name=str(source) if entry else Path(where).name, kind="generator", architecture="diffusers",
+            arguments={"repo": where, **chosen}, classes=_names(classes), conditional=classes > 0,
+            input_size=(side, side), title=entry.title if entry else type(pipeline).__name__, source=where,
+        )  # fmt: skip
+    else:
+        told = (given.kind, given.architecture, given.input_size, len(given.classes) if given.conditional else 0)
+        if told != ("generator", "diffusers", (side, side), classes):
+            raise ValueError(
+                f"the card {text} describes another model: this is a diffusers pipeline of {side}×{side} images "
+                f"with {classes} classes"
+            )
+        card = dataclasses.replace(given, arguments=chosen)
+    return Generator(PipelineSampler(pipeline, chosen, classes, pipeline_block(device, side)), card)
+
+
+def pipeline_block(device: torch.device, side: int) -> int:
+    """How many images of a side a pipeline draws at once: memory for activations grows with the pixels, and a CPU
+    gains little from larger batches."""
+    return max(1, (2**18 if device.type == "cuda" else 2**14) // side**2)
+
+
+def _as_the_card_says(card: Card, settings: Mapping[str, Any], text: Path) -> dict[str, Any]:
+    """Settings for a pipeline's call: the card's where not given, with the card's timesteps for so many steps."""
+    stored = dict(card.arguments)
+    timesteps = stored.pop("timesteps", {})
+    if not isinstance(timesteps, dict) or not all(
+        steps.isdecimal() and isinstance(values, list) and values and all(type(step) is int for step in values)
+        for steps, values in timesteps.items()
+    ):
+        raise ValueError(f'the card {text} has impossible timesteps, which are listed by steps, {{"2": [106, 0]}}')
+    chosen = {**stored, **settings}
+    if (known := timesteps.get(str(chosen.get("num_inference_steps")))) is not None:
+        chosen |= {"num_inference_steps": None, "timesteps": known}
+    return chosen
+
+
+def _network(pipeline: Any) -> Any:
+    return getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
 
 
 def _read(where: str, dtype: torch.dtype) -> Any:

@@ -45,17 +45,21 @@ def load_generator(source: str | Path, device: torch.device | str = "cpu") -> Ge
     Published checkpoints (Mimicry's 32×32 ResNets, BigGAN for CIFAR) are told by their parameters' names and read as
     downloaded, tensors only; a card NAME.json beside one says what its file cannot (class names, presets).
     diffusers pipelines: a folder that has a model_index.json, a repository of the Hub ("google/ddpm-cifar10-32") or a
-    name of ours ("cd-imagenet64-2"), with settings behind a "?" ("google/ddpm-cifar10-32?num_inference_steps=50").
+    name of ours ("cd-imagenet64-2"), with settings behind a "?" ("google/ddpm-cifar10-32?num_inference_steps=50"). A
+    folder with a card beside it takes the timesteps that the card has for so many steps.
     Raises ValueError, naming what exists, if there is none, and if weights and card do not fit; ConnectionError if a
     repository cannot be fetched.
     """
     name, _, settings = str(source).partition("?")
-    if name in HUB_PIPELINES or (Path(name) / "model_index.json").is_file() or _is_repository(name):
-        return load_pipeline(name, device, parse_settings(settings) if settings else None)
+    places = (place for place in (Path(name), CHECKPOINTS / name) if (place / "model_index.json").is_file())
+    if (folder := next(places, None)) is not None or name in HUB_PIPELINES or _is_repository(name):
+        return load_pipeline(folder or name, device, parse_settings(settings) if settings else None)
     path = Path(source)
     if not (path.suffix and path.is_file()):
         path = CHECKPOINTS / f"{source}.safetensors"
     if not path.is_file():
+        if Path(source).is_dir():
+            raise ValueError(f"{source} is a folder without model_index.json: no pipeline that diffusers saved")
         known = ", ".join(embedded_generators())
         raise ValueError(f"there is no generator {str(source)!r}, embedded or as a file; embedded: {known}")
     text = path.with_suffix(".json")

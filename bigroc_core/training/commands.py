@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from bigroc_core.training.augmentation import AUGMENTATIONS
-from bigroc_core.training.families import FAMILIES, VAE
+from bigroc_core.training.families import CONSISTENCY, FAMILIES, VAE
 from bigroc_core.training.precision import fastest_precision
 
 
@@ -51,9 +51,11 @@ def add_train_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
             parser.add_argument("--eps", type=float, default=0.5, help="L2 radius, images in [0, 1]")
             parser.add_argument("--attack-steps", type=int, default=1)
 
-    gan = kinds.add_parser("generator", parents=[shared], help="a GAN or a VAE", conflict_handler="resolve",
+    gan = kinds.add_parser("generator", parents=[shared], help="a GAN, a VAE or a consistency model",
+                           conflict_handler="resolve",
                            formatter_class=argparse.ArgumentDefaultsHelpFormatter)  # fmt: skip
-    gan.add_argument("--family", choices=(*FAMILIES, VAE), required=True, help="networks, losses and augmentation")
+    gan.add_argument("--family", choices=(*FAMILIES, VAE, CONSISTENCY), required=True,
+                     help="networks, losses and augmentation")
     gan.add_argument("--arguments", type=_arguments, default={}, help="of the generator's network, as JSON")
     gan.add_argument("--discriminator-width", type=int, default=40, help="of the critic, or a VAE's encoder")
     gan.add_argument("--steps", type=int, default=10_000)
@@ -62,6 +64,8 @@ def add_train_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
     gan.add_argument("--lr-discriminator", type=float, default=4e-4)
     gan.add_argument("--auxiliary", type=float, default=0.0, help="weight of the auxiliary classifier, if conditional")
     gan.add_argument("--deviation", type=float, default=0.3, help="σ of a VAE's pixels, which are in [-1, 1]")
+    gan.add_argument("--intervals", type=int, nargs=2, default=(10, 80), metavar=("FIRST", "LAST"),
+                     help="between a consistency model's noise levels, doubled from the first to the last")
 
 
 # Where files lie on one machine and what it computes with are no part of how a result is made again.
@@ -95,6 +99,9 @@ def _check(options: argparse.Namespace) -> None:
         value = getattr(options, name, least)
         if not least <= value <= most:  # NaN fails both
             raise ValueError(f"--{name.replace('_', '-')} must be from {least:g} to {most:g}, not {value}")
+    first, last = getattr(options, "intervals", (1, 1))
+    if not 1 <= first <= last <= 10_000:
+        raise ValueError(f"--intervals must rise within 1 to 10000, not {first} to {last}")
     if options.name != Path(options.name).name:
         raise ValueError(f"--name names a checkpoint, not a place: {options.name!r} has a folder in it")
 
@@ -116,6 +123,7 @@ def run_train(options: argparse.Namespace) -> None:
             discriminator_width=options.discriminator_width, steps=options.steps, batch_size=options.batch_size,
             lr_generator=options.lr_generator, lr_discriminator=options.lr_discriminator, auxiliary=options.auxiliary,
             deviation=options.deviation, precision=options.precision, seed=options.seed,
+            intervals=tuple(options.intervals) if options.family == CONSISTENCY else None,
         )  # fmt: skip
         train_generator(gan, splits, folder, command_line(), options.save_minutes)
         return

@@ -48,6 +48,8 @@ FAMILIES = {
 
 # Trained by its evidence lower bound, without a critic; its decoder is DCGAN's generator.
 VAE = "vae"
+# Trained by consistency with itself, without a critic; a diffusers pipeline.
+CONSISTENCY = "consistency"
 
 # Dimensions that InfoMax-GAN compares local and global features in, per channel of the critic (published: 8 × 128).
 INFOMAX_PER_CHANNEL = 8

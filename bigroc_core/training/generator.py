@@ -1,10 +1,10 @@
-"""Training of GANs and VAEs: networks, losses and augmentations of a family, a running average that is sampled."""
+"""Training of generators: networks, losses and augmentations of a family, a running average that is sampled."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,22 @@ from bigroc_core.training.augmentation import differentiable, random_flip
 from bigroc_core.training.averaging import running_average
 from bigroc_core.training.batches import share_of_batch
 from bigroc_core.training.checkpoint import append_log, export, load_state, save_state
+from bigroc_core.training.consistency import (
+    INTERVALS,
+    TIMESTEPS_OF,
+    ConsistencyFunction,
+    build_unet,
+    consistency_generators,
+    consistency_loss,
+    consistency_scheduler,
+    discretisation,
+    draw_intervals,
+    export_consistency,
+    noise_levels,
+)
 from bigroc_core.training.critics import Critic
 from bigroc_core.training.data import Splits
-from bigroc_core.training.families import FAMILIES, VAE, Family, build_critic
+from bigroc_core.training.families import CONSISTENCY, FAMILIES, VAE, Family, build_critic
 from bigroc_core.training.gan_losses import (
     ADVERSARIAL,
     evidence_lower_bound,
@@ -41,11 +54,11 @@ from bigroc_core.training.precision import fastest_precision
 class GeneratorRecipe:
     """How a generator is trained.
 
-    family: one of FAMILIES, or "vae". arguments: of the generator's network. discriminator_width: of the critic, or a
-    VAE's encoder. auxiliary: weight of the auxiliary classifier's cross-entropy in both losses (Odena et al. 2017),
-    conditional only. lr_generator, lr_discriminator: Adam's rates, constant for half of the run, then linear to a
-    tenth. ema: decay of the running average that is sampled and shipped. deviation: σ of a VAE's pixels, which are in
-    [-1, 1].
+    family: one of FAMILIES, "vae" or "consistency". arguments: of the generator's network. discriminator_width: of the
+    critic, or a VAE's encoder. auxiliary: weight of the auxiliary classifier's cross-entropy in both losses (Odena et
+    al. 2017), conditional only. lr_generator, lr_discriminator: Adam's rates, constant for half of the run, then
+    linear to a tenth. ema: decay of the running average that is sampled and shipped. deviation: σ of a VAE's pixels,
+    which are in [-1, 1]. intervals: between a consistency model's noise levels, at the start and at the end.
     """
 
     name: str
@@ -59,14 +72,22 @@ class GeneratorRecipe:
     auxiliary: float = 0.0
     deviation: float = 0.3
     ema: float = 0.999
+    intervals: tuple[int, int] | None = None
     precision: str = field(default_factory=fastest_precision)
     seed: int = 0
 
+    def entries(self) -> dict[str, Any]:
+        """As states and cards hold it, without what plays no part in the family."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
-def sample_sheet(generator: Generator, path: Path, rows: int = 10, columns: int = 10, scale: int = 2) -> None:
-    """A grid of samples of seed 0; a column per class where conditional."""
-    images, _ = generator.sample(rows * columns, seed=0)
-    pixels = torch.from_numpy(to_uint8(images))
+
+def sample_sheet(
+    generators: Sequence[Generator], path: Path, rows: int = 10, columns: int = 10, scale: int = 2
+) -> None:
+    """A grid of samples of seed 0; a column per class where conditional, each generator's rows below the other's."""
+    each = rows // len(generators)
+    drawn = torch.cat([generator.sample(each * columns, seed=0)[0] for generator in generators])
+    pixels, rows = torch.from_numpy(to_uint8(drawn)), each * len(generators)
     grid = pixels.view(rows, columns, *pixels.shape[1:]).permute(0, 2, 1, 3, 4).flatten(0, 1).flatten(1, 2)
     sheet = Image.fromarray(grid.contiguous().numpy())
     sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST).save(path)
@@ -152,15 +173,18 @@ def train_generator(
     """
     from accelerate import Accelerator
 
-    if recipe.family not in (*FAMILIES, VAE):
-        raise ValueError(f"family must be one of {', '.join((*FAMILIES, VAE))}, not {recipe.family!r}")
+    if recipe.family not in (*FAMILIES, VAE, CONSISTENCY):
+        known = ", ".join((*FAMILIES, VAE, CONSISTENCY))
+        raise ValueError(f"family must be one of {known}, not {recipe.family!r}")
     accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
     device = accelerator.device
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     family = FAMILIES.get(recipe.family)
     card = _card(recipe, family, command)
-    generator = build_generator(card).to(device).to(memory_format=torch.channels_last)
+    generator = (
+        build_unet(recipe.arguments, len(card.classes)) if recipe.family == CONSISTENCY else build_generator(card)
+    ).to(device).to(memory_format=torch.channels_last)  # fmt: skip
     average = running_average(generator, recipe.ema)
     share = share_of_batch(recipe.batch_size, accelerator.num_processes)
 
@@ -169,15 +193,16 @@ def train_generator(
         images = random_flip(splits.train.floats(index), draws).to(device) * 2 - 1
         return images, splits.train.labels[index].to(device) if card.conditional else None
 
-    step_of = (
-        _gan_step(recipe, family, card, generator, real_batch, share, accelerator)
-        if family is not None
-        else _vae_step(recipe, generator, real_batch, share, accelerator)
-    )
+    if recipe.family == CONSISTENCY:
+        step_of = _consistency_step(recipe, generator, real_batch, accelerator)
+    elif family is None:
+        step_of = _vae_step(recipe, generator, real_batch, share, accelerator)
+    else:
+        step_of = _gan_step(recipe, family, card, generator, real_batch, share, accelerator)
     parts: dict[str, Any] = {"generator": generator, "average": average, **step_of.parts}
     first, elapsed = 0, 0.0
     ends: list[int] = []
-    if (state := load_state(folder / "state.pt", dataclasses.asdict(recipe))) is not None:
+    if (state := load_state(folder / "state.pt", recipe.entries())) is not None:
         for name, part in parts.items():
             part.load_state_dict(state[name])
         first, elapsed, ends = state["step"], state["seconds"], state["ends"]
@@ -186,18 +211,23 @@ def train_generator(
     began = saved = time.monotonic()
     losses: dict[str, float] = {}
 
+    def drawn_from(network: nn.Module) -> list[Generator]:
+        if recipe.family == CONSISTENCY:
+            return consistency_generators(network, card)
+        return [Generator(LatentSampler(network, device), card)]
+
     def write(step: int) -> None:
         if not accelerator.is_main_process:
             return
         seconds = elapsed + time.monotonic() - began
         save_state(folder / "state.pt", {
-            "recipe": dataclasses.asdict(recipe), "step": step, "seconds": seconds, "ends": ends,
+            "recipe": recipe.entries(), "step": step, "seconds": seconds, "ends": ends,
             **{name: part.state_dict() for name, part in parts.items()},
         })  # fmt: skip
         append_log(folder / "log.jsonl", {"step": step, "seconds": seconds, **losses})
-        export(average.module, card, folder)
-        average.eval()
-        sample_sheet(Generator(LatentSampler(average.module, device), card), folder / f"sheet-{step:06d}.png")
+        export_of = export_consistency if recipe.family == CONSISTENCY else export
+        export_of(average.module, card, folder)
+        sample_sheet(drawn_from(average.module), folder / f"sheet-{step:06d}.png")
 
     progress = tqdm(range(first, recipe.steps), initial=first, total=recipe.steps, desc=recipe.name, mininterval=5,
                     disable=not accelerator.is_main_process)  # fmt: skip
@@ -208,7 +238,7 @@ def train_generator(
         for optimizer, lr in step_of.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr * rate
-        found = step_of.run(draws)
+        found = step_of.run(draws, step)
         average.update_parameters(generator)
         if step % 50 == 0:
             losses = {name: loss.item() for name, loss in found.items()}
@@ -217,27 +247,35 @@ def train_generator(
             write(step + 1)
             saved = time.monotonic()
     write(recipe.steps)
-    return Generator(LatentSampler(average.module, device), card)
+    return drawn_from(average.module)[0]
 
 
 def _card(recipe: GeneratorRecipe, family: Family | None, command: str) -> Card:
+    common: dict[str, Any] = {
+        "name": recipe.name, "kind": "generator", "training": {"recipe": recipe.entries(), "command": command},
+        "data": "CIFAR-10 training images without the last 5,000", "license": "MIT",
+        "source": "trained for this project",
+    }  # fmt: skip
+    if recipe.family == CONSISTENCY:
+        return Card(
+            **common, architecture="diffusers", arguments={"num_inference_steps": 1, "timesteps": TIMESTEPS_OF},
+            classes=CIFAR10_CLASSES, conditional=True,
+        )  # fmt: skip
     conditional = family is not None and family.conditional
     classes = CIFAR10_CLASSES if conditional else ()
     architecture = family.architecture if family is not None else "dcgan"
-    arguments = {**recipe.arguments, "classes": len(classes)}
     return Card(
-        name=recipe.name, kind="generator", architecture=architecture, arguments=arguments, classes=classes,
-        conditional=conditional, training={"recipe": dataclasses.asdict(recipe), "command": command},
-        data="CIFAR-10 training images without the last 5,000", license="MIT", source="trained for this project",
+        **common, architecture=architecture, arguments={**recipe.arguments, "classes": len(classes)}, classes=classes,
+        conditional=conditional,
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Step:
-    """One step of training. run(draws): takes it and returns its losses by name. parts: what a resumed run needs.
+    """One step of training. run(draws, step): takes it and returns its losses by name. parts: what a resumed run needs.
     optimizers: with the learning rate of each at the start."""
 
-    run: Callable[[torch.Generator], dict[str, Tensor]]
+    run: Callable[[torch.Generator, int], dict[str, Tensor]]
     parts: dict[str, Any]
     optimizers: tuple[tuple[torch.optim.Optimizer, float], ...]
 
@@ -264,7 +302,7 @@ def _gan_step(
         latents = torch.randn(share, latent, generator=draws).to(device)
         return latents, torch.randint(0, classes, (share,), generator=draws).to(device) if classes else None
 
-    def run(draws: torch.Generator) -> dict[str, Tensor]:
+    def run(draws: torch.Generator, _step: int) -> dict[str, Tensor]:
         for _ in range(family.critic_steps):
             real, real_labels = real_batch(draws)
             latents, labels = noise(draws)
@@ -299,7 +337,7 @@ def _vae_step(
     adam: Any = torch.optim.Adam(autoencoder.parameters(), lr=recipe.lr_generator)
     wrapped, adam = accelerator.prepare(autoencoder, adam)
 
-    def run(draws: torch.Generator) -> dict[str, Tensor]:
+    def run(draws: torch.Generator, _step: int) -> dict[str, Tensor]:
         images, _ = real_batch(draws)
         noise = torch.randn(share, generator.latent, generator=draws).to(accelerator.device)
         with accelerator.autocast():
@@ -310,3 +348,26 @@ def _vae_step(
         return {"elbo": loss}
 
     return _Step(run, {"encoder": autoencoder.encoder, "steps": adam}, ((adam, recipe.lr_generator),))
+
+
+def _consistency_step(recipe: GeneratorRecipe, unet: nn.Module, real_batch: RealBatch, accelerator: Any) -> _Step:
+    function = ConsistencyFunction(unet, consistency_scheduler())
+    # The paper's choice; its rectified start stands in for a warm-up.
+    optimizer: Any = torch.optim.RAdam(unet.parameters(), lr=recipe.lr_generator)
+    wrapped, optimizer = accelerator.prepare(function, optimizer)
+    first, last = recipe.intervals or INTERVALS
+
+    def run(draws: torch.Generator, step: int) -> dict[str, Tensor]:
+        images, labels = real_batch(draws)
+        noise = torch.randn(images.shape, generator=draws).to(images)
+        levels = noise_levels(function.scheduler, discretisation(step, recipe.steps, first, last))
+        index = draw_intervals(levels, len(images), draws)
+        ends = torch.stack([levels[index], levels[index + 1]]).to(images.device)
+        with accelerator.autocast():
+            loss = consistency_loss(wrapped, function, images, noise, ends, labels)
+        optimizer.zero_grad()
+        accelerator.backward(loss)
+        optimizer.step()
+        return {"consistency": loss}
+
+    return _Step(run, {"optimizer": optimizer}, ((optimizer, recipe.lr_generator),))
