@@ -66,6 +66,8 @@ def add_train_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
     gan.add_argument("--deviation", type=float, default=0.3, help="σ of a VAE's pixels, which are in [-1, 1]")
     gan.add_argument("--intervals", type=int, nargs=2, default=(10, 80), metavar=("FIRST", "LAST"),
                      help="between a consistency model's noise levels, doubled from the first to the last")
+    gan.add_argument("--log-sigma", type=float, nargs=2, default=(-1.1, 2.0), metavar=("MEAN", "DEVIATION"),
+                     help="of the logarithm of a consistency model's noise levels as they are drawn")
 
 
 # Where files lie on one machine and what it computes with are no part of how a result is made again.
@@ -102,6 +104,9 @@ def _check(options: argparse.Namespace) -> None:
     first, last = getattr(options, "intervals", (1, 1))
     if not 1 <= first <= last <= 10_000:
         raise ValueError(f"--intervals must rise within 1 to 10000, not {first} to {last}")
+    mean, deviation = getattr(options, "log_sigma", (0.0, 1.0))
+    if not (-6 <= mean <= 5 and 0.1 <= deviation <= 10):  # noise levels lie between e⁻⁶ and e⁵; NaN fails
+        raise ValueError(f"--log-sigma must be from -6 to 5 and from 0.1 to 10, not {mean} and {deviation}")
     if options.name != Path(options.name).name:
         raise ValueError(f"--name names a checkpoint, not a place: {options.name!r} has a folder in it")
 
@@ -123,7 +128,8 @@ def run_train(options: argparse.Namespace) -> None:
             discriminator_width=options.discriminator_width, steps=options.steps, batch_size=options.batch_size,
             lr_generator=options.lr_generator, lr_discriminator=options.lr_discriminator, auxiliary=options.auxiliary,
             deviation=options.deviation, precision=options.precision, seed=options.seed,
-            intervals=tuple(options.intervals) if options.family == CONSISTENCY else None,
+            **({"intervals": tuple(options.intervals), "log_sigma": tuple(options.log_sigma)}
+               if options.family == CONSISTENCY else {}),
         )  # fmt: skip
         train_generator(gan, splits, folder, command_line(), options.save_minutes)
         return

@@ -27,8 +27,8 @@ TIMESTEPS = 201
 TIMESTEPS_OF = {"1": [0], "2": [123, 0]}
 # Intervals between noise levels at the start and at the end of a run. iCT ends at 1280, after 400,000 steps.
 INTERVALS = (10, 80)
-# iCT's distribution of ln σ, Section 3.5.
-LOG_MEAN, LOG_DEVIATION = -1.1, 2.0
+# Mean and deviation of iCT's normal distribution of ln σ, Section 3.5.
+LOG_SIGMA = (-1.1, 2.0)
 
 
 def pseudo_huber(images: Tensor, others: Tensor, offset: float) -> Tensor:
@@ -55,9 +55,13 @@ def noise_levels(scheduler: Any, intervals: int) -> Tensor:
     return ramp.sigmas.double().flip(0)
 
 
-def draw_intervals(levels: Tensor, count: int, draws: torch.Generator) -> Tensor:
-    """(count,) indices i of intervals [σᵢ, σᵢ₊₁], each as likely as a lognormal σ is to lie in it (iCT, Eq. 10)."""
-    below = torch.erf((levels.log() - LOG_MEAN) / (math.sqrt(2) * LOG_DEVIATION))
+def draw_intervals(levels: Tensor, count: int, log_sigma: tuple[float, float], draws: torch.Generator) -> Tensor:
+    """(count,) indices i of intervals [σᵢ, σᵢ₊₁], each as likely as a lognormal σ is to lie in it (iCT, Eq. 10).
+
+    log_sigma: mean and deviation of ln σ.
+    """
+    mean, deviation = log_sigma
+    below = torch.erf((levels.log() - mean) / (math.sqrt(2) * deviation))
     return torch.multinomial(below.diff(), count, replacement=True, generator=draws)
 
 
@@ -111,22 +115,23 @@ def build_unet(arguments: dict[str, Any], classes: int) -> nn.Module:
     ask for it; ValueError for arguments that it does not take."""
     from diffusers import UNet2DModel
 
-    widths = arguments.get("block_out_channels", (32, 64, 64))
+    widths = arguments.get("block_out_channels", (16, 32, 64, 96))
+    fixed = {"sample_size": SIDE, "in_channels": 3, "out_channels": 3, "num_class_embeds": classes}
     try:
+        if clash := sorted(set(fixed) & set(arguments)):
+            raise ValueError(f"{clash[0]} is {fixed[clash[0]]} for these images")
         unet: nn.Module = UNet2DModel(**{  # type: ignore[assignment]
-            "sample_size": SIDE, "layers_per_block": 1, "block_out_channels": widths, "norm_num_groups": 8,
+            "layers_per_block": 1, "block_out_channels": widths, "norm_num_groups": 8, "add_attention": False,
             "down_block_types": ["DownBlock2D"] * len(widths), "up_block_types": ["UpBlock2D"] * len(widths),
-            "add_attention": False, "num_class_embeds": classes, **arguments,
+            **arguments, **fixed,
         })  # fmt: skip
-        # What it does not name it finds out only when it computes.
+        # Some of what does not fit shows only in computing.
         with torch.no_grad():
-            found = unet(torch.zeros(1, 3, SIDE, SIDE), 0, torch.zeros(1, dtype=torch.int64), return_dict=False)[0]
-        if found.shape != (1, 3, SIDE, SIDE):
-            raise ValueError(f"it makes {tuple(found.shape[1:])} of (3, {SIDE}, {SIDE})")
-        return unet
+            unet(torch.zeros(1, 3, SIDE, SIDE), 0, torch.zeros(1, dtype=torch.int64))
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"diffusers' UNet2DModel cannot be built with {arguments}: {reason}") from error
+    return unet
 
 
 def consistency_generators(unet: nn.Module, card: Card) -> list[Generator]:

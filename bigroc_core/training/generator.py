@@ -26,6 +26,7 @@ from bigroc_core.training.batches import share_of_batch
 from bigroc_core.training.checkpoint import append_log, export, load_state, save_state
 from bigroc_core.training.consistency import (
     INTERVALS,
+    LOG_SIGMA,
     TIMESTEPS_OF,
     ConsistencyFunction,
     build_unet,
@@ -58,7 +59,8 @@ class GeneratorRecipe:
     critic, or a VAE's encoder. auxiliary: weight of the auxiliary classifier's cross-entropy in both losses (Odena et
     al. 2017), conditional only. lr_generator, lr_discriminator: Adam's rates, constant for half of the run, then
     linear to a tenth. ema: decay of the running average that is sampled and shipped. deviation: σ of a VAE's pixels,
-    which are in [-1, 1]. intervals: between a consistency model's noise levels, at the start and at the end.
+    which are in [-1, 1]. intervals: between a consistency model's noise levels, at the start and at the end;
+    log_sigma: mean and deviation of ln σ as they are drawn.
     """
 
     name: str
@@ -73,6 +75,7 @@ class GeneratorRecipe:
     deviation: float = 0.3
     ema: float = 0.999
     intervals: tuple[int, int] | None = None
+    log_sigma: tuple[float, float] | None = None
     precision: str = field(default_factory=fastest_precision)
     seed: int = 0
 
@@ -361,7 +364,7 @@ def _consistency_step(recipe: GeneratorRecipe, unet: nn.Module, real_batch: Real
         images, labels = real_batch(draws)
         noise = torch.randn(images.shape, generator=draws).to(images)
         levels = noise_levels(function.scheduler, discretisation(step, recipe.steps, first, last))
-        index = draw_intervals(levels, len(images), draws)
+        index = draw_intervals(levels, len(images), recipe.log_sigma or LOG_SIGMA, draws)
         ends = torch.stack([levels[index], levels[index + 1]]).to(images.device)
         with accelerator.autocast():
             loss = consistency_loss(wrapped, function, images, noise, ends, labels)
