@@ -28,7 +28,7 @@ from torch import Tensor
 
 from bigroc_core import __version__
 from bigroc_core.boosting import BoostConfig
-from bigroc_core.cards import CHECKPOINTS
+from bigroc_core.cards import weights_of
 from bigroc_core.images import from_uint8, to_uint8
 from bigroc_core.limits import (
     MAX_COLUMNS,
@@ -344,11 +344,10 @@ def _said_in(data: bytes) -> str | None:
 
 def checkpoint_hash(name: str) -> str | None:
     """SHA-256 of an embedded model's weights, None for a model that is not embedded."""
-    path = CHECKPOINTS / f"{name}.safetensors"
     # A name, not a way to some other file.
-    if Path(name).name != name or not path.is_file():
+    if Path(name).name != name or not (paths := weights_of(name)):
         return None
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def model_names(recipe: Recipe) -> list[str]:

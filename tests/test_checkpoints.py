@@ -8,14 +8,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bigroc_core import embedded_classifiers, embedded_generators, load_classifier
-from bigroc_core.cards import CHECKPOINTS
+from bigroc_core.cards import weights_of
 
 ROOT = Path(__file__).resolve().parents[1]
 MIB = 2**20
 
 
 def size(names):
-    return sum((CHECKPOINTS / f"{name}.safetensors").stat().st_size for name in names)
+    return sum(path.stat().st_size for name in names for path in weights_of(name))
 
 
 def test_everything_tracked_stays_under_48_mib():
@@ -28,7 +28,9 @@ def test_everything_tracked_stays_under_48_mib():
 
 def test_weights_stay_within_their_budgets():
     assert 0 < size(embedded_classifiers()) < 28 * MIB
-    assert 0 < size(embedded_generators()) < 12 * MIB
+    pipelines = {name for name, card in embedded_generators().items() if card.architecture == "diffusers"}
+    assert 0 < size(embedded_generators().keys() - pipelines) < 12 * MIB
+    assert size(pipelines) < 5 * MIB
 
 
 @pytest.mark.parametrize("name", sorted(embedded_classifiers()))

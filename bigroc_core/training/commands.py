@@ -128,8 +128,8 @@ def run_train(options: argparse.Namespace) -> None:
             discriminator_width=options.discriminator_width, steps=options.steps, batch_size=options.batch_size,
             lr_generator=options.lr_generator, lr_discriminator=options.lr_discriminator, auxiliary=options.auxiliary,
             deviation=options.deviation, precision=options.precision, seed=options.seed,
-            **({"intervals": tuple(options.intervals), "log_sigma": tuple(options.log_sigma)}
-               if options.family == CONSISTENCY else {}),
+            intervals=tuple(options.intervals) if options.family == CONSISTENCY else None,
+            log_sigma=tuple(options.log_sigma) if options.family == CONSISTENCY else None,
         )  # fmt: skip
         train_generator(gan, splits, folder, command_line(), options.save_minutes)
         return

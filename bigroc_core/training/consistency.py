@@ -155,7 +155,7 @@ def export_consistency(unet: nn.Module, card: Card, folder: Path) -> None:
     """
     from diffusers import ConsistencyModelPipeline
 
-    half = copy.deepcopy(unet).to("cpu", torch.float16).to(memory_format=torch.contiguous_format)
+    half = copy.deepcopy(unet).half().to("cpu").to(memory_format=torch.contiguous_format)
     pipeline: Any = ConsistencyModelPipeline(half, consistency_scheduler())
     place, written = folder / card.name, folder / f".{card.name}.tmp"
     shutil.rmtree(written, ignore_errors=True)

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from bigroc_core.cards import CHECKPOINTS, Card
+from bigroc_core.cards import Card, weights_of
 from bigroc_core.generators.cost import SamplingCost, sampling_cost
 from bigroc_core.generators.registry import load_generator
 from bigroc_core.generators.systems import ROADS, SYSTEMS, System, system_of
@@ -108,8 +108,8 @@ def describe(card: Card) -> dict[str, Any]:
 
 
 def checkpoint_bytes(card: Card) -> int:
-    """The size of the file that holds the weights."""
-    return (CHECKPOINTS / f"{card.name}.safetensors").stat().st_size
+    """The size of what holds the weights."""
+    return sum(path.stat().st_size for path in weights_of(card.name))
 
 
 def generators() -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from bigroc_core.generators.pipelines import HUB_PIPELINES
 from bigroc_core.generators.registry import embedded_generators
 from bigroc_core.generators.systems import PIPELINE, ROADS, SYSTEMS, TRAINED, System
 from bigroc_core.presets import PAPER_PRESETS
-from bigroc_core.training.families import FAMILIES, VAE
+from bigroc_core.training.families import CONSISTENCY, FAMILIES, VAE
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -53,7 +53,7 @@ def test_every_command_is_understood_and_names_what_there_is(system: System) -> 
     options = parsed(system)
     assert system.road in ROADS
     if system.family is not None:
-        assert system.family in {*FAMILIES, VAE}
+        assert system.family in {*FAMILIES, VAE, CONSISTENCY}
     if options.command == "train":
         assert system.source is None
     elif system.road == TRAINED:
@@ -63,6 +63,6 @@ def test_every_command_is_understood_and_names_what_there_is(system: System) -> 
 
 
 def test_every_paper_row_and_every_family_has_a_system() -> None:
-    assert {*FAMILIES, VAE} == {system.family for system in SYSTEMS} - {None}
+    assert {*FAMILIES, VAE, CONSISTENCY} == {system.family for system in SYSTEMS} - {None}
     rows = {name for name, preset in PAPER_PRESETS.items() if "Table" in preset.source}
     assert rows == {system.preset for system in SYSTEMS} - {None}
