@@ -20,14 +20,24 @@ class Loss(Protocol):
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor: ...
 
 
+def class_logits(logits: Tensor, labels: Tensor) -> Tensor:
+    """f_c per image, (N,)."""
+    return logits.gather(1, labels[:, None])[:, 0]
+
+
 def realism(logits: Tensor, labels: Tensor) -> Tensor:
     """softplus(f_c) = -log(1 - sigmoid(f_c)) per image, (N,): how real the image reads (P2 Eq. 9).
 
     This is also the quantity that ℓ₀ averages over real images (P2 Eq. 14).
     """
-    target = logits.gather(1, labels[:, None])[:, 0]
+    return discrimination(logits, labels, real=False)
+
+
+def discrimination(logits: Tensor, labels: Tensor, *, real: bool) -> Tensor:
+    """ℓ_BCE of P2 Eq. 9 per image, (N,): -log sigmoid(f_c) of real images, -log(1 - sigmoid(f_c)) of generated ones."""
+    target = class_logits(logits, labels)
     # F.softplus turns linear above 20, which costs the ninth digit; logsigmoid is exact everywhere.
-    return -F.logsigmoid(-target)
+    return -F.logsigmoid(target if real else -target)
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,23 @@ def append_log(path: Path, entry: dict[str, Any]) -> None:
         file.write(json.dumps(entry) + "\n")
 
 
+def trim_log(path: Path, step: int) -> None:
+    """Drop the lines of iterations after `step`, and one that a kill cut short, from a run's log."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text("utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] > step:
+                break
+        except (json.JSONDecodeError, KeyError, TypeError):
+            break
+        kept.append(line + "\n")
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept), "utf-8")
+    os.replace(temporary, path)
+
+
 def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Floating-point tensors as fp16, the rest as they are; BatchNorm's batch counters, unused in eval, left out."""
     return {

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bigroc_core.training.augmentation import AUGMENTATIONS
 from bigroc_core.training.families import CONSISTENCY, FAMILIES, VAE
+from bigroc_core.training.joint_command import add_joint_parser, run_joint
 from bigroc_core.training.precision import fastest_precision
 
 
@@ -26,7 +27,7 @@ def _arguments(text: str) -> dict[str, object]:
 
 def add_train_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the `train` command and its subcommands."""
-    train = commands.add_parser("train", help="train a classifier or a generator")
+    train = commands.add_parser("train", help="train a classifier, a joint model or a generator")
     kinds = train.add_subparsers(dest="kind", required=True)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--name", required=True, help="name of the checkpoint")
@@ -68,6 +69,7 @@ def add_train_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
                      help="between a consistency model's noise levels, doubled from the first to the last")
     gan.add_argument("--log-sigma", type=float, nargs=2, default=(-1.1, 2.0), metavar=("MEAN", "DEVIATION"),
                      help="of the logarithm of a consistency model's noise levels as they are drawn")
+    add_joint_parser(kinds, shared)
 
 
 # Where files lie on one machine and what it computes with are no part of how a result is made again.
@@ -117,6 +119,9 @@ def run_train(options: argparse.Namespace) -> None:
 
     _check(options)
     folder = options.run or Path("runs") / options.name
+    if options.kind == "joint":
+        run_joint(options, folder, command_line())
+        return
     splits = load_cifar10(options.data)
     if options.batch_size > len(splits.train):
         raise ValueError(f"--batch-size {options.batch_size} is more than the {len(splits.train)} training images")

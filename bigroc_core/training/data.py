@@ -7,6 +7,7 @@ import pickle
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,6 +17,17 @@ from torch import Tensor
 from bigroc_core.cards import CIFAR10_CLASSES
 
 VALIDATION_IMAGES = 5_000
+
+
+class Images(Protocol):
+    """Images with labels (N,) int64, read by rows as float32 (n, 3, H, W) in [0, 1], at 8-bit levels."""
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    def __len__(self) -> int: ...
+
+    def floats(self, index: Tensor | slice) -> Tensor: ...
 
 
 @dataclass(frozen=True)
