@@ -389,7 +389,7 @@ SHARED = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BoostControls(links.Restorable):
     """The tab's controls, which a link restores and others of the page compute with. files: the uploaded images."""
 
@@ -564,7 +564,7 @@ def build(opening: Run) -> BoostControls:
     gr.on([eps.change, steps.change, step_size.change, norm.change], None, [eps, steps, step_size, norm], reading,
           js=controls.READINGS_JS)  # fmt: skip
     outputs_of_link = [*settable, generator_box, upload_box, example_box, debias_box, presets]
-    return BoostControls("boost", shared, outputs_of_link, restored, files)
+    return BoostControls(tab="boost", shared=shared, outputs=outputs_of_link, apply=restored, files=files)
 
 
 def example_thumbs() -> str:
