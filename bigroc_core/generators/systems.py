@@ -8,7 +8,7 @@ from bigroc_core.presets import PAPER_PRESETS
 
 TRAINED, NATIVE, PIPELINE, IMAGES = "trained here", "native", "diffusers", "images"
 ROADS = {
-    TRAINED: "Weights come along, or are trained by the command.",
+    TRAINED: "Weights come along.",
     NATIVE: "Published weights as downloaded, read as tensors only; which network they are is told by their names.",
     PIPELINE: "A diffusers pipeline, by folder or Hub name, fetched when it is first used.",
     IMAGES: "The images themselves: a folder, a zip or an .npz as guided-diffusion writes it.",
@@ -22,30 +22,28 @@ class System:
     """One row of a paper's tables.
 
     name: as the paper has it. table: where it stands. road: one of ROADS. source: what is boosted, as the command line
-    takes it; None while no weights of it come along. preset: the paper's settings in PAPER_PRESETS, or None where they
-    cannot be read. family: as `train generator` trains it, or None.
+    takes it. preset: the paper's settings in PAPER_PRESETS, or None where they cannot be read. family: as `train
+    generator` trains it, or None.
     """
 
     name: str
     table: str
     road: str
-    source: str | None
+    source: str
     preset: str | None = None
     family: str | None = None
 
     @property
     def command(self) -> str:
-        """The command line that boosts it, or that trains it where there is nothing to boost yet."""
+        """The command line that boosts it."""
         program = "python -m bigroc_core"
-        if self.source is None:
-            return f"{program} train generator --family {self.family} --name my-{self.family}"
         if self.preset is None:
             return f"{program} boost {self.source} boosted/"
         classifier = f" --classifier {IMAGENET_CLASSIFIER}" if PAPER_PRESETS[self.preset].size > 32 else ""
         return f"{program} boost {self.source} boosted/ --preset {self.preset}{classifier}"
 
 
-def _first(name: str, table: int, road: str, source: str | None, preset: str | None, family: str | None) -> System:
+def _first(name: str, table: int, road: str, source: str, preset: str | None, family: str | None) -> System:
     return System(name, f"P1 Table {table}", road, source, preset, family)
 
 
@@ -58,7 +56,7 @@ SYSTEMS = (
     _first("DiffAugment BigGAN", 1, NATIVE, "generator:DiffAugment-biggan-cifar10.pth", "p1-diffaugment-biggan",
            "diffaugment-biggan"),
     _first("StyleGAN2-ADA", 1, IMAGES, "samples.npz", "p1-stylegan2-ada", None),
-    _first("VAE", 2, TRAINED, None, None, "vae"),
+    _first("VAE", 2, TRAINED, "generator:cifar10-vae", None, "vae"),
     _first("DCGAN", 2, TRAINED, "generator:cifar10-dcgan", None, "dcgan"),
     _first("WGAN-GP", 2, NATIVE, _MIMICRY, "p1-wgan-gp", "wgan-gp"),
     _first("SNGAN", 2, NATIVE, _MIMICRY, "p1-sngan", "sngan"),

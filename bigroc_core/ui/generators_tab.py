@@ -222,8 +222,6 @@ def systems() -> str:
 def _system(system: System) -> str:
     command = system.command
     own = next((name for name, card in generator_cards().items() if family_of(card) == system.family), None)
-    if own and system.source is None:
-        command = f"python -m bigroc_core boost generator:{own} boosted/"
     # A line is broken between words, never at the hyphens of an option.
     words = " ".join(f"<span>{escape(word)}</span>" for word in command.split())
     also = f"<small>of this family here: {escape(own)}</small>" if own and own not in command else ""
