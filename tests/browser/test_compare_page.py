@@ -80,6 +80,15 @@ def test_what_cannot_be_compared_is_said_at_its_control(page: Page) -> None:
     set_values(page, "1, 2")
     page.locator("#compared").click()
     expect(page.locator("#compared-values").get_by_text("In the settings above: Add an image first")).to_be_visible()
+    page.get_by_label("classifier", exact=True).check()
+    page.locator("#compared").click()
+    refusal = page.locator("#compared-classifiers").get_by_text("In the settings above: Add an image first")
+    label = page.locator("#compared-classifiers").get_by_text("Classifiers", exact=True)
+    expect(refusal).to_be_visible()
+    above, below = refusal.bounding_box(), label.bounding_box()
+    assert above
+    assert below
+    assert above["y"] + above["height"] <= below["y"], "the refusal does not cover the label"
     assert page.evaluate(STATUS) == before
 
 
