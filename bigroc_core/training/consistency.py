@@ -167,5 +167,7 @@ def export_consistency(unet: nn.Module, card: Card, folder: Path) -> None:
     for path in sorted(files, key=lambda path: -len(path.parts)):
         target = place / path.relative_to(written)
         target.parent.mkdir(parents=True, exist_ok=True)
+        # safetensors writes for the owner's eyes alone.
+        path.chmod(card_of_folder(place).stat().st_mode)
         os.replace(path, target)
     shutil.rmtree(written)

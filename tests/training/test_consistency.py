@@ -241,6 +241,7 @@ def test_the_folder_is_diffusers_own_and_has_no_pickles(trained: Path) -> None:
     assert files == ["model_index.json", "scheduler/scheduler_config.json", "unet/config.json",
                      "unet/diffusion_pytorch_model.safetensors"]  # fmt: skip
     assert not list(trained.glob(".tiny*"))
+    assert len({(folder / file).stat().st_mode for file in files}) == 1
     assert {value.dtype for value in load_file(folder / files[-1]).values()} == {torch.float16}
     pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     assert isinstance(pipeline, diffusers.ConsistencyModelPipeline)
