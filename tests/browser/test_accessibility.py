@@ -7,18 +7,20 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import CDPSession, Page
-from serving import Server, open_tab
+from serving import Server, open_tab, visit
 
 TABS = ("Boost", "Debias", "Threat models", "Every class", "Interpolate", "Evaluate", "Figures", "Generators", "About")
+pytestmark = pytest.mark.timeout(900)
 # How the browser's own accessibility tree calls what can be operated.
 CONTROLS = {"button", "checkbox", "combobox", "link", "radio", "searchbox", "slider", "spinbutton", "switch", "tab",
             "textbox"}  # fmt: skip
-# What lies in Gradio's own elements and cannot be mended from here: a visitor's mistake makes both appear.
+# What lies in Gradio's own elements and cannot be mended from here, by how axe-core names its place: a visitor's
+# mistake makes both appear.
 GRADIOS = [
     # A message in the corner is a button that folds it, around the button that closes it.
     (".toast-header", "nested-interactive"),
     # A refusal at a control is a button that puts it away, around another that does the same.
-    (".validation-error > button", "nested-interactive"),
+    (".validation-error > ", "nested-interactive"),
 ]
 
 
@@ -42,14 +44,9 @@ def violations(page: Page, **options: Any) -> list[str]:
         if violation["impact"] not in ("serious", "critical"):
             continue
         for node in violation["nodes"]:
-            if not any(violation["id"] == rule and matches(page, node, place) for place, rule in GRADIOS):
+            if not any(violation["id"] == rule and node["target"][0].startswith(place) for place, rule in GRADIOS):
                 found.append(f"{violation['id']}: {node['html'][:150]}: {node['failureSummary'][:250]}")
     return found
-
-
-def matches(page: Page, node: dict[str, Any], place: str) -> bool:
-    return page.evaluate("([target, place]) => document.querySelector(target).matches(place)",
-                         [node["target"][0], place])  # fmt: skip
 
 
 def controls(session: CDPSession) -> list[tuple[str, str, str]]:
@@ -67,7 +64,7 @@ def controls(session: CDPSession) -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious_and_every_control_has_a_name(page: Page, server: Server, theme: str) -> None:
-    page.goto(f"{server.url}?__theme={theme}")
+    visit(page, f"{server.url}?__theme={theme}")
     page.wait_for_selector("#grid .pair")
     assert page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
     session = page.context.new_cdp_session(page)
@@ -82,7 +79,7 @@ def test_axe_finds_nothing_serious_and_every_control_has_a_name(page: Page, serv
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nor_in_what_a_visitors_mistake_shows(page: Page, server: Server, theme: str) -> None:
-    page.goto(f"{server.url}?__theme={theme}&tab=boost&shell=rm")
+    visit(page, f"{server.url}?__theme={theme}&tab=boost&shell=rm")
     page.get_by_text("there is no control 'shell'").wait_for()
     page.get_by_label("Upload", exact=True).first.check()
     page.get_by_role("button", name="Link to these settings").click()

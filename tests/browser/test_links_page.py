@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from serving import Server
+from serving import Server, visit
 
 
 def box(page: Page, label: str) -> Locator:
@@ -16,7 +16,7 @@ def box(page: Page, label: str) -> Locator:
 
 
 def test_a_link_made_here_restores_the_controls_elsewhere(page: Page, server: Server) -> None:
-    page.goto(f"{server.url}?tab=boost&generator=cifar10-dcgan&eps=1.5&steps=12&seed=5&count=3&target=Estimated")
+    visit(page, f"{server.url}?tab=boost&generator=cifar10-dcgan&eps=1.5&steps=12&seed=5&count=3&target=Estimated")
     page.get_by_role("button", name="All settings").click()
     expect(box(page, "Strength ε")).to_have_value("1.5")
     expect(box(page, "Steps T")).to_have_value("12")
@@ -33,7 +33,7 @@ def test_a_link_made_here_restores_the_controls_elsewhere(page: Page, server: Se
     assert {name: made[name] for name in ("tab", "generator", "eps", "seed")} == {
         "tab": ["boost"], "generator": ["cifar10-dcgan"], "eps": ["0.14"], "seed": ["5"],
     }  # fmt: skip
-    page.goto(shown.input_value())
+    visit(page, shown.input_value())
     expect(box(page, "Strength ε")).to_have_value("0.14")
     page.get_by_role("button", name="All settings").click()
     expect(box(page, "Steps T")).to_have_value("30")
@@ -41,7 +41,7 @@ def test_a_link_made_here_restores_the_controls_elsewhere(page: Page, server: Se
 
 
 def test_a_link_that_asks_for_too_much_says_so_and_restores_the_rest(page: Page, server: Server) -> None:
-    page.goto(f"{server.url}?tab=boost&eps=99&steps=12&shell=rm")
+    visit(page, f"{server.url}?tab=boost&eps=99&steps=12&shell=rm")
     expect(page.get_by_text("there is no control 'shell'")).to_be_visible()
     expect(page.get_by_text("eps: it takes a number from 0 to 16, not 99")).to_be_visible()
     page.get_by_role("button", name="All settings").click()
@@ -65,14 +65,14 @@ def test_a_link_that_asks_for_too_much_says_so_and_restores_the_rest(page: Page,
 def test_the_link_of_a_restored_tab_is_the_one_that_was_followed(
     page: Page, server: Server, tab: str, inner: str | None, asked: dict[str, str]
 ) -> None:
-    page.goto(f"{server.url}?{urlencode(asked)}")
+    visit(page, f"{server.url}?{urlencode(asked)}")
     for name in (tab, inner) if inner else (tab,):
-        expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
+        expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true", timeout=30_000)
     # Anything that followed the values, and changed them again, would have done so by now.
     page.wait_for_timeout(1000)
     page.get_by_role("button", name="Link to these settings").and_(page.locator(":visible")).click()
     shown = page.locator(f"#{asked['tab']}-link textarea")
-    expect(shown).to_have_value(re.compile("tab="))
+    expect(shown).to_have_value(re.compile("tab="), timeout=30_000)
     made = parse_qs(urlsplit(shown.input_value()).query, keep_blank_values=True)
     assert {name: made.get(name) for name in asked} == {name: [value] for name, value in asked.items()}
     if tab == "Interpolate":

@@ -1,0 +1,168 @@
+"""Every tab used with the keyboard alone: no test here moves or presses the mouse."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page
+
+pytestmark = pytest.mark.timeout(600)
+MANY = 60  # more stops than any tab has between its name and the control that is wanted
+# What a sighted person sees of the element in focus: its own outline or shadow, or its label's.
+LOOK = """(element) => [element, element.closest('label')].filter(Boolean).map((one) => {
+  const style = getComputedStyle(one);
+  return [style.outlineStyle === 'none' ? '' : style.outline, style.boxShadow];
+}).join()"""
+
+
+def press_tab_until(page: Page, wanted: str, key: str = "Tab") -> None:
+    """Press Tab (or Shift+Tab) until what is in focus matches the selector, in as many presses as a person might."""
+    for _ in range(MANY):
+        page.keyboard.press(key)
+        if page.evaluate("(wanted) => document.activeElement.matches(wanted)", wanted):
+            return
+    raise AssertionError(f"{wanted} is not reached by {MANY} presses of {key}; now at "
+                         + page.evaluate("document.activeElement.outerHTML.slice(0, 200)"))  # fmt: skip
+
+
+def open_tab(page: Page, name: str) -> None:
+    """From the top of the page to the first tab by Tab, and on to the one of this name by the arrow key."""
+    press_tab_until(page, '[role="tab"]')
+    for _ in range(8):
+        if page.evaluate("document.activeElement.innerText") == name:
+            break
+        page.keyboard.press("ArrowRight")
+    in_front = page.evaluate("[document.activeElement.innerText, document.activeElement.ariaSelected]")
+    assert in_front == [name, "true"]
+    focus_is_seen(page)
+
+
+def focus_is_seen(page: Page) -> None:
+    """What is in focus does not look as it does out of focus."""
+    focused = page.evaluate_handle("document.activeElement").as_element()
+    assert focused is not None
+    page.wait_for_timeout(250)  # until the change of look has faded in
+    seen = focused.evaluate(LOOK)
+    focused.evaluate("(element) => element.blur()")
+    page.wait_for_timeout(250)
+    assert focused.evaluate(LOOK) != seen, focused.evaluate("(element) => element.outerHTML.slice(0, 200)")
+    focused.evaluate("(element) => element.focus({ focusVisible: true })")
+
+
+def write(page: Page, label: str, value: str) -> None:
+    """Reach a number's box by its label and put another value there."""
+    press_tab_until(page, f'input[aria-label="number input for {label}"]')
+    page.keyboard.press("Control+A")
+    page.keyboard.type(value)
+
+
+def unfold(page: Page) -> None:
+    """Reach the folded settings and unfold them."""
+    press_tab_until(page, "button.label-wrap:not(.open)")
+    while "All settings" not in page.evaluate("document.activeElement.innerText"):
+        press_tab_until(page, "button.label-wrap:not(.open)")
+    page.keyboard.press("Enter")
+
+
+def run(page: Page, button: str, status: str, said: str, key: str = "Shift+Tab") -> None:
+    """Reach the button that starts a run, press it, and see the status say so."""
+    line = f"document.querySelector('#{status} .status span')"
+    page.evaluate(f"{line}.innerText = ''")
+    press_tab_until(page, f"#{button}", key)
+    focus_is_seen(page)
+    page.keyboard.press("Enter")
+    page.wait_for_function(f"{line}.innerText.includes('{said}')", timeout=120_000)
+
+
+def test_boost(page: Page) -> None:
+    open_tab(page, "Boost")
+    # A choice, and what belongs to it: the examples; and back.
+    press_tab_until(page, 'input[type="radio"][value="Examples"]')
+    focus_is_seen(page)
+    page.keyboard.press("Space")
+    page.get_by_text("images made by these generators").first.wait_for()
+    press_tab_until(page, 'input[type="radio"][value="Generator"]', "Shift+Tab")
+    page.keyboard.press("Space")
+    write(page, "Images", "2")
+    press_tab_until(page, 'input[type="range"]')
+    focus_is_seen(page)
+    page.keyboard.press("ArrowRight")
+    unfold(page)
+    write(page, "Steps T", "2")
+    run(page, "boost", "status", "Done: 3 images")
+    press_tab_until(page, '.pair[data-index="2"]')
+    focus_is_seen(page)
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('#closeup').innerText.includes('Image 3')")
+
+
+def test_debias(page: Page) -> None:
+    open_tab(page, "Debias")
+    write(page, "Images", "20")
+    write(page, "Validation set size (images)", "50")
+    run(page, "debias", "debias-status", "20 images; d fitted on 50", "Tab")
+    press_tab_until(page, ".changes")
+    focus_is_seen(page)
+
+
+def test_threat_models_and_the_tab_within(page: Page) -> None:
+    open_tab(page, "Threat models")
+    write(page, "Images", "1")
+    write(page, "Steps T", "1")
+    run(page, "balls", "balls-status", "Done", "Tab")
+    press_tab_until(page, '[role="tab"][data-tab-id="every-class"], [role="tab"][aria-selected="true"]', "Shift+Tab")
+    page.keyboard.press("End")
+    assert page.evaluate("document.activeElement.innerText") == "Every class"
+    write(page, "Steps T", "1")
+    run(page, "aligned", "aligned-status", "Done", "Tab")
+
+
+def test_interpolate(page: Page) -> None:
+    open_tab(page, "Interpolate")
+    # A choice from a list: it opens with the focus, the arrow goes on to the next, Enter takes it.
+    press_tab_until(page, 'input[role="combobox"][aria-label="Source: example"]')
+    before = page.evaluate("document.activeElement.value")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.value") != before
+    unfold(page)
+    write(page, "Steps T", "1")
+    run(page, "interpolate", "interpolate-status", "Done: 6 frames")
+
+
+def test_evaluate_starts_and_is_cancelled(page: Page) -> None:
+    open_tab(page, "Evaluate")
+    write(page, "Images per seed", "1000")
+    run(page, "evaluate", "evaluation-status", " s", "Tab")
+    page.wait_for_function("!document.querySelector('#evaluate-cancel').disabled")
+    run(page, "evaluate-cancel", "evaluation-status", "Cancelled", "Tab")
+    page.wait_for_function("!document.querySelector('#evaluate').disabled")
+
+
+def test_figures(page: Page) -> None:
+    open_tab(page, "Figures")
+    press_tab_until(page, 'input[role="combobox"][aria-label="Figure"]')
+    page.keyboard.press("ArrowUp")  # from Fig. 2, with which the tab opens, to Fig. 1
+    page.keyboard.press("Enter")
+    assert "Fig. 1:" in page.evaluate("document.activeElement.value")
+    page.get_by_label("number input for Rows").and_(page.locator(":visible")).wait_for()
+    write(page, "Rows", "1")
+    write(page, "Columns", "1")
+    unfold(page)
+    write(page, "Steps T", "1")
+    run(page, "figure", "figure-status", "Done")
+    assert "cifar10" in page.locator("#figure-caption").inner_text()
+
+
+def test_what_is_only_read_is_reached_and_scrolled(page: Page) -> None:
+    open_tab(page, "Generators")
+    page.locator(".maker img").nth(1).wait_for()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.innerText") == "About"
+    page.get_by_role("heading", name="Cite").wait_for()
+    press_tab_until(page, '[aria-label="Fullscreen"]')
+    focus_is_seen(page)
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("PageDown")
+    page.wait_for_function("window.scrollY > 100")
+    press_tab_until(page, ".show-api")
+    focus_is_seen(page)
