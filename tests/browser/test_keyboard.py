@@ -118,10 +118,10 @@ def test_threat_models_and_the_tab_within(page: Page) -> None:
 
 def test_interpolate(page: Page) -> None:
     open_tab(page, "Interpolate")
-    # A choice from a list: it opens with the focus, the arrow goes on to the next, Enter takes it.
+    # A choice from a list: it opens with the focus, the arrow goes to the one before, Enter takes it.
     press_tab_until(page, 'input[role="combobox"][aria-label="Source: example"]')
     before = page.evaluate("document.activeElement.value")
-    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.value") != before
     unfold(page)

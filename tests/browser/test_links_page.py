@@ -9,6 +9,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 from serving import Server, visit
 
+expect.set_options(timeout=30_000)
+
 
 def box(page: Page, label: str) -> Locator:
     """The number box of this label."""
@@ -67,12 +69,12 @@ def test_the_link_of_a_restored_tab_is_the_one_that_was_followed(
 ) -> None:
     visit(page, f"{server.url}?{urlencode(asked)}")
     for name in (tab, inner) if inner else (tab,):
-        expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true", timeout=30_000)
+        expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
     # Anything that followed the values, and changed them again, would have done so by now.
     page.wait_for_timeout(1000)
     page.get_by_role("button", name="Link to these settings").and_(page.locator(":visible")).click()
     shown = page.locator(f"#{asked['tab']}-link textarea")
-    expect(shown).to_have_value(re.compile("tab="), timeout=30_000)
+    expect(shown).to_have_value(re.compile("tab="))
     made = parse_qs(urlsplit(shown.input_value()).query, keep_blank_values=True)
     assert {name: made.get(name) for name in asked} == {name: [value] for name, value in asked.items()}
     if tab == "Interpolate":
@@ -80,4 +82,5 @@ def test_the_link_of_a_restored_tab_is_the_one_that_was_followed(
         expect(page.get_by_label("Target: example")).to_be_visible()
     if tab == "Evaluate":
         expect(box(page, "Largest ε tried")).to_have_value("0.125")
+        page.get_by_role("button", name="Controls and other metrics").click()
         expect(page.get_by_label("Debias targets with (images)").first).to_be_visible()
