@@ -18,6 +18,7 @@ from bigroc_core.evaluation_commands import (
 )
 from bigroc_core.figure_commands import add_figure_parser, run_figure
 from bigroc_core.interpolate_command import add_interpolate_parser, run_interpolate
+from bigroc_core.joint_commands import add_evaluate_joint_parser, run_evaluate_joint
 from bigroc_core.listing import add_listing_parsers, run_listing
 from bigroc_core.training.commands import add_train_parser, run_train
 
@@ -32,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_train_parser(commands)
     add_listing_parsers(commands)
     add_evaluate_classifier_parser(commands)
+    add_evaluate_joint_parser(commands)
     add_reference_statistics_parser(commands)
     add_evaluate_parser(commands)
     add_sweep_parser(commands)
@@ -44,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         "generators": run_listing,
         "presets": run_listing,
         "evaluate-classifier": run_evaluate_classifier,
+        "evaluate-joint": run_evaluate_joint,
         "reference-statistics": run_reference_statistics,
         "evaluate": run_evaluate,
         "sweep": run_sweep,

@@ -450,7 +450,10 @@ def _reference_l0(classifier: nn.Module, config: BoostConfig) -> Tensor | None:
         return None
     l0 = config.l0
     if l0 is None and (on_card := getattr(getattr(classifier, "card", None), "l0", None)) is not None:
-        l0 = checked_l0(on_card)
+        try:
+            l0 = checked_l0(on_card)
+        except ValueError as error:
+            raise ValueError(f"this classifier's card has an impossible ℓ₀: {error}") from error
     if l0 is None:
         raise ValueError(
             f"{needs} needs the reference ℓ₀, which neither the config nor this classifier's card has: set "

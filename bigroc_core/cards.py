@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bigroc_core.inputs import MAX_L0
+
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
@@ -71,7 +73,10 @@ def _is_fair(key: str, value: Any) -> bool:
         return len(value) == 2 and all(type(side) is int and side > 0 for side in value)
     if key in ("mean", "std"):
         return len(value) == 3 and all(_is_number(v) and (key == "mean" or v > 0) for v in value)
-    return key != "l0" or value is None or all(map(_is_number, value if isinstance(value, list) else [value]))
+    if key == "l0" and value is not None:
+        # A mean of softplus(f_c), which is never negative.
+        return all(_is_number(one) and 0 <= one <= MAX_L0 for one in (value if isinstance(value, list) else [value]))
+    return True
 
 
 def read_card(path: Path) -> Card:
@@ -89,6 +94,8 @@ def read_card(path: Path) -> Card:
         raise ValueError(f"the card {path} lacks {missing}")
     if wrong := [key for key, value in entries.items() if not _is_fair(key, value)]:
         raise ValueError(f"the card {path} has an impossible {wrong[0]}: {str(entries[wrong[0]])[:80]}")
+    if isinstance(l0 := entries.get("l0"), list) and len(l0) != len(entries.get("classes", [])):
+        raise ValueError(f"the card {path} has an impossible l0: {len(l0)} values, not one per class")
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in entries.items()}
     return Card(**values)
 

@@ -79,7 +79,8 @@ DEBIAS_SEED = 2**41
 # ------------------------------------------------------------------------------------------- shared options
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every measurement."""
     parser.add_argument("--data", type=Path, help="CIFAR-10: torchvision's folder, an .npz or class folders")
     parser.add_argument("--device", help="torch device; default: cuda where there is one, else cpu")
     parser.add_argument("--output", type=Path, help="also write the result as JSON")
@@ -248,13 +249,14 @@ def _run_folder(options: argparse.Namespace, kind: str, name: str, settings: obj
     return Path("runs") / f"{kind}-{plain}-{digest}"
 
 
-def _finish(options: argparse.Namespace, result: dict[str, Any]) -> None:
+def finish(options: argparse.Namespace, result: dict[str, Any]) -> None:
+    """Write a result as JSON where --output asks for it."""
     if options.output is not None:
-        _write_text(options.output, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        write_text(options.output, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
         print(f"written: {options.output}")
 
 
-def _check_outputs(options: argparse.Namespace) -> None:
+def check_outputs(options: argparse.Namespace) -> None:
     """ValueError where a result could not be written to, before hours are spent on it."""
     for name in ("output", "csv", "latex"):
         path = getattr(options, name, None)
@@ -262,7 +264,7 @@ def _check_outputs(options: argparse.Namespace) -> None:
             raise ValueError(f"--{name} {path} is a folder; a file is written")
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
@@ -273,7 +275,8 @@ def _write_text(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _require_embedded(name: str, cards: dict[str, Card]) -> None:
+def require_embedded(name: str, cards: dict[str, Card]) -> None:
+    """ValueError where --write-card has no card to write to."""
     if name not in cards:
         raise ValueError(f"--write-card writes to cards in {CHECKPOINTS.name}/ alone, and {name!r} is not there")
 
@@ -284,7 +287,7 @@ def update_card(path: Path, *, metrics: dict[str, Any] | None = None, presets: d
     changed = dataclasses.replace(
         card, metrics={**card.metrics, **(metrics or {})}, presets={**card.presets, **(presets or {})}
     )
-    _write_text(path, changed.to_json())
+    write_text(path, changed.to_json())
 
 
 # -------------------------------------------------------------------------------------- evaluate-classifier
@@ -304,13 +307,13 @@ def add_evaluate_classifier_parser(commands: Commands[argparse.ArgumentParser]) 
     parser.add_argument("--batch-size", type=int, default=250)
     parser.add_argument("--autoattack", type=int, default=0, metavar="N",
                         help="also AutoAttack on N images, if torchattacks is installed")  # fmt: skip
-    _add_common(parser)
+    add_common(parser)
 
 
 def run_evaluate_classifier(options: argparse.Namespace) -> None:
     """Carry out a parsed `evaluate-classifier` command."""
     if options.write_card:
-        _require_embedded(options.classifier, embedded_classifiers())
+        require_embedded(options.classifier, embedded_classifiers())
     classifier = load_classifier(options.classifier, device=default_device(options.device))
     if len(classifier.classes) != len(CIFAR10_CLASSES):
         raise ValueError(f"{classifier.card.name} has {len(classifier.classes)} classes, CIFAR-10 has 10")
@@ -330,7 +333,7 @@ def run_evaluate_classifier(options: argparse.Namespace) -> None:
         strong = measured["autoattack"]
         print(f"  AutoAttack, first {strong['images']} images  {strong['accuracy']:.2%}")
     measured["command"] = command_line()
-    _finish(options, {"classifier": name, **measured})
+    finish(options, {"classifier": name, **measured})
     if options.write_card:
         update_card(CHECKPOINTS / f"{name}.json", metrics={"evaluate-classifier": measured})
 
@@ -419,12 +422,12 @@ def add_evaluate_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--csv", type=Path, help="also write the table as CSV")
     parser.add_argument("--latex", type=Path, help="also write the table for a paper")
     add_boosting(parser)
-    _add_common(parser)
+    add_common(parser)
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """Carry out a parsed `evaluate` command."""
-    _check_outputs(options)
+    check_outputs(options)
     share, device = _share()
     progress = _bars() if share.index == 0 else None
     preset = preset_of(_embedded_generator_card(options), options.classifier)
@@ -488,9 +491,9 @@ def _report(
         result["sweep"] = swept.to_dict()
     for path, text in ((options.csv, as_csv), (options.latex, as_latex)):
         if path is not None:
-            _write_text(path, text(found))
+            write_text(path, text(found))
             print(f"written: {path}")
-    _finish(options, result)
+    finish(options, result)
     if options.write_card:
         assert card is not None  # _embedded_generator_card saw to it
         update_card(CHECKPOINTS / f"{card.name}.json", metrics={_entry("evaluate", card, classifier): result})
@@ -501,7 +504,7 @@ def _embedded_generator_card(options: argparse.Namespace) -> Card | None:
     name = options.images.removeprefix(GENERATOR_PREFIX)
     cards = embedded_generators() if options.images.startswith(GENERATOR_PREFIX) else {}
     if options.write_card:
-        _require_embedded(name, cards)
+        require_embedded(name, cards)
     return cards.get(name)
 
 
@@ -550,7 +553,7 @@ def add_sweep_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     add_class_mapping(parser)
     parser.add_argument("--run", dest="run_folder", type=Path, metavar="DIR",
                         help="folder of the runs (default: one in runs/ for these settings)")  # fmt: skip
-    _add_common(parser)
+    add_common(parser)
 
 
 def _largest(l2: float, norm: str, classifier: Classifier) -> float:
@@ -593,7 +596,7 @@ def _swept(
 
 def run_sweep(options: argparse.Namespace) -> None:
     """Carry out a parsed `sweep` command."""
-    _check_outputs(options)
+    check_outputs(options)
     _embedded_generator_card(options)
     share, device = _share()
     progress = _bars() if share.index == 0 else None
@@ -619,7 +622,7 @@ def run_sweep(options: argparse.Namespace) -> None:
         print("note: the best ε is the largest tried; a larger one may be better still")
     result = {"classifier": classifier.card.name, **best.to_dict(), "others": [one.to_dict() for one in found[1:]],
               "debias_images": options.debias, "command": command_line()}  # fmt: skip
-    _finish(options, result)
+    finish(options, result)
     if options.write_card:
         assert card is not None  # _embedded_generator_card saw to it
         config = best.config

@@ -21,12 +21,20 @@ def test_a_card_comes_back_equal(tmp_path, l0):
 
 @pytest.mark.parametrize(("key", "value"), [
     ("name", 3), ("classes", 10), ("classes", "cat"), ("classes", [1, 2]), ("input_size", 32), ("input_size", [32, 0]),
-    ("mean", [0.5]), ("std", [1, 1, 0]), ("arguments", [4]), ("presets", None), ("l0", "high"), ("colour", "red"),
+    ("mean", [0.5]), ("std", [1, 1, 0]), ("arguments", [4]), ("presets", None), ("l0", "high"), ("l0", -0.5),
+    ("l0", 1e9), ("l0", float("nan")), ("l0", []), ("l0", [1.0, True]), ("colour", "red"),
 ])  # fmt: skip
 def test_an_impossible_entry_is_named(tmp_path, key, value):
     entries = {"name": "c", "kind": "classifier", "architecture": "resnet9", key: value}
     (tmp_path / "c.json").write_text(json.dumps(entries), "utf-8")
     with pytest.raises(ValueError, match=key):
+        read_card(tmp_path / "c.json")
+
+
+def test_a_reference_per_class_must_be_one_of_every_class(tmp_path):
+    entries = {"name": "c", "kind": "classifier", "architecture": "resnet9", "classes": ["cat", "dog"], "l0": [1, 2, 3]}
+    (tmp_path / "c.json").write_text(json.dumps(entries), "utf-8")
+    with pytest.raises(ValueError, match="l0: 3 values, not one per class"):
         read_card(tmp_path / "c.json")
 
 

@@ -157,6 +157,11 @@ class Classifier(nn.Module):
         """Class names in logit order."""
         return self.card.classes
 
+    @property
+    def l0(self) -> float | tuple[float, ...] | None:
+        """ℓ₀ of a joint model, how real its real images read (P2 Eq. 14): a number or one per class; else None."""
+        return self.card.l0
+
     def forward(self, images: Tensor) -> Tensor:
         return self.network((images - self.mean) / self.std)
 

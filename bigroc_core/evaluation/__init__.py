@@ -14,6 +14,7 @@ from bigroc_core.evaluation.comparison import (
 from bigroc_core.evaluation.controls import moved_by
 from bigroc_core.evaluation.features import ClassifierFeatures, InceptionFeatures, fingerprint
 from bigroc_core.evaluation.inception import METRICS, Metric, Reference, reference_features
+from bigroc_core.evaluation.realism import realism_statistics, scores, separation
 from bigroc_core.evaluation.references import (
     cache_folder,
     content_of,
@@ -42,6 +43,6 @@ __all__ = [
     "InceptionFeatures", "InceptionMeasuring", "Metric", "Progress", "Reference", "Row", "Share", "Sweep", "SweepPoint",
     "Way", "around_the_best", "cache_folder", "content_of", "embed_statistics", "embedded_statistics", "evaluate",
     "evaluate_classifier", "feature_statistics", "fingerprint", "frechet_distance", "generator_stream",
-    "image_set_stream", "moved_by", "reference_features", "reference_statistics", "relabelled", "require_images",
-    "summary", "sweep", "tensor_stream",
+    "image_set_stream", "moved_by", "realism_statistics", "reference_features", "reference_statistics", "relabelled",
+    "require_images", "scores", "separation", "summary", "sweep", "tensor_stream",
 ]  # fmt: skip
