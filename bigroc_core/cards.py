@@ -74,8 +74,9 @@ def _is_fair(key: str, value: Any) -> bool:
     if key in ("mean", "std"):
         return len(value) == 3 and all(_is_number(v) and (key == "mean" or v > 0) for v in value)
     if key == "l0" and value is not None:
-        # A mean of softplus(f_c), which is never negative.
-        return all(_is_number(one) and 0 <= one <= MAX_L0 for one in (value if isinstance(value, list) else [value]))
+        values = value if isinstance(value, list) else [value]
+        # Means of softplus(f_c), which is never negative.
+        return bool(values) and all(_is_number(one) and 0 <= one <= MAX_L0 for one in values)
     return True
 
 

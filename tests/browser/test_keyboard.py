@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.timeout(600)
 MANY = 60  # more stops than any tab has between its name and the control that is wanted
@@ -55,6 +55,20 @@ def write(page: Page, label: str, value: str) -> None:
     page.keyboard.type(value)
 
 
+def choose_the_one_before(page: Page, label: str) -> str:
+    """Reach a list to choose from, take the choice before the one it has, and return it."""
+    box = f'input[role="combobox"][aria-label="{label}"]'
+    press_tab_until(page, box)
+    before = page.locator(box).input_value()
+    # The list opens with the focus, the arrow goes to the one before, Enter takes it: each once the last has been seen.
+    page.get_by_role("listbox").and_(page.locator(":visible")).wait_for()
+    page.keyboard.press("ArrowUp")
+    page.locator('[role="option"].active:visible').and_(page.locator('[aria-selected="false"]')).wait_for()
+    page.keyboard.press("Enter")
+    expect(page.locator(box)).not_to_have_value(before)  # gradio takes the focus off it, and Tab goes on from there
+    return page.locator(box).input_value()
+
+
 def unfold(page: Page) -> None:
     """Reach the folded settings and unfold them."""
     press_tab_until(page, "button.label-wrap:not(.open)")
@@ -82,6 +96,7 @@ def test_boost(page: Page) -> None:
     page.get_by_text("images made by these generators").first.wait_for()
     press_tab_until(page, 'input[type="radio"][value="Generator"]', "Shift+Tab")
     page.keyboard.press("Space")
+    page.get_by_label("number input for Images").and_(page.locator(":visible")).wait_for()
     write(page, "Images", "2")
     press_tab_until(page, 'input[type="range"]')
     focus_is_seen(page)
@@ -118,12 +133,7 @@ def test_threat_models_and_the_tab_within(page: Page) -> None:
 
 def test_interpolate(page: Page) -> None:
     open_tab(page, "Interpolate")
-    # A choice from a list: it opens with the focus, the arrow goes to the one before, Enter takes it.
-    press_tab_until(page, 'input[role="combobox"][aria-label="Source: example"]')
-    before = page.evaluate("document.activeElement.value")
-    page.keyboard.press("ArrowUp")
-    page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.value") != before
+    choose_the_one_before(page, "Source: example")
     unfold(page)
     write(page, "Steps T", "1")
     run(page, "interpolate", "interpolate-status", "Done: 6 frames")
@@ -140,10 +150,7 @@ def test_evaluate_starts_and_is_cancelled(page: Page) -> None:
 
 def test_figures(page: Page) -> None:
     open_tab(page, "Figures")
-    press_tab_until(page, 'input[role="combobox"][aria-label="Figure"]')
-    page.keyboard.press("ArrowUp")  # from Fig. 2, with which the tab opens, to Fig. 1
-    page.keyboard.press("Enter")
-    assert "Fig. 1:" in page.evaluate("document.activeElement.value")
+    assert "Fig. 1:" in choose_the_one_before(page, "Figure")  # the tab opens with Fig. 2
     page.get_by_label("number input for Rows").and_(page.locator(":visible")).wait_for()
     write(page, "Rows", "1")
     write(page, "Columns", "1")

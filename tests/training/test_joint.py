@@ -43,7 +43,7 @@ def tiny(classes: tuple[str, ...] = CLASSES, side: int = 16) -> Classifier:
     torch.manual_seed(5)
     arguments = {"width": 4, "activation": "silu", "pool": "before"}
     card = Card(name="init", kind="classifier", architecture="resnet9", arguments=arguments, classes=classes,
-                mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), input_size=(side, side))  # fmt: skip
+                mean=(0.5, 0.5, 0.5), std=(0.05, 0.05, 0.05), input_size=(side, side))  # fmt: skip
     return Classifier(build_network("resnet9", classes=len(classes), **arguments), card).eval().requires_grad_(False)
 
 
