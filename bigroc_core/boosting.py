@@ -446,10 +446,17 @@ def _reference_l0(classifier: nn.Module, config: BoostConfig) -> Tensor | None:
     """ℓ₀ from the config, else from the classifier's card, () or (C,); None where the run needs none."""
     needs = "loss 'combined' (P2 Eq. 13)" if config.loss == "combined" else None
     needs = needs or ("stop_at 'l0'" if config.stop_at == "l0" else None)
+    card = getattr(classifier, "card", None)
     if needs is None:
+        if config.loss != "ce" and config.l0 is None and getattr(card, "l0", 0.0) is None:
+            name = getattr(card, "name", "this classifier")
+            raise ValueError(
+                f"loss {config.loss!r} makes images read as real, and {name} was not trained to tell real images from "
+                "generated ones: take a joint model, or loss 'ce'"
+            )
         return None
     l0 = config.l0
-    if l0 is None and (on_card := getattr(getattr(classifier, "card", None), "l0", None)) is not None:
+    if l0 is None and (on_card := getattr(card, "l0", None)) is not None:
         try:
             l0 = checked_l0(on_card)
         except ValueError as error:

@@ -26,6 +26,7 @@ from bigroc_core.boost_command import (
     labels_to,
     mapping_of,
     preset_of,
+    probability_or_l0,
     process_state,
 )
 from bigroc_core.boosting import NORMS, BoostConfig
@@ -548,6 +549,8 @@ def add_sweep_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--step-size", type=float, help="step size α (default eps/steps); needs --eps-list")
     parser.add_argument("--norm", choices=NORMS, nargs="+", default=["l2"])
     parser.add_argument("--loss", choices=sorted(LOSSES), nargs="+", default=["ce"])
+    parser.add_argument("--stop-at", type=probability_or_l0, metavar="P",
+                        help="an image rests at this p of its target, or at l0")  # fmt: skip
     parser.add_argument("--debias", type=int, default=0, metavar="N",
                         help="estimate targets with debiasing, fitted to N more images of the generator")  # fmt: skip
     add_class_mapping(parser)
@@ -603,7 +606,7 @@ def run_sweep(options: argparse.Namespace) -> None:
     classifier = booster(options, {}, device)
     configs = [
         BoostConfig(eps=_largest(options.largest, norm, classifier), steps=steps, step_size=options.step_size,
-                    norm=norm, loss=loss)
+                    norm=norm, loss=loss, stop_at=options.stop_at)
         for steps, norm, loss in itertools.product(options.steps, options.norm, options.loss)
     ]  # fmt: skip
     images, card = _images_to_measure(options, classifier)
@@ -629,6 +632,6 @@ def run_sweep(options: argparse.Namespace) -> None:
         preset = {
             "eps": best.best.eps, "steps": config.steps, "step_size": config.step_size, "norm": config.norm,
             "loss": config.loss, "classifier": classifier.card.name, "source": "swept", "command": command_line(),
-        }  # fmt: skip
+        } | ({} if config.stop_at is None else {"stop_at": config.stop_at})  # fmt: skip
         update_card(CHECKPOINTS / f"{card.name}.json", metrics={_entry("sweep", card, classifier): result},
                     presets={_entry("preset", card, classifier): preset})  # fmt: skip

@@ -41,7 +41,7 @@ from bigroc_core.figure_kinds import (
     families_source,
     generator_of,
 )
-from bigroc_core.figure_making import make, sweep_recipe
+from bigroc_core.figure_making import make, sweep_recipe, training_recipe
 from bigroc_core.generators.registry import embedded_generators, load_generator
 from bigroc_core.images import fit_to, from_uint8, open_image_set, read_image, to_uint8
 from bigroc_core.limits import MAX_FIGURE_IMAGES
@@ -137,6 +137,9 @@ def add_figure_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     curve = kinds.add_parser("sweep", parents=[shared], help="the curve of a sweep")
     curve.add_argument("results", type=Path, help="the JSON that `sweep --output` wrote")
 
+    training = kinds.add_parser("training", parents=[shared], help="the curves of a joint model's training")
+    training.add_argument("log", type=Path, help="the log.jsonl of a run of `train joint`")
+
 
 def _add_source(parser: argparse.ArgumentParser, kind: FigureKind) -> None:
     """Which images a figure shows."""
@@ -205,7 +208,7 @@ class _Asked:
         kind = self.options.kind
         make_settings = {
             "fig2": self._aligned, "fig5": self._families, "fig6": self._walk, "fig11": self._walks,
-            "debias": self._histograms, "sweep": self._sweep,
+            "debias": self._histograms, "sweep": self._sweep, "training": self._training,
         }.get(kind, self._set)  # fmt: skip
         settings = make_settings()
         return Recipe(kind, settings, self.images)
@@ -394,6 +397,14 @@ class _Asked:
             return sweep_recipe(json.loads(path.read_text("utf-8"))).settings
         except (OSError, ValueError) as error:
             raise ValueError(f"{path} is not what `sweep --output` writes: {error}") from error
+
+    def _training(self) -> dict[str, Any]:
+        path = self.options.log
+        try:
+            lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+            return training_recipe(path.parent.name, lines).settings
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path} is no log of `train joint`: {error}") from error
 
 
 def _of_config(preset: Mapping[str, Any]) -> dict[str, Any]:

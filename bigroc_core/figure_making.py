@@ -22,7 +22,7 @@ from bigroc_core.debiasing import class_histogram, fit_debias, histogram_entropy
 from bigroc_core.generators.registry import load_generator
 from bigroc_core.images import fit_to, from_uint8, to_uint8
 from bigroc_core.interpolation import feature_distance, interpolate_stream
-from bigroc_core.recipes import Recipe, labels_of
+from bigroc_core.recipes import TRAINING_LOSSES, TRAINING_SHARES, Recipe, labels_of
 from bigroc_core.threat_models import linf_eps_of
 
 if TYPE_CHECKING:
@@ -64,6 +64,18 @@ def finished(making: Making[T]) -> T:
             next(making)
         except StopIteration as ended:
             return ended.value
+
+
+def training_recipe(name: str, lines: Sequence[Mapping[str, Any]]) -> Recipe:
+    """The recipe of a joint training's curves, from the lines of its log. ValueError for anything else."""
+    drawn = ("step", *TRAINING_SHARES, *TRAINING_LOSSES)
+    # A vanilla run's lines say nothing of attacks.
+    of_attacks = dict.fromkeys(("real", "generated", "stopped"), 0.0)
+    try:
+        kept = [{key: {**of_attacks, **line}[key] for key in drawn} for line in lines]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a line lacks {error}") from error
+    return Recipe("training", {"name": name, "lines": kept})
 
 
 def sweep_recipe(result: Mapping[str, Any]) -> Recipe:
@@ -113,6 +125,7 @@ def make(
     makers = {
         "fig2": _aligned, "fig3": _debiased, "fig4": _threat_models, "fig5": _families, "fig6": _interpolated,
         "fig11": _interpolated, "side-by-side": _side_by_side, "debias": _histograms, "sweep": _sweep,
+        "training": _training,
     }  # fmt: skip
     return (yield from makers.get(recipe.figure, _pairs)(recipe, Models(device, classifiers)))
 
@@ -466,6 +479,20 @@ def _histograms(recipe: Recipe, models: Models) -> Making[Made]:
     return Made(figure, f"Classes that {settings['classifier']} sees in {len(found.images):,} images of {found.name}: "
                 f"entropy {entropies[0]:.3f} nats without, {entropies[1]:.3f} with debiasing fitted to "
                 f"{settings['debias']['count']:,} others.")  # fmt: skip
+
+
+def _training(recipe: Recipe, models: Models) -> Making[Made]:
+    """The curves of a joint model's training; its points stand in the recipe."""
+    from bigroc_core.figures import training_curves
+
+    lines = recipe.settings["lines"]
+    # A vanilla run attacks nothing, and has no such readings.
+    vanilla = not any(line["real"] for line in lines)
+    yield Progress(0, 1, "drawing")
+    last = lines[-1]
+    return Made(training_curves(lines, vanilla), f"{recipe.settings['name']}: joint training, {last['step']:,} "
+                f"iterations; at its end held-out images are told apart with AUC {last['auc']:.3f}, accuracy "
+                f"{last['clean']:.1%} clean and {last['pgd10']:.1%} under PGD.")  # fmt: skip
 
 
 def _sweep(recipe: Recipe, models: Models) -> Making[Made]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -368,6 +368,37 @@ def debias_histograms(
             axes.tick_params(axis="x", length=0)
             axes.set_title(f"{name}: entropy {entropy:.3f} of {np.log(len(classes)):.3f} nats", size=7.5)
         panels[0].set_ylabel("images")
+    return figure
+
+
+def training_curves(lines: Sequence[Mapping[str, float]], vanilla: bool = False) -> Figure:
+    """A joint model's training (P2 3.1) over its iterations: the four terms of the loss, how real attacked images read,
+    how well held-out ones are told apart, and accuracy.
+
+    lines: as `train joint` logs them, by "step". vanilla: nothing was attacked. Raises ValueError for no lines.
+    """
+    if not lines:
+        raise ValueError("a curve needs at least one point")
+    panels: list[tuple[str, dict[str, tuple[str, str]]]] = [
+        ("loss", {"ce_real": ("CE, real", BLUE), "ce_generated": ("CE, generated", ORANGE),
+                  "bce_real": ("BCE, real", GREY), "bce_generated": ("BCE, generated", GREEN)}),
+        ("attacked images", {"real": ("σ(f$_c$), real", BLUE), "generated": ("σ(f$_c$), generated", ORANGE),
+                             "stopped": ("attacks stopped", GREY)}),
+        ("held-out images", {"auc": ("real from generated, AUC", BLUE), "clean": ("accuracy, clean", ORANGE),
+                             "pgd10": ("accuracy, PGD-10", GREY)}),
+    ]  # fmt: skip
+    if vanilla:
+        panels.pop(1)
+    steps = [line["step"] for line in lines]
+    with _drawing, matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(WIDTH_INCHES, 2.3), dpi=DPI, layout="constrained")
+        for axes, (title, curves) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+            for name, (label, colour) in curves.items():
+                axes.plot(steps, [line[name] for line in lines], color=colour, marker="o", markersize=2, label=label)
+            axes.set_title(title, size=7.5)
+            axes.set_xlabel("iterations")
+            axes.set_ylim(bottom=0, top=None if title == "loss" else 1)
+            axes.legend(loc="best", frameon=False)
     return figure
 
 

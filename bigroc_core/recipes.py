@@ -44,6 +44,9 @@ from bigroc_core.limits import (
 )
 
 FORMAT = 1
+# What a line of a joint model's training log says that is drawn: in [0, 1], and not.
+TRAINING_SHARES = ("real", "generated", "stopped", "auc", "clean", "pgd10")
+TRAINING_LOSSES = ("ce_real", "ce_generated", "bce_real", "bce_generated")
 KEYWORD = "bigroc"
 MAX_SEED = 2**53
 MAX_NAME = 200
@@ -200,6 +203,10 @@ SCHEMAS: dict[str, Check] = {
     # A histogram draws none of its images, and takes more of them.
     "debias": entries(source=entries(generator=text, seed=_SEED, count=_SAMPLES), classifier=text,
                       debias=entries(count=_SAMPLES, seed=_SEED)),
+    "training": entries(name=text, lines=several(entries(
+        step=whole(0, 10**9), **dict.fromkeys(TRAINING_SHARES, number(0, 1)),
+        **dict.fromkeys(TRAINING_LOSSES, number(0, 1e9)),
+    ), 1_000)),
     "sweep": entries(points=several(_POINT, 200), best=number(0, MAX_EPS_L2), features_of=text, norm=text, source=text,
                      seeds=several(_SEED, 100)),
 }  # fmt: skip

@@ -172,6 +172,14 @@ def test_a_missing_reference_is_explained(config):
         boost(conv_net(), some_images(1), 0, config)
 
 
+@pytest.mark.parametrize("loss", ["bce", "ce-bce"])
+def test_a_classifier_whose_card_has_no_reference_cannot_make_images_more_real(loss):
+    plain = conv_net()
+    plain.card = SimpleNamespace(l0=None, name="plain")
+    with pytest.raises(ValueError, match=f"'{loss}'.*plain was not trained to tell real images.*joint model"):
+        boost(plain, some_images(1), 0, BoostConfig(loss=loss))
+
+
 # --- streaming -------------------------------------------------------------------------------------------------
 
 

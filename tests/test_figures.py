@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 
 import bigroc_core as bc
+from bigroc_core.__main__ import main
 from bigroc_core.boosting import BoostConfig, boost
 from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.networks import Classifier, build_network
 from bigroc_core.figure_commands import add_figure_parser, run_figure
-from bigroc_core.figure_making import finished, targeted_row
+from bigroc_core.figure_making import finished, make, targeted_row
 from bigroc_core.figures import (
     DPI,
     Block,
@@ -266,3 +267,24 @@ def test_figure_sweep_from_a_results_file(tmp_path: Path) -> None:
     results.write_text("{}")
     with pytest.raises(ValueError, match=r"sweep\.json is not what"):
         run("sweep", results, "--output", tmp_path / "other.png")
+
+
+def test_figure_training_from_a_log_and_again(tmp_path: Path) -> None:
+    terms = {"ce_real": 1.5, "ce_generated": 1.2, "bce_real": 0.7, "bce_generated": 0.6, "auc": 0.8, "clean": 0.9,
+             "pgd10": 0.5, "seconds": 3.0}  # fmt: skip
+    attacks = {"real": 0.7, "generated": 0.4, "stopped": 0.2}
+    for name, more, panels in (("robust", attacks, 3), ("vanilla", {}, 2)):
+        log = tmp_path / name / "log.jsonl"
+        log.parent.mkdir()
+        log.write_text("\n".join(json.dumps({"step": step, **terms, **more}) for step in (100, 200)))
+        run("training", log, "--output", tmp_path / f"{name}.png")
+        recipe = recipe_in(tmp_path / f"{name}.png")
+        assert recipe.settings["name"] == name
+        made = finished(make(recipe, "cpu"))
+        assert len(made.figure.axes) == panels
+        assert "200 iterations" in made.caption
+        main(["figure", "--again", str(tmp_path / f"{name}.png"), "--output", str(tmp_path / "again.png")])
+        assert (tmp_path / "again.png").read_bytes() == (tmp_path / f"{name}.png").read_bytes()
+    log.write_text(json.dumps({"step": 100}))
+    with pytest.raises(ValueError, match=r"log\.jsonl is no log of .*ce_real"):
+        run("training", log, "--output", tmp_path / "none.png")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,7 @@ def _read(where: str, dtype: torch.dtype) -> Any:
         raise ValueError(f"{where} needs the package diffusers, which is missing: pip install diffusers") from error
     local = Path(where).is_dir()
     try:
-        with weights_only():
+        with weights_only(), _without_bars():
             return diffusers.DiffusionPipeline.from_pretrained(where, torch_dtype=dtype, low_cpu_mem_usage=False)
     except Exception as error:  # diffusers, huggingface_hub and their HTTP client each have exceptions of their own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
@@ -172,6 +173,20 @@ def _read(where: str, dtype: torch.dtype) -> Any:
             f"the diffusers pipeline {where} could not be fetched from the Hugging Face Hub: {reason}. Without a "
             "network the embedded generators serve (python -m bigroc_core generators)"
         ) from error
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Without diffusers' progress bars, which would stand among the lines of our commands."""
+    from diffusers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def parse_settings(text: str) -> dict[str, Any]:

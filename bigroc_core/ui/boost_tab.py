@@ -27,7 +27,6 @@ from bigroc_core.ui.run import (
     EXAMPLES,
     GENERATOR,
     GIVEN,
-    ROW_HEADERS,
     UPLOAD,
     Run,
     Source,
@@ -64,7 +63,7 @@ def request_of(
         raise ValueError("the number of images and the seeds must be whole numbers, not empty")
     own_step_size, rests_at = (
         controls.number_or_none(step_size, "step_size"),
-        controls.number_or_none(stop_at, "stop_at"),
+        controls.rest_or_none(stop_at),
     )
     return (
         Source(kind=source, generator=generator, count=int(count), seed=int(seed), classes=tuple(classes or ()),
@@ -102,9 +101,9 @@ def boost(
         steps: PGD steps T.
         step_size: α, on pixels in [0, 1]; empty: eps / steps.
         norm: l2 or linf.
-        loss: ce (cross-entropy).
+        loss: ce (cross-entropy); of a joint model also bce, ce-bce (P2 Eq. 12) or combined (P2 Eq. 13).
         gradient: normalized or raw.
-        stop_at: An image rests at this probability of its class; empty: never.
+        stop_at: An image rests at this probability of its class, or, with a joint model, at l0; empty: never.
         gain: How strongly the picture of the difference is amplified; it changes no result.
         files: Of source Upload: the images.
     """
@@ -155,7 +154,7 @@ def results(run: Run, index: int, gain: float) -> tuple[Any, ...]:
         run, status, pictures.summary(run, frame), pictures.pairs(run, frame, index),
         gr.update(maximum=max(last, 1), value=last, step=run.steps[1] if len(run.steps) > 1 else 1),
         gr.update(maximum=max(len(run.targets), 2), value=index + 1),
-        enlarged(run, frame, index), pictures.closeup(run, frame, index, gain), run.rows(frame), download(run),
+        enlarged(run, frame, index), pictures.closeup(run, frame, index, gain), run.table(frame), download(run),
         snippets.as_python(run.settings), snippets.as_command(run.settings), settings_json(run),
     )  # fmt: skip
 
@@ -188,7 +187,7 @@ def look(run: Run, step: float, image: float, gain: float) -> tuple[Any, ...]:
         frame, index = run.frame_at(int(step)), min(max(int(image), 1), len(run.targets)) - 1
         return (
             pictures.summary(run, frame), pictures.pairs(run, frame, index), enlarged(run, frame, index),
-            pictures.closeup(run, frame, index, gain), run.rows(frame),
+            pictures.closeup(run, frame, index, gain), run.table(frame),
         )  # fmt: skip
 
 
@@ -211,8 +210,8 @@ def check(
     norm: str, loss: str, gradient: str, stop_at: str, gain: float, request: gr.Request, files: list[str] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Say at each control what is wrong with it, before anything is computed or waits in the queue."""
-    problems = problems_of(source, generator, seed, target, target_classes, validation_seed, eps, steps, step_size,
-                           stop_at, files)  # fmt: skip
+    problems = problems_of(source, generator, seed, target, target_classes, validation_seed, classifier, eps, steps,
+                           step_size, loss, stop_at, files)  # fmt: skip
     if not problems:
         STOPS.accept(request.session_hash)
     return [gr.validate(name not in problems, problems.get(name, "")) for name in (*SHARED, "gain", "files")]
@@ -220,10 +219,14 @@ def check(
 
 def problems_of(
     source: str, generator: str, seed: float, target: str, target_classes: list[str], validation_seed: float,
-    eps: float, steps: float, step_size: str, stop_at: str, files: list[str] | None,
+    classifier: str, eps: float, steps: float, step_size: str, loss: str, stop_at: str, files: list[str] | None,
 ) -> dict[str, str]:  # fmt: skip
     """What is wrong with the controls' values, by the name of the control."""
     problems = controls.config_problems(eps=eps, steps=steps, step_size=step_size, stop_at=stop_at)
+    if wrong := controls.loss_problem(loss, classifier):
+        problems["loss"] = wrong
+    if "stop_at" not in problems and controls.rest_or_none(stop_at) == "l0" and not controls.is_joint(classifier):
+        problems["stop_at"] = f"l0 is a joint model's, and {classifier} is none: a probability, or empty."
     for name, number in (("seed", seed), ("validation_seed", validation_seed)):
         if number is None or number < 0 or number > 2**53:
             problems[name] = "A whole number from 0 on."
@@ -307,19 +310,24 @@ def apply_preset(preset: str, generator: str) -> tuple[Any, ...]:
         norm = values["norm"]
         return (
             gr.update(value=values["eps"], maximum=controls.SLIDER_EPS[norm], step=0.05 if norm == "l2" else 0.001),
-            values["steps"], controls.as_text(values["step_size"]), norm, values["loss"], values["gradient"],
+            values["steps"], controls.as_text(values["step_size"]), norm,
+            gr.update(choices=controls.loss_choices(classifier), value=values["loss"]), values["gradient"],
             controls.as_text(values["stop_at"]), classifier,
         )  # fmt: skip
 
 
-def apply_paper_preset(name: str) -> tuple[Any, ...]:
+def apply_paper_preset(name: str, classifier: str = "cifar10-robust") -> tuple[Any, ...]:
     """Set ε, steps, step size, norm, loss, gradient and early stop as a row of the papers' tables has them.
 
     Args:
         name: The row, as `python -m bigroc_core presets` lists them.
+        classifier: Where it is a joint model, the second paper's rows come with its loss, Eq. 13, and its early stop.
     """
     with explained():
         values = controls.FALLBACK_PRESET | settings_of(name)
+        # The second paper boosts with a joint model.
+        if name.startswith("p2-") and controls.is_joint(classifier):
+            values |= {"loss": "combined", "stop_at": "l0"}
         return (
             gr.update(value=values["eps"], maximum=controls.SLIDER_EPS["l2"], step=0.05), values["steps"],
             controls.as_text(values["step_size"]), values["norm"], values["loss"], values["gradient"],
@@ -332,6 +340,14 @@ def apply_norm(norm: str, eps: float) -> Any:
     top = controls.SLIDER_EPS[norm]
     value = eps if norm == "l2" and eps >= 0.5 else {"l2": 2.0, "linf": 0.03}[norm]
     return gr.update(maximum=top, step=0.05 if norm == "l2" else 0.001, value=value)
+
+
+def show_losses(classifier: str, loss: str, stop_at: str) -> tuple[Any, ...]:
+    """Offer the losses that the chosen classifier can do; for a plain one, give up what only a joint model can do."""
+    choices = controls.loss_choices(classifier)
+    known = loss in [name for _, name in choices]
+    l0 = stop_at.strip().lower() == "l0" and not controls.is_joint(classifier)
+    return gr.update(choices=choices, value=loss if known else "ce"), "" if l0 else gr.skip()
 
 
 def preset_choices(generator: str) -> list[tuple[str, str]]:
@@ -369,6 +385,12 @@ def restored(values: dict[str, Any]) -> list[Any]:
     if values.get("eps", 0) > top:
         raise ValueError(f"eps is at most {top:g} in this norm, not {values['eps']:g}")
     updates = {name: gr.update(value=values[name]) if name in values else gr.skip() for name in SHARED}
+    if "classifier" in values:
+        if wrong := controls.loss_problem(values.get("loss", "ce"), values["classifier"]):
+            raise ValueError(wrong)
+        updates["loss"] = gr.update(
+            choices=controls.loss_choices(values["classifier"]), value=values.get("loss", "ce")
+        )
     *boxes, usual = show_source(source, generator)
     target = values.get("target", usual)
     updates["target"] = gr.update(value=target)
@@ -469,8 +491,9 @@ def build(opening: Run) -> BoostControls:
                 steps = controls.steps_slider(preset)
                 with gr.Row():
                     step_size = controls.step_size_box()
-                    stop_at = controls.stop_box()
-                norm, loss, gradient = controls.norm_radio(), controls.loss_radio(), controls.gradient_radio()
+                    stop_at = controls.stop_box_with_l0()
+                loss = controls.loss_radio(next(iter(classifier_cards())))
+                norm, gradient = controls.norm_radio(), controls.gradient_radio()
             config = [eps, steps, step_size, norm, loss, gradient, stop_at]
             settable = [source, generator, count, seed, source_classes, target, target_classes, validation_count,
                         validation_seed, classifier, *config]  # fmt: skip
@@ -507,9 +530,10 @@ def build(opening: Run) -> BoostControls:
                 with gr.Column(scale=3, min_width=300):
                     large = controls.html(pictures.closeup(opening, frame, 0, 5), elem_id="closeup", label="Close-up")
             with gr.Accordion("All numbers", open=False):
-                table = gr.Dataframe(opening.rows(frame), headers=ROW_HEADERS, interactive=False, wrap=False,
-                                     datatype=["number", "str", "str", "number", "str", "number", "number", "number"],
-                                     type="array", max_height=420, label="Per image", elem_id="table")  # fmt: skip
+                table = gr.Dataframe(opening.table(frame), interactive=False, wrap=False, type="array", max_height=420,
+                                     datatype=["number", "str", "str", "number", "str", "number", "number", "number",
+                                               "number", "number"],
+                                     label="Per image", elem_id="table")  # fmt: skip
             save = gr.DownloadButton("Download images and settings (zip of PNG, CSV, JSON)", download(opening),
                                      elem_id="download")  # fmt: skip
             with gr.Accordion("Repeat this run: Python, command line, settings", open=False):
@@ -552,6 +576,9 @@ def build(opening: Run) -> BoostControls:
     source.input(show_source, [source, generator], boxes, api_name="show_source", **quiet)
     target.change(show_target, target, [target_classes, debias_box], api_name="show_target", **quiet)
     norm.input(apply_norm, [norm, eps], eps, api_name="show_norm", **quiet)
+    # As it comes: a second event of one choice still has the loss that the first has taken from the choices.
+    classifier.input(show_losses, [classifier, loss, stop_at], [loss, stop_at], api_name="show_losses",
+                     preprocess=False, **quiet)  # fmt: skip
     # By hand only: a link sets what belongs to its generator itself.
     chosen = generator.input(
         show_generator, generator, [source_classes, presets, target], api_name="show_generator", **quiet
@@ -559,7 +586,8 @@ def build(opening: Run) -> BoostControls:
     preset_outputs = [*config, classifier]
     presets.input(apply_preset, [presets, generator], preset_outputs, api_name="preset", queue=False,
                   show_progress="hidden")  # fmt: skip
-    paper.input(apply_paper_preset, paper, config, api_name="paper_preset", queue=False, show_progress="hidden")
+    paper.input(apply_paper_preset, [paper, classifier], config, api_name="paper_preset", queue=False,
+                show_progress="hidden")  # fmt: skip
     chosen.then(apply_preset, [presets, generator], preset_outputs, api_name="preset_of_generator", **quiet)
     gr.on([eps.change, steps.change, step_size.change, norm.change], None, [eps, steps, step_size, norm], reading,
           js=controls.READINGS_JS)  # fmt: skip

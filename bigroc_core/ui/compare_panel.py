@@ -168,14 +168,17 @@ def check(
     files: list[str] | None, request: gr.Request,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Say at each control what is wrong with it, before anything is computed or waits in the queue."""
-    problems = boost_tab.problems_of(source, generator, seed, target, target_classes, validation_seed, eps, steps,
-                                     step_size, stop_at, files)  # fmt: skip
+    problems = boost_tab.problems_of(source, generator, seed, target, target_classes, validation_seed, classifier, eps,
+                                     steps, step_size, loss, stop_at, files)  # fmt: skip
     own = "classifiers" if vary == CLASSIFIER else "values"
     if problems:
         # Those controls are far above, or folded away.
         problems[own] = f"In the settings above: {next(iter(problems.values()))}"
     try:
         values_in(vary, values, classifiers, norm)
+        for other in classifiers if vary == CLASSIFIER else ():
+            if wrong := controls.loss_problem(loss, other):
+                raise ValueError(wrong)
     except ValueError as error:
         problems[own] = str(error)
     if not problems:

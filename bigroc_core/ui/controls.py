@@ -15,6 +15,7 @@ from bigroc_core.limits import (
     MAX_SAMPLES_PER_REQUEST,
     MAX_STEPS_PER_REQUEST,
 )
+from bigroc_core.ui import links
 from bigroc_core.ui.models import classifier_cards, generator_cards
 
 # A preview this often: seldom enough not to slow the run, often enough to watch it and to cancel it.
@@ -175,10 +176,50 @@ def norm_radio() -> gr.Radio:
     return radio(NORMS, "Norm", value="l2", info="Which ball ε is the radius of.")
 
 
-def loss_radio() -> gr.Radio:
-    """The loss that is descended."""
-    return radio([("cross-entropy (P1)", "ce")], "Loss", value="ce",
-                 info="The joint losses of P2 need a joint classifier-discriminator.")  # fmt: skip
+# What each loss does, in a line.
+LOSS_LINES = {
+    "ce": "Cross-entropy: towards the class (P1)",
+    "bce": "BCE: to read as ever more real, as this class",
+    "ce-bce": "Eq. 12: the class, and ever more real",
+    "combined": "Eq. 13: the class, and as real as real images are, no further",
+}
+
+
+def is_joint(classifier: str) -> bool:
+    """Whether a classifier also tells real images from generated ones."""
+    card = classifier_cards().get(classifier)
+    return card is not None and card.l0 is not None
+
+
+def loss_choices(classifier: str) -> list[tuple[str, str]]:
+    """The losses that a classifier can be boosted with: a plain one by cross-entropy alone."""
+    joint = is_joint(classifier)
+    return [(line, name) for name, line in LOSS_LINES.items() if joint or name == "ce"]
+
+
+def loss_radio(classifier: str) -> gr.Radio:
+    """The loss that is descended, of those that the classifier can do."""
+    control = radio(loss_choices(classifier), "Loss", value="ce",
+                    info="A joint model, which also tells real images from generated ones, has P2's as well.")
+    # The choices follow the classifier; links, and clients that set both at once, may ask for any.
+    setattr(control, links.ANY_OF, tuple(LOSS_LINES))
+    everything = dict(control.api_info()) | {"enum": list(LOSS_LINES)}
+    control.api_info = lambda: everything  # type: ignore[method-assign]
+
+    def preprocess(payload: Any) -> Any:
+        if payload not in LOSS_LINES:
+            raise gr.Error(f"Loss: one of {', '.join(LOSS_LINES)}, not {str(payload)[:40]}", print_exception=False)
+        return payload
+
+    control.preprocess = preprocess  # type: ignore[method-assign]
+    return control
+
+
+def loss_problem(loss: str, classifier: str) -> str | None:
+    """What is wrong with a loss for a classifier, or None."""
+    if loss in [name for _, name in loss_choices(classifier)]:
+        return None
+    return f"{LOSS_LINES.get(loss, loss)}: needs a joint model, which {classifier} is not. Choose another of the two."
 
 
 def gradient_radio() -> gr.Radio:
@@ -193,6 +234,13 @@ def stop_box() -> gr.Textbox:
                       info="A probability up to 1; an image rests once it is reached. Empty: never.")  # fmt: skip
 
 
+def stop_box_with_l0() -> gr.Textbox:
+    """Early stop, at a probability or, with a joint model, at ℓ₀."""
+    return gr.Textbox("", label="Stop early at p(y|x) ≥", placeholder="off", max_lines=1,
+                      info="A probability up to 1; an image rests once it is reached. Empty: never. l0, with a joint "
+                      "model: once it reads as real as real images do (P2).")  # fmt: skip
+
+
 def number_or_none(text: str | None, name: str) -> float | None:
     """A number typed into a box that may be left empty; ValueError for anything else."""
     if text is None or not text.strip():
@@ -203,9 +251,16 @@ def number_or_none(text: str | None, name: str) -> float | None:
         raise ValueError(f"{name} must be a number or empty, not {text.strip()[:40]!r}") from None
 
 
-def as_text(value: float | None) -> str:
+def rest_or_none(text: str | None) -> float | str | None:
+    """An early stop typed into a box that may be left empty: "l0" or a number; ValueError for anything else."""
+    if text is not None and text.strip().lower() in ("l0", "ℓ0", "ℓ₀"):
+        return "l0"
+    return number_or_none(text, "stop_at")
+
+
+def as_text(value: float | str | None) -> str:
     """What such a box shows for a value."""
-    return "" if value is None else f"{value:g}"
+    return "" if value is None else value if isinstance(value, str) else f"{value:g}"
 
 
 def config_problems(**fields: Any) -> dict[str, str]:
@@ -213,8 +268,10 @@ def config_problems(**fields: Any) -> dict[str, str]:
     problems = {}
     for name, value in fields.items():
         try:
-            if name in ("step_size", "stop_at"):
+            if name == "step_size":
                 value = number_or_none(value, name)
+            elif name == "stop_at":
+                value = rest_or_none(value)
             if name == "steps" and value is not None and value > MAX_STEPS_PER_REQUEST:
                 raise ValueError(f"steps can be at most {MAX_STEPS_PER_REQUEST} here, not {value:,}")
             BoostConfig(**{name: value})

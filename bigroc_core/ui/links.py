@@ -26,6 +26,8 @@ LINK_JS = """(...values) => {
   return link;
 }"""
 MAX_TEXT = 40
+# On a control whose choices follow another's: all that a link may ask for.
+ANY_OF = "any_of"
 
 
 class Unusable(ValueError):
@@ -126,7 +128,7 @@ def value_of(control: gr.components.Component, given: Sequence[str]) -> Any:
         several = isinstance(control, gr.CheckboxGroup) or (isinstance(control, gr.Dropdown) and control.multiselect)
         if several and list(given) == [""]:
             return []
-        allowed = [value for _, value in control.choices]
+        allowed = getattr(control, ANY_OF, None) or [value for _, value in control.choices]
         for text in given:
             if text not in allowed:
                 raise Unusable(f"{text[:MAX_TEXT]!r} is not among its choices")

@@ -8,6 +8,7 @@ from html import escape
 
 import numpy as np
 
+from bigroc_core.cards import Card
 from bigroc_core.images import encode_png, from_uint8
 from bigroc_core.ui.run import Run
 
@@ -34,38 +35,98 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def l0_of(card: Card, label: int) -> float:
+    """ℓ₀ of a joint model (P2 Eq. 14), for one class where it has one per class."""
+    return float(card.l0[label] if isinstance(card.l0, tuple) else card.l0 or 0.0)
+
+
+def quantiles(card: Card) -> list[tuple[float, float]]:
+    """(share, softplus(f_c)) of real images: so many of them read as less real than that."""
+    measured = card.metrics.get("realism", {}).get("quantiles", {})
+    return sorted((float(share), float(value)) for share, value in measured.items())
+
+
+def placed(card: Card, reading: float) -> str:
+    """Where a reading lies among real images, as words."""
+    if not (known := quantiles(card)):
+        return ""
+    shares, values = zip(*known, strict=True)
+    if reading < values[0]:
+        return f"less than {100 - 100 * shares[0]:.0f} % of real images"
+    if reading > values[-1]:
+        return f"more than {100 * shares[-1]:.0f} % of real images"
+    return f"more than {100 * float(np.interp(reading, values, shares)):.0f} % of real images"
+
+
+def realism_scale(card: Card, label: int, before: float, after: float) -> str:
+    """A bar with the band where the middle 90 % of real images read, ℓ₀, and an image before and after."""
+    known = dict(quantiles(card))
+    low, high, l0 = known.get(0.05, 0.0), known.get(0.95, 0.0), l0_of(card, label)
+    top = 1.05 * max(known.get(0.99, l0), l0, before, after, 1e-6)
+    at = [f"{100 * value / top:.1f}%" for value in (low, high - low, l0, before, after)]
+    return (
+        f'<span class="bar scale" aria-hidden="true"><em style="left:{at[0]};width:{at[1]}"></em>'
+        f'<s style="left:{at[2]}"></s><u style="left:{at[3]}"></u><i style="left:{at[4]}"></i></span>'
+    )
+
+
 def pairs(run: Run, frame: int, selected: int) -> str:
-    """The grid: per image original and boosted side by side, its class, p(y | x) before → after and ‖δ‖₂."""
+    """The grid: per image original and boosted side by side, its class, p(y | x) before → after and ‖δ‖₂, of a joint
+    model also how real it reads before → after, and which images were left as they came."""
     before, after, lengths = run.chances(0), run.chances(frame), run.l2(frame)
+    real = [run.realism(0), run.realism(frame)] if run.joint else []
     cards = []
     for i, y in enumerate(run.targets):
         name = escape(run.classes[y])
         start, now = float(before[i, y]), float(after[i, y])
+        size = "untouched" if run.untouched[i] else f"‖δ‖ {lengths[i]:.2f}"
+        reading = ""
+        if real:
+            was, now_real = float(real[0][i]), float(real[1][i])
+            reading = (
+                f"{realism_scale(run.card, int(y), was, now_real)}"
+                f'<span class="line num"><span>realism</span><span>{was:.2f} → <b>{now_real:.2f}</b></span></span>'
+            )
         cards.append(
             f'<button type="button" class="pair" data-index="{i}" aria-pressed="{str(i == selected).lower()}" '
             f'title="Image {i + 1}: {escape(run.names[i], quote=True)}">'
             f'<span class="two">{picture(run.originals[i], f"original {i + 1}")}'
             f"{picture(run.frames[frame][i], f'boosted {i + 1}')}</span>"
-            f'<span class="line"><b>{name}</b><span class="num">‖δ‖ {lengths[i]:.2f}</span></span>'
+            f'<span class="line"><b>{name}</b><span class="num">{size}</span></span>'
             f'<span class="bar" aria-hidden="true"><i style="width:{100 * now:.1f}%"></i>'
             f'<u style="left:{100 * start:.1f}%"></u></span>'
-            f'<span class="line num">{percent(start)} → <b>{percent(now)}</b></span></button>'
+            f'<span class="line num">{percent(start)} → <b>{percent(now)}</b></span>{reading}</button>'
         )
     return f'<div class="pairs" role="group" aria-label="Original and boosted images">{"".join(cards)}</div>'
 
 
 def summary(run: Run, frame: int) -> str:
-    """One line over all images: mean p(y | x), agreement with the target and ‖δ‖₂ of the 8-bit images."""
+    """One line over all images: mean p(y | x), agreement with the target and ‖δ‖₂ of the 8-bit images; with an early
+    stop how many were left as they came; of a joint model their realism and how to read it."""
     before, after, rows = run.chances(0), run.chances(frame), np.arange(len(run.targets))
     p0, p1 = before[rows, run.targets].mean(), after[rows, run.targets].mean()
     read0 = (before.argmax(1) == run.targets).mean()
     read1 = (after.argmax(1) == run.targets).mean()
+    count, real, legend = f"<div><small>images</small><b>{len(run.targets)}</b></div>", "", ""
+    if run.settings["stop_at"] is not None:
+        count = f"<div><small>images left untouched</small><b>{run.untouched.sum()} of {len(run.targets)}</b></div>"
+    if run.joint:
+        l0 = np.mean([l0_of(run.card, int(y)) for y in run.targets])
+        real = (
+            f"<div><small>realism, real: {l0:.2f}</small>"
+            f"<b>{run.realism(0).mean():.2f} → {run.realism(frame).mean():.2f}</b></div>"
+        )
+        legend = (
+            '<p class="note">Realism is softplus(f<sub>y</sub>), how real an image of its class reads to the joint '
+            "model. On its scale: shaded, where the middle 90 % of real images lie; the line, their mean ℓ₀; thin, the "
+            "image before; thick, after.</p>"
+        )
     return (
         '<div class="facts">'
         f"<div><small>mean p(y|x)</small><b>{percent(p0)} → {percent(p1)}</b></div>"
         f"<div><small>read as their class</small><b>{percent(read0)} → {percent(read1)}</b></div>"
         f"<div><small>mean ‖δ‖₂</small><b>{run.l2(frame).mean():.2f}</b></div>"
-        f"<div><small>images</small><b>{len(run.targets)}</b></div></div>"
+        f"{count}{real}</div>{legend}"
     )
 
 
@@ -91,11 +152,16 @@ def closeup(run: Run, frame: int, index: int, gain: float) -> str:
     )
     order = np.argsort(-after)[:3]
     top = ", ".join(f"{escape(run.classes[c])} {percent(float(after[c]))}" for c in order)
+    real = ""
+    if run.joint:
+        was, now = float(run.realism(0)[index]), float(run.realism(frame)[index])
+        real = f"Realism {was:.2f} → <b>{now:.2f}</b>, {placed(run.card, now)}. ".replace(", . ", ". ")
+    rests = "The early stop left it untouched. " if run.untouched[index] else ""
     return (
         f'<div class="closeup">{figures}</div>'
         f'<p class="note"><b>Image {index + 1}</b> → {escape(run.classes[y])}: p(y|x) '
         f"{percent(float(before[y]))} → <b>{percent(float(after[y]))}</b>, ‖δ‖₂ {run.l2(frame)[index]:.2f}, "
-        f"‖δ‖∞ {change:.3f}. Reads now as {top}. "
+        f"‖δ‖∞ {change:.3f}. Reads now as {top}. {real}{rests}"
         f"Difference: signed, ×{gain:g}, mid grey is no change{clipped}.</p>"
     )
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from bigroc_core.boosting import BoostConfig, boost_stream
+from bigroc_core.cards import Card
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.debiasing import fit_debias
 from bigroc_core.images import encode_png, fit_to, from_uint8, read_image, to_uint8
@@ -28,10 +29,18 @@ from bigroc_core.limits import (
     MAX_SAMPLES_PER_REQUEST,
     MAX_STEPS_PER_REQUEST,
 )
+from bigroc_core.losses import realism
 from bigroc_core.settings_json import one_line_each
 from bigroc_core.ui.downloads import zipped
 from bigroc_core.ui.examples import example_class, example_paths
-from bigroc_core.ui.models import classifier_named, compute_device, generator_cards, generator_named, on_gpu
+from bigroc_core.ui.models import (
+    classifier_cards,
+    classifier_named,
+    compute_device,
+    generator_cards,
+    generator_named,
+    on_gpu,
+)
 
 GENERATOR, UPLOAD, EXAMPLES = "Generator", "Upload", "Examples"
 GIVEN, ESTIMATED, DEBIASED = "Given class", "Estimated", "Estimated, debiased"
@@ -76,7 +85,8 @@ class SourceImages:
 class Run:
     """A run as kept for one visitor: originals (N, H, W, 3) uint8, and as many again in `frames`, after `steps`.
 
-    step: where the run stands; not every step's images are kept. probabilities: (N, C) by frame, as they are asked for.
+    step: where the run stands; not every step's images are kept. logits: (N, C) by frame, as they are asked for.
+    rested: (N,) bool, images that the early stop left as they came.
     """
 
     originals: np.ndarray
@@ -88,8 +98,9 @@ class Run:
     step: int = 0
     steps: list[int] = field(default_factory=list)
     frames: list[np.ndarray] = field(default_factory=list)
-    probabilities: dict[int, np.ndarray] = field(default_factory=dict)
+    logits: dict[int, np.ndarray] = field(default_factory=dict)
     preview: np.ndarray | None = None
+    rested: np.ndarray | None = None
     seconds: float = 0.0
     finished: bool = False
 
@@ -102,17 +113,39 @@ class Run:
         """The index of the last kept frame not after `step`."""
         return max((i for i, kept in enumerate(self.steps) if kept <= step), default=0)
 
-    def chances(self, frame: int) -> np.ndarray:
-        """Class probabilities (N, C) of a frame's 8-bit images; in previews, of the run's own, unrounded ones."""
+    def logits_of(self, frame: int) -> np.ndarray:
+        """Logits (N, C) of a frame's 8-bit images; in previews, of the run's own, unrounded ones."""
         if self.preview is not None and frame == len(self.frames) - 1:
             return self.preview
-        if frame not in self.probabilities:
+        if frame not in self.logits:
             # Always on the CPU: a look at another step must not wait for, or pay for, an accelerator.
             classifier = classifier_named(self.settings["classifier"], "cpu")
             with torch.inference_mode():
-                logits = classifier(from_uint8(self.frames[frame]))
-            self.probabilities[frame] = torch.softmax(logits, dim=1).numpy()
-        return self.probabilities[frame]
+                self.logits[frame] = classifier(from_uint8(self.frames[frame])).numpy()
+        return self.logits[frame]
+
+    def chances(self, frame: int) -> np.ndarray:
+        """Class probabilities (N, C) of a frame, of `logits_of`."""
+        return torch.from_numpy(self.logits_of(frame)).softmax(dim=1).numpy()
+
+    @property
+    def card(self) -> Card:
+        """The classifier's."""
+        return classifier_cards()[self.settings["classifier"]]
+
+    @property
+    def joint(self) -> bool:
+        """Whether the classifier also tells real images from generated ones."""
+        return self.card.l0 is not None
+
+    def realism(self, frame: int) -> np.ndarray:
+        """softplus(f_y) (N,) of a frame, how real each image reads to a joint model (P2 Eq. 9)."""
+        return realism(torch.from_numpy(self.logits_of(frame)), torch.from_numpy(self.targets)).numpy()
+
+    @property
+    def untouched(self) -> np.ndarray:
+        """Which images (N,) the early stop left as they came."""
+        return np.zeros(len(self.targets), bool) if self.rested is None else self.rested
 
     def change(self, frame: int) -> np.ndarray:
         """The signed change (N, H, W, 3) of a frame's 8-bit images, in [0, 1] units."""
@@ -122,10 +155,21 @@ class Run:
         """The L2 length (N,) of each image's change."""
         return np.sqrt((self.change(frame) ** 2).sum(axis=(1, 2, 3)))
 
+    @property
+    def headers(self) -> list[str]:
+        """Of the columns of `rows`."""
+        return [*ROW_HEADERS, *(REALISM_HEADERS if self.joint else ())]
+
+    def table(self, frame: int) -> dict[str, Any]:
+        """`headers` and `rows` as Gradio's table takes them."""
+        return {"headers": self.headers, "data": self.rows(frame)}
+
     def rows(self, frame: int) -> list[list[Any]]:
-        """The table: per image its target, prediction and p(target) before and after, and the size of its change."""
+        """The table: per image its target, prediction and p(target) before and after, and the size of its change; of a
+        joint model also its realism before and after."""
         before, after = self.chances(0), self.chances(frame)
         lengths, change = self.l2(frame), np.abs(self.change(frame))
+        real = [self.realism(0), self.realism(frame)] if self.joint else []
         return [
             [
                 i + 1,
@@ -136,6 +180,7 @@ class Run:
                 round(float(after[i, y]), 4),
                 round(float(lengths[i]), 3),
                 round(float(change[i].max()), 4),
+                *(round(float(reading[i]), 3) for reading in real),
             ]
             for i, y in enumerate(self.targets)
         ]
@@ -143,6 +188,7 @@ class Run:
 
 ROW_HEADERS = ["#", "target y", "reads as, before", "p(y|x) before", "reads as, after", "p(y|x) after",
                "‖δ‖₂", "‖δ‖∞"]  # fmt: skip
+REALISM_HEADERS = ["realism before", "realism after"]
 
 
 def whole(value: float | None, name: str, least: int, most: int) -> int:
@@ -250,11 +296,13 @@ def target_labels(
 
 @dataclass(frozen=True)
 class Stage:
-    """Where a run stands after `step` steps; images (N, H, W, 3) uint8 and probabilities (N, C) at kept steps."""
+    """Where a run stands after `step` steps; at kept steps images (N, H, W, 3) uint8, logits (N, C) and which images
+    rest (N,)."""
 
     step: int
-    images: np.ndarray | None
-    probabilities: np.ndarray | None
+    images: np.ndarray | None = None
+    logits: np.ndarray | None = None
+    resting: np.ndarray | None = None
 
 
 def compute(
@@ -276,9 +324,10 @@ def compute(
             targets = snapshot.labels.cpu().numpy()
             yield Run(originals, found.names, classifier.classes, targets, settings, found.notes)
         if snapshot.step % every == 0 or snapshot.step == config.steps or bool(snapshot.resting.all()):
-            yield Stage(snapshot.step, to_uint8(snapshot.images), torch.softmax(snapshot.logits, dim=1).cpu().numpy())
+            yield Stage(snapshot.step, to_uint8(snapshot.images), snapshot.logits.float().cpu().numpy(),
+                        snapshot.resting.cpu().numpy())  # fmt: skip
         else:
-            yield Stage(snapshot.step, None, None)
+            yield Stage(snapshot.step)
 
 
 compute_on_gpu = on_gpu(compute)
@@ -303,9 +352,9 @@ def run_boost(
             # The frame first: a visitor who looks meanwhile must find a frame for every step.
             run.frames.append(stage.images)
             run.steps.append(stage.step)
-            run.preview = stage.probabilities
-            if stage.step == 0 and stage.probabilities is not None:
-                run.probabilities[0] = stage.probabilities
+            run.preview = stage.logits
+            if stage.step == 0 and stage.logits is not None:
+                run.logits[0], run.rested = stage.logits, stage.resting
         yield run
     run.preview, run.finished = None, True
     yield run
@@ -343,7 +392,7 @@ def archive(run: Run) -> bytes:
         for i, pixels in enumerate(from_uint8(pictures))
     ]
     table = io.StringIO(newline="")
-    csv.writer(table).writerows([ROW_HEADERS, *run.rows(frame)])
+    csv.writer(table).writerows([run.headers, *run.rows(frame)])
     return zipped([
         *files, ("results.csv", table.getvalue().encode()), ("settings.json", settings_json(run).encode()),
     ])  # fmt: skip

@@ -205,5 +205,11 @@ def test_it_fits_a_phone_and_follows_the_dark_theme(browser: Browser, server: Se
         open_tab(page, tab)
         page.wait_for_timeout(300)
         assert page.evaluate("document.documentElement.scrollWidth") == 390, tab
+    open_tab(page, "Boost")
+    page.get_by_role("button", name="All numbers").first.click()
+    table = page.locator("#table .virtual-table-viewport")
+    table.wait_for()
+    assert table.evaluate("table => table.scrollWidth > table.clientWidth"), "the table scrolls by itself"
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert page.evaluate("document.body.classList.contains('dark')")
     page.close()
