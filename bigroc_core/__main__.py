@@ -20,6 +20,7 @@ from bigroc_core.figure_commands import add_figure_parser, run_figure
 from bigroc_core.interpolate_command import add_interpolate_parser, run_interpolate
 from bigroc_core.joint_commands import add_evaluate_joint_parser, run_evaluate_joint
 from bigroc_core.listing import add_listing_parsers, run_listing
+from bigroc_core.table_commands import add_tables_parser, run_tables
 from bigroc_core.training.commands import add_train_parser, run_train
 
 
@@ -37,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_reference_statistics_parser(commands)
     add_evaluate_parser(commands)
     add_sweep_parser(commands)
+    add_tables_parser(commands)
     add_interpolate_parser(commands)
     add_figure_parser(commands)
     runs = {
@@ -50,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         "reference-statistics": run_reference_statistics,
         "evaluate": run_evaluate,
         "sweep": run_sweep,
+        "tables": run_tables,
         "interpolate": run_interpolate,
         "figure": run_figure,
     }

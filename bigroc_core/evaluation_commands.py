@@ -10,7 +10,7 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -136,6 +136,8 @@ def _images_to_measure(options: argparse.Namespace, classifier: Classifier) -> t
             raise ValueError(f"{generator.card.name} has no labels, so {OPTION} has nothing to map; leave it out")
         table = labels_to(classifier, generator.card.name, generator.classes, mapping)
         stream = generator_stream(generator)
+        if "?" in text:  # other images than without, and another run
+            stream = dataclasses.replace(stream, name=text)
         return stream if table is None else relabelled(stream, stream.name + mapped, table), generator.card
     found = open_image_set(text, classifier.card.input_size, classifier.classes, mapping)
     if mapping and found.labels is None:
@@ -426,9 +428,27 @@ def add_evaluate_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     add_common(parser)
 
 
+class Measured(NamedTuple):
+    """What an `evaluate` command found, with what; main: whether this process is the one that tells it."""
+
+    found: Evaluation
+    classifier: Classifier
+    control: Classifier | None
+    swept: Sweep | None
+    card: Card | None
+    main: bool
+
+
 def run_evaluate(options: argparse.Namespace) -> None:
     """Carry out a parsed `evaluate` command."""
     check_outputs(options)
+    measured = evaluated(options)
+    if measured.main:
+        _report(options, measured)
+
+
+def evaluated(options: argparse.Namespace) -> Measured:
+    """What a parsed `evaluate` command measures; ValueError for bad input."""
     share, device = _share()
     progress = _bars() if share.index == 0 else None
     preset = preset_of(_embedded_generator_card(options), options.classifier)
@@ -473,18 +493,11 @@ def run_evaluate(options: argparse.Namespace) -> None:
         random_direction=not options.no_random_direction, beside=beside, debias=debias, inception=inception,
         run=folder, images_to=options.images_to, progress=progress, share=share,
     )  # fmt: skip
-    if share.index == 0:
-        _report(options, found, classifier, control, swept, card)
+    return Measured(found, classifier, control, swept, card, share.index == 0)
 
 
-def _report(
-    options: argparse.Namespace,
-    found: Evaluation,
-    classifier: Classifier,
-    control: Classifier | None,
-    swept: Sweep | None,
-    card: Card | None,
-) -> None:
+def _report(options: argparse.Namespace, measured: Measured) -> None:
+    found, classifier, control, swept, card, _ = measured
     print(as_text(found))
     result = {"classifier": classifier.card.name, "control": control.card.name if control else None,
               **found.to_dict(), "debias_images": options.debias, "command": command_line()}  # fmt: skip
@@ -501,12 +514,15 @@ def _report(
 
 
 def _embedded_generator_card(options: argparse.Namespace) -> Card | None:
-    """The card of the embedded generator that IN names; ValueError where --write-card needs one and there is none."""
+    """The card of the embedded generator that IN names; ValueError where --write-card needs one and there is none.
+
+    Settings behind a "?" draw other images, which have no card to write to, but are boosted as the card says.
+    """
     name = options.images.removeprefix(GENERATOR_PREFIX)
     cards = embedded_generators() if options.images.startswith(GENERATOR_PREFIX) else {}
     if options.write_card:
         require_embedded(name, cards)
-    return cards.get(name)
+    return cards.get(name.partition("?")[0])
 
 
 def _entry(kind: str, card: Card, classifier: Classifier) -> str:

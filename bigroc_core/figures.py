@@ -402,6 +402,37 @@ def training_curves(lines: Sequence[Mapping[str, float]], vanilla: bool = False)
     return figure
 
 
+def quality_against_time(points: Sequence[Mapping[str, Any]], features_of: str) -> Figure:
+    """Fréchet distance over seconds per image: more consistency steps, and more PGD steps on one-step images (P2 4.2).
+
+    points: with "consistency_steps", "pgd_steps", "seconds" and "distance", a number per seed. features_of: the
+    classifier in whose features the distance is. Raises ValueError for no points.
+    """
+    if not points:
+        raise ValueError("a curve needs at least one point")
+    with _drawing, matplotlib.rc_context(_STYLE):
+        figure, (axes,) = _chart(3.8, 2.5)
+        drawn = [point for point in points if not point["pgd_steps"]]
+        moved = [point for point in points if point["consistency_steps"] == 1]
+        for chosen, by, name, colour, marker in (
+            (drawn, "consistency_steps", "consistency steps", GREY, "o"),
+            (moved, "pgd_steps", "PGD steps on one-step images", BLUE, "s"),
+        ):
+            chosen = sorted(chosen, key=lambda point: point["seconds"])
+            milliseconds = [1e3 * point["seconds"] for point in chosen]
+            means = [float(np.mean(point["distance"])) for point in chosen]
+            bars = [float(np.std(point["distance"], ddof=1)) if len(point["distance"]) > 1 else 0.0 for point in chosen]
+            axes.errorbar(milliseconds, means, yerr=bars, color=colour, marker=marker, markersize=3.5, capsize=2,
+                          label=name)  # fmt: skip
+            for x, y, point in zip(milliseconds, means, chosen, strict=True):
+                axes.annotate(str(point[by]), (x, y), xytext=(3, 4), textcoords="offset points", size=6, color=colour)
+        axes.set_xlabel("ms per image")
+        axes.set_ylabel(f"Fréchet distance in\n{features_of}'s features")
+        axes.set_ylim(bottom=0)
+        figure.legend(loc="outside upper center", ncols=2, columnspacing=1.2, handlelength=1.6)
+    return figure
+
+
 def sweep_curve(
     points: Sequence[tuple[float, float, float | None]],
     best: float,

@@ -28,9 +28,9 @@ one trained so that small changes of the image do not fool it. To change its min
 sees; so its gradients paint, and the images get better. No training is needed, no access to the generator, and any
 generator's images can be boosted: a few gradient steps on the images themselves, never further than ε.
 
-A **joint model** (the *Joint* classifiers) has also learnt, from attacked real and attacked generated images, how real an
-image of each class reads. With its loss, Eq. 13 of the second paper, an image moves towards its class and towards reading
-as real as real images do, no further; those that do so from the start are left untouched.
+A **joint model** (the *Joint* classifiers) has also learnt, from attacked real and attacked generated images, how real
+an image of each class reads. With its loss, Eq. 13 of the second paper, an image moves towards its class and towards
+reading as real as real images do, no further; those that do so from the start are left untouched.
 """
 BEFORE_AFTER = "Samples of a small class-conditional GAN, and under each the same image boosted (ε = 2)."
 ALIGNED = (
@@ -56,7 +56,7 @@ are cropped to a square at their centre and brought to 32×32 pixels.
 - R. Ganz and M. Elad, *BIGRoC: Boosting Image Generation via a Robust Classifier*, Transactions on Machine Learning
   Research (arXiv:2108.03702): the method, and debiasing.
 - S. Golan, R. Ganz and M. Elad, *Enhancing Consistency-Based Image Generation via Adversarially-Trained Classification
-  and Energy-Based Discrimination*, 2024 (arXiv:2405.16260): the joint model, its losses, image-dependent early stopping.
+  and Energy-Based Discrimination*, 2024 (arXiv:2405.16260): the joint model, its losses, and early stopping.
 
 ### Numbers
 

@@ -296,7 +296,7 @@ def apply_preset(preset: str, generator: str) -> tuple[Any, ...]:
     """Set ε, steps, step size, norm, loss, gradient, early stop and classifier as a preset has them.
 
     Args:
-        preset: recommended, subtle, strong, or another that the generator has.
+        preset: recommended, subtle, strong, or another that the generator has, as cifar10-joint.
         generator: The generator's name.
     """
     with explained():
@@ -351,9 +351,11 @@ def show_losses(classifier: str, loss: str, stop_at: str) -> tuple[Any, ...]:
 
 
 def preset_choices(generator: str) -> list[tuple[str, str]]:
-    """Presets by what the page calls them."""
+    """Presets by what the page calls them: those found for a classifier by its title."""
+    cards = classifier_cards()
     return [
-        (f"{name.capitalize()} (ε {values['eps']:g})", name) for name, values in controls.presets_of(generator).items()
+        (f"{cards[name].title if name in cards else name.capitalize()} (ε {values['eps']:g})", name)
+        for name, values in controls.presets_of(generator).items()
     ]
 
 
@@ -458,7 +460,8 @@ def build(opening: Run) -> BoostControls:
             with gr.Group():
                 presets = controls.radio(
                     preset_choices(first), "Preset", value="recommended",
-                    info="Subtle is half as strong as recommended, strong twice.",
+                    info="Subtle is half as strong as recommended, strong twice. Joint: what was found for the joint "
+                    "model, with its loss and its early stop.",
                 )  # fmt: skip
                 eps = controls.eps_slider(preset)
                 reading = controls.html(controls.readings(preset["eps"], preset["steps"]), elem_classes="inset")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import zipfile
 from pathlib import Path
 
@@ -53,6 +54,14 @@ def test_the_losses_are_those_that_the_classifier_can_do_each_with_a_line(page: 
     page.get_by_role("option", name="Standard ResNet-9", exact=True).click()
     page.locator("input[type=radio][value=combined]").wait_for(state="detached")
     assert page.locator("input[type=radio][value=ce]").is_checked()
+
+
+def test_its_preset_brings_its_loss_and_its_early_stop(page: Page) -> None:
+    page.get_by_role("button", name="All settings").click()
+    page.get_by_label(re.compile("^Joint ResNet-9 ")).check()
+    expect(page.locator("input[type=radio][value=combined]")).to_be_checked()
+    expect(page.get_by_label("Stop early at").first).to_have_value("l0")
+    expect(page.get_by_label("Classifier", exact=True).first).to_have_value("Joint ResNet-9")
 
 
 def test_readings_of_realism_are_those_of_the_downloaded_files(page: Page, server: Server, tmp_path: Path) -> None:
