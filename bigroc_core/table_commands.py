@@ -177,9 +177,10 @@ class _Page:
 
     def sources(self) -> list[Source]:
         """The generators of the tables asked for, with the columns that each needs."""
-        options, found = self.options, []
+        options = self.options
         only = set(options.only)
-        for name in (self.consistency.name, f"{self.consistency.name}?num_inference_steps=2"):
+        found, two_steps = [], f"{self.consistency.name}?num_inference_steps=2"
+        for name in (self.consistency.name, two_steps):
             config = self.joint[self.consistency.name]
             ways: dict[str, tuple[str, BoostConfig]] = {}
             if "1" in only:
@@ -194,14 +195,16 @@ class _Page:
         if "2" in only:
             found += [Source(card.name, card, {"robust joint": (options.joint, self.joint[card.name])})
                       for card in self.others]  # fmt: skip
-        return found
+        # What takes longest comes last.
+        return sorted(found, key=lambda source: source.name == two_steps)
 
     def parts(self) -> list[Any]:
         """What to measure, one after the other."""
         todo: list[Any] = []
         for source in self.sources():
             todo += [lambda source=source: self.measure(source), lambda source=source: self.stop_early(source)]
-        return todo + ([self.measure_curve] if "curve" in self.options.only else [])
+        curve = [self.measure_curve] if "curve" in self.options.only else []
+        return [*todo[:-2], *curve, *todo[-2:]]
 
     def evaluate(self, words: list[str]) -> Evaluation:
         """What an `evaluate` command finds."""
