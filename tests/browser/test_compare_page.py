@@ -64,8 +64,9 @@ def test_it_opens_finished_runs_and_follows_the_controls_above(page: Page) -> No
 
     page.get_by_label("classifier", exact=True).check()
     expect(page.locator("#compared-values")).to_be_hidden()
-    compare(page, "Done: 2 settings on 2 images")
-    assert rows(page) == ["as they came", "cifar10-robust", "cifar10-standard"]
+    compare(page, "Done: 4 settings on 2 images")
+    classifiers = ["cifar10-robust", "cifar10-joint", "cifar10-joint-vanilla", "cifar10-standard"]
+    assert rows(page) == ["as they came", *classifiers]
 
 
 def test_what_cannot_be_compared_is_said_at_its_control(page: Page) -> None:
