@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.timeout(600)
-MANY = 60  # more stops than any tab has between its name and the control that is wanted
+MANY = 90  # more stops than any tab has between its name and the control that is wanted
 # What a sighted person sees of the element in focus: its own outline or shadow, or its label's.
 LOOK = """(element) => [element, element.closest('label')].filter(Boolean).map((one) => {
   const style = getComputedStyle(one);
@@ -75,6 +75,7 @@ def unfold(page: Page) -> None:
     while "All settings" not in page.evaluate("document.activeElement.innerText"):
         press_tab_until(page, "button.label-wrap:not(.open)")
     page.keyboard.press("Enter")
+    page.get_by_label("number input for Steps T").and_(page.locator(":visible")).wait_for()
 
 
 def run(page: Page, button: str, status: str, said: str, key: str = "Shift+Tab") -> None:
