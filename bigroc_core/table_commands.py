@@ -28,6 +28,7 @@ from bigroc_core.evaluation.report import cell
 from bigroc_core.evaluation_commands import DEBIAS_SEED, Commands, add_evaluate_parser, evaluated, write_text
 from bigroc_core.generators.registry import embedded_generators, load_generator
 from bigroc_core.images import from_uint8, to_uint8
+from bigroc_core.training.commands import command_line
 
 # FIDs that P2 prints: none, robust classifier, non-robust joint, robust joint (Table 1); none, robust classifier, joint
 # (Table 2); CE, BCE, Eq. 12, Eq. 13 (Table 3).
@@ -312,7 +313,7 @@ class _Page:
             f"{seeds}; in brackets the gain over the images as they came. **Bold**: below every column to its left by "
             "more than twice the standard error of the difference, seed by seed. P2's own numbers are FIDs at 64 "
             "pixels on ImageNet: only the order of columns can be compared.", "",
-            f"Written by `python -m bigroc_core tables --output {options.output.name}`.", "",
+            f"Written by `{command_line()}`. A dash is not measured yet.", "",
         ]  # fmt: skip
         two = {"1 step": self.consistency.name, "2 steps": f"{self.consistency.name}?num_inference_steps=2"}
         titles = {
