@@ -71,10 +71,13 @@ def training_recipe(name: str, lines: Sequence[Mapping[str, Any]]) -> Recipe:
     drawn = ("step", *TRAINING_SHARES, *TRAINING_LOSSES)
     # A vanilla run's lines say nothing of attacks.
     of_attacks = dict.fromkeys(("real", "generated", "stopped"), 0.0)
-    try:
-        kept = [{key: {**of_attacks, **line}[key] for key in drawn} for line in lines]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"a line lacks {error}") from error
+    kept = []
+    for number, line in enumerate(lines, 1):
+        if not isinstance(line, Mapping):
+            raise ValueError(f"line {number} is no JSON object")
+        if missing := [key for key in drawn if key not in {**of_attacks, **line}]:
+            raise ValueError(f"line {number} lacks {', '.join(missing)}")
+        kept.append({key: {**of_attacks, **line}[key] for key in drawn})
     return Recipe("training", {"name": name, "lines": kept})
 
 

@@ -286,5 +286,5 @@ def test_figure_training_from_a_log_and_again(tmp_path: Path) -> None:
         main(["figure", "--again", str(tmp_path / f"{name}.png"), "--output", str(tmp_path / "again.png")])
         assert (tmp_path / "again.png").read_bytes() == (tmp_path / f"{name}.png").read_bytes()
     log.write_text(json.dumps({"step": 100}))
-    with pytest.raises(ValueError, match=r"log\.jsonl is no log of .*ce_real"):
+    with pytest.raises(ValueError, match=r"log\.jsonl is no log of .*line 1 lacks .*ce_real"):
         run("training", log, "--output", tmp_path / "none.png")
