@@ -20,13 +20,14 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
-# When the status first tells a step, and when it says that all is done, by the browser's own clock.
+# When the status first tells a step taken (the grid shows its images), and when it says that all
+# is done, by the browser's own clock.
 WATCH = """() => {
   const line = document.querySelector('#status');
   window.waited = { click: performance.now() };
   new MutationObserver(() => {
     const text = line.innerText;
-    if (/step [0-9]/.test(text)) window.waited.preview ??= performance.now();
+    if (/step [1-9]/.test(text)) window.waited.preview ??= performance.now();
     if (text.includes('Done')) window.waited.done ??= performance.now();
   }).observe(line, { childList: true, subtree: true, characterData: true });
   document.querySelector('#status .status span').innerText = '';
