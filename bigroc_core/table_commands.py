@@ -28,7 +28,9 @@ from bigroc_core.evaluation.report import cell
 from bigroc_core.evaluation_commands import DEBIAS_SEED, Commands, add_evaluate_parser, evaluated, write_text
 from bigroc_core.generators.registry import embedded_generators, load_generator
 from bigroc_core.images import from_uint8, to_uint8
+from bigroc_core.recipes import checkpoint_hash
 from bigroc_core.training.commands import command_line
+from bigroc_core.training.data import LabelledImages, load_cifar10
 
 # FIDs that P2 prints: none, robust classifier, non-robust joint, robust joint (Table 1); none, robust classifier, joint
 # (Table 2); CE, BCE, Eq. 12, Eq. 13 (Table 3).
@@ -57,7 +59,8 @@ def add_tables_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         description="P2's Table 1 (consistency in one and two steps: none, robust classifier, non-robust joint model, "
         "robust joint model), Table 2 (other generators), Table 3 (losses) and Section 4.2's quality against time, on "
         "the generators here. Every generator's rows move the same images to the same targets. The page is written "
-        "anew after each generator; a killed run goes on where it stopped.",
+        "anew after each generator; a killed run goes on where it stopped. Rows that FILE.json holds already are kept "
+        "where their command and all models in it are still the same; times are always taken anew.",
     )  # fmt: skip
     parser.add_argument("--joint", default="cifar10-joint", help="the joint model (default cifar10-joint)")
     parser.add_argument("--vanilla", default="cifar10-joint-vanilla", help="the one trained without attacks")
@@ -157,6 +160,8 @@ class _Page:
         self.curve: list[dict[str, Any]] = []
         self.timing: dict[str, Any] = {}
         self.stopping: dict[str, dict[str, Any]] = {}
+        self.real = _test_images(options.data, options.timed)
+        self.before = measured_before(options.output.with_suffix(".json"))
         self.classifiers = {name: load_classifier(name, device=self.device)
                             for name in (options.joint, options.vanilla, options.classifier)}  # fmt: skip
         for name in (options.joint, options.vanilla):
@@ -205,7 +210,7 @@ class _Page:
         for source in self.sources():
             todo += [lambda source=source: self.measure(source), lambda source=source: self.stop_early(source)]
         curve = [self.measure_curve] if "curve" in self.options.only else []
-        return [*todo[:-2], *curve, *todo[-2:]]
+        return [*todo[:-2], self.stop_early_on_real, *curve, *todo[-2:]]
 
     def evaluate(self, words: list[str]) -> Evaluation:
         """What an `evaluate` command finds."""
@@ -216,19 +221,42 @@ class _Page:
     def measure(self, source: Source) -> None:
         """All rows of a generator."""
         words = source.words(self.options, self.robust[source.card.name], self.options.count)
+        used = (self.options.classifier, self.options.judge, *(name for name, _ in source.ways.values()))
+        cards = {source.card.name: source.card} | {name: load_classifier(name).card for name in used}
+        models = {name: {"weights": checkpoint_hash(name), "arguments": card.arguments, "l0": card.l0}
+                  for name, card in cards.items()}  # fmt: skip
+        # By way of JSON, which has no tuples: what is compared with the file must be what a file holds.
+        made_with = json.loads(json.dumps({"command": _line(words), "models": models}))
+        before = self.before.get(source.name, {})
+        # A file given by its path has no hash here, and may have changed.
+        if all(one["weights"] for one in models.values()) and before.items() >= made_with.items():
+            self.measured[source.name] = before
+            return
         found = self.evaluate(words)
         rows = dict(zip(("none", "robust classifier", *source.ways), found.rows, strict=True))
-        self.measured[source.name] = {
-            "command": _line(words),
+        self.measured[source.name] = made_with | {
             "rows": {name: _numbers(found, row) | {"settings": row.name} for name, row in rows.items()},
         }
 
     def stop_early(self, source: Source) -> None:
-        """How much the joint model's early stop saves: the same images with and without it, in turns."""
-        classifier, config = self.classifiers[self.options.joint], self.joint[source.card.name]
-        if config.stop_at is None:
-            return
-        images, labels, debias = self.some_images(source.name, classifier)
+        """How much the joint model's early stop saves on a generator's images."""
+        config = self.joint[source.card.name]
+        if config.stop_at is not None:
+            classifier = self.classifiers[self.options.joint]
+            self.stop_early_on(source.name, config, *self.some_images(source.name, classifier))
+
+    def stop_early_on_real(self) -> None:
+        """The same on CIFAR-10's test images, of which many read as real from the start."""
+        config = self.joint[self.consistency.name]
+        if config.stop_at is not None and self.real is not None:
+            images, labels = self.real.floats(slice(None)).to(self.device), self.real.labels.to(self.device)
+            self.stop_early_on("CIFAR-10 test images", config, images, labels, None)
+
+    def stop_early_on(
+        self, name: str, config: BoostConfig, images: torch.Tensor, labels: torch.Tensor | None, debias: Any
+    ) -> None:
+        """The same images with the early stop and without, in turns."""
+        classifier = self.classifiers[self.options.joint]
         seconds: dict[bool, list[float]] = {True: [], False: []}
         for _ in range(3):
             for stops in (True, False):
@@ -240,7 +268,7 @@ class _Page:
                     taken = result.steps_taken
         untouched = taken == 0
         again = boost(classifier, images, labels, config=config, debias=debias)
-        self.stopping[source.name] = {
+        self.stopping[name] = {
             "images": len(images), "untouched": float(untouched.float().mean()),
             "returned_bit_for_bit": bool(torch.equal(again.images[untouched], images[untouched])),
             "steps": config.steps, "mean_steps": float(taken.float().mean()),
@@ -382,6 +410,16 @@ class _Page:
                 *dict.fromkeys(commands), "```"]  # fmt: skip
 
 
+def measured_before(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows that an earlier page's numbers hold, by generator; none where there is no such file, or another kind."""
+    try:
+        found = json.loads(path.read_text("utf-8"))["measured"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    whole = isinstance(found, dict) and all(isinstance(one, dict) and "rows" in one for one in found.values())
+    return found if whole else {}
+
+
 def timesteps_of(card: Card, steps: int) -> str:
     """So many timesteps, evenly over the grid that the card's own count in: from the last used one down to 0."""
     from bigroc_core.training.consistency import TIMESTEPS
@@ -389,6 +427,16 @@ def timesteps_of(card: Card, steps: int) -> str:
     known = card.arguments.get("timesteps", {}).get(str(steps))
     chosen = known or [round((TIMESTEPS - 1) * (steps - 1 - i) / steps) for i in range(steps)]
     return ",".join(map(str, chosen))
+
+
+def _test_images(path: Path | None, count: int) -> LabelledImages | None:
+    """The first of CIFAR-10's test images; None where no data is at hand. ValueError where `path` has none."""
+    try:
+        return load_cifar10(path).test.subset(slice(0, count))
+    except ValueError:
+        if path is not None:
+            raise
+        return None
 
 
 def _numbers(found: Evaluation, row: Row) -> dict[str, Any]:

@@ -18,7 +18,9 @@ from bigroc_core.boosting import BoostConfig
 from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.networks import build_network
 from bigroc_core.classifiers.registry import load_classifier
-from bigroc_core.evaluation import Way
+from bigroc_core.evaluation import Evaluation, Way
+from bigroc_core.evaluation.comparison import ERRORS, Row
+from bigroc_core.evaluation.inception import Metric
 from bigroc_core.evaluation_commands import way_of
 from bigroc_core.generators.registry import embedded_generators
 from bigroc_core.table_commands import (
@@ -132,6 +134,8 @@ def test_the_page_has_every_table_and_a_second_run_boosts_nothing_for_them(tmp_p
         "none", "robust classifier", "non-robust joint", "robust joint", "ce", "bce", "ce-bce",
     }  # fmt: skip
     assert all(one["returned_bit_for_bit"] for one in numbers["stopping"].values())
+    assert list(numbers["stopping"]) == ["cifar10-ct", "cifar10-cgan", "CIFAR-10 test images",
+                                         "cifar10-ct?num_inference_steps=2"]  # fmt: skip
     assert {(p["consistency_steps"], p["pgd_steps"]) for p in numbers["curve"]} == {(1, 0), (1, 1), (1, 2), (3, 0)}
     assert (tmp_path / "page-curve.png").read_bytes().startswith(b"\x89PNG")
     for command in [one["command"] for one in numbers["measured"].values()]:
@@ -144,3 +148,37 @@ def test_the_page_has_every_table_and_a_second_run_boosts_nothing_for_them(tmp_p
     assert main([*words, "--only", "1", "2", "3"]) == 0
     again = json.loads((tmp_path / "page.json").read_text("utf-8"))
     assert again["measured"] == numbers["measured"]
+
+
+def test_rows_of_an_earlier_page_are_kept_while_their_command_and_models_are_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    measured: list[str] = []
+
+    def fake(page, words):
+        measured.append(words[1])
+        source = next(one for one in page.sources() if f"generator:{one.name}" == words[1])
+        row = Row("", {Metric("distance", "judge", False): (2.0, 1.0), ERRORS: (0.5, 0.5)}, (1.0, 1.0))
+        rows = (row,) * (2 + len(source.ways))
+        return Evaluation(words[1], "judge", "", 2, (0, 1), BoostConfig(eps=1, steps=1), rows)
+
+    monkeypatch.setattr(table_commands._Page, "evaluate", fake)
+    monkeypatch.setattr(table_commands._Page, "stop_early_on", lambda *_: None)
+    words = ["tables", "--only", "2", "--others", "cifar10-cgan", "cifar10-ssgan", "--output", "page.md"]
+    assert main(words) == 0
+    assert measured == ["generator:cifar10-cgan", "generator:cifar10-ssgan"]
+    kept = (tmp_path / "page.json").read_bytes()
+    assert main(words) == 0
+    assert len(measured) == 2
+    assert (tmp_path / "page.json").read_bytes() == kept
+
+    # Other weights of one generator, then other settings of all.
+    real = table_commands.checkpoint_hash
+    monkeypatch.setattr(table_commands, "checkpoint_hash",
+                        lambda name: "f" * 64 if name == "cifar10-ssgan" else real(name))  # fmt: skip
+    assert main(words) == 0
+    assert measured[2:] == ["generator:cifar10-ssgan"]
+    assert main([*words, "--count", "7"]) == 0
+    assert measured[3:] == ["generator:cifar10-cgan", "generator:cifar10-ssgan"]
+    (tmp_path / "page.json").write_text("[]", "utf-8")
+    assert main([*words, "--count", "7"]) == 0
+    assert len(measured) == 7
