@@ -12,6 +12,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from .folding import Pair, fold, foldable_pairs
+
 IDLE_COPIES = 2  # kept per network between runs; concurrent runs beyond that make a copy each and drop it
 
 _idle: WeakKeyDictionary[nn.Module, list[FrozenNetwork]] = WeakKeyDictionary()
@@ -20,9 +22,10 @@ _lock = threading.RLock()
 
 
 @contextmanager
-def frozen_copy(module: nn.Module, images: Tensor) -> Iterator[FrozenNetwork]:
+def frozen_copy(module: nn.Module, images: Tensor, features: Sequence[str] = ()) -> Iterator[FrozenNetwork]:
     """Lends a copy of `module` in eval mode, without parameter gradients, in the images' dtype.
 
+    features: names of the submodules whose outputs will be asked for.
     It stands on the module's device, or on the images' where the module has neither parameters nor buffers.
     The borrower has the copy to itself, so a network that keeps something on itself during forward is safe in
     many threads. Copies are kept and lent again for as long as the module still is what was copied: all its
@@ -30,7 +33,7 @@ def frozen_copy(module: nn.Module, images: Tensor) -> Iterator[FrozenNetwork]:
     forward pass that follows, and nothing cheaper sees a write through `.data`), its submodules and plain
     attributes by structure. Changes inside other objects that a module may hold are not seen.
     """
-    network = _borrow(module, images)
+    network = _borrow(module, images, tuple(features))
     try:
         yield network
     finally:
@@ -40,15 +43,15 @@ def frozen_copy(module: nn.Module, images: Tensor) -> Iterator[FrozenNetwork]:
             del kept[:-IDLE_COPIES]
 
 
-def _borrow(module: nn.Module, images: Tensor) -> FrozenNetwork:
+def _borrow(module: nn.Module, images: Tensor, features: tuple[str, ...]) -> FrozenNetwork:
     while True:
         with _lock:
             kept = _idle.get(module, [])
-            network = next((n for n in kept if n.dtype == images.dtype), None)
+            network = next((n for n in kept if n.dtype == images.dtype and n.shows(features)), None)
             if network is not None:
                 kept.remove(network)
         if network is None:
-            return FrozenNetwork(module, images)
+            return FrozenNetwork(module, images, features)
         if network.still_matches(module, images):
             return network
 
@@ -56,7 +59,7 @@ def _borrow(module: nn.Module, images: Tensor) -> FrozenNetwork:
 class FrozenNetwork:
     """A private copy of a module: images (n, 3, H, W), of its dtype and device -> the module's output."""
 
-    def __init__(self, module: nn.Module, images: Tensor) -> None:
+    def __init__(self, module: nn.Module, images: Tensor, features: Sequence[str] = ()) -> None:
         self.dtype = images.dtype
         self.device = _device(module, images)
         self._structure, tensors = _describe(module)
@@ -65,6 +68,7 @@ class FrozenNetwork:
         with torch.inference_mode(False), torch.no_grad():
             self._network = copy.deepcopy(module, results).eval().requires_grad_(False).to(self.dtype)
         self._tensors = _describe(self._network)[1]
+        self._pairs, self._factors = self._fold(images[:1].to(self.device), features)
         # Measured on CPU in float32: 10 to 20 % faster for convolutional networks, nothing lost for others.
         self._channels_last = self.device.type == "cpu" and self.dtype == torch.float32
         if self._channels_last:
@@ -82,11 +86,17 @@ class FrozenNetwork:
             self._lay_out(torch.contiguous_format)
         return self._network(images)
 
+    def shows(self, names: Sequence[str]) -> bool:
+        """Whether the submodules of these dotted names give here what they give in the caller's network."""
+        return not any(pair.shows_in(name) for pair in self._pairs for name in names)
+
     def features(self, images: Tensor, names: Sequence[str]) -> list[Tensor]:
         """What the submodules of these dotted names make of images (n, 3, H, W), each (n, ...), in order.
 
-        Raises ValueError for a submodule that is not reached, or whose output is no tensor with a row per image.
+        The names are among those that the copy was borrowed for. Raises ValueError for a submodule that is not
+        reached, or whose output is no tensor with a row per image.
         """
+        assert self.shows(names)
         found: dict[str, Tensor] = {}
 
         def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -106,7 +116,8 @@ class FrozenNetwork:
 
     def parameter_storages(self) -> set[int]:
         """Addresses of the tensors that belong to the network, as against those made on the way."""
-        return {tensor.untyped_storage().data_ptr() for tensor in self._tensors}
+        tensors = (*self._tensors, *self._network.parameters())
+        return {tensor.untyped_storage().data_ptr() for tensor in tensors}
 
     def still_matches(self, module: nn.Module, images: Tensor) -> bool:
         """Whether a fresh copy of `module` for these images would compute the same as this one."""
@@ -114,9 +125,31 @@ class FrozenNetwork:
             return False
         structure, tensors = _describe(module)
         return structure == self._structure and all(
-            ours.device == theirs.device and torch.equal(ours, theirs.detach().to(ours.dtype))
-            for ours, theirs in zip(self._tensors, tensors, strict=True)
+            ours.device == theirs.device and torch.equal(ours, self._as_here(place, theirs.detach().to(ours.dtype)))
+            for place, (ours, theirs) in enumerate(zip(self._tensors, tensors, strict=True))
         )
+
+    def _as_here(self, place: int, tensor: Tensor) -> Tensor:
+        return tensor * self._factors[place] if place in self._factors else tensor
+
+    def _fold(self, image: Tensor, features: Sequence[str]) -> tuple[list[Pair], dict[int, Tensor]]:
+        """Fold every BatchNorm that can be; the pairs, and by a weight's place what it was multiplied by.
+
+        Measured on two cores: 1.16 to 1.23 times as fast for ResNet-50, 1.01 to 1.06 for ResNet-9 and ResNet-18.
+        """
+        if self.device.type not in ("cpu", "cuda") or self.dtype not in (torch.float32, torch.float64):
+            return [], {}
+        pairs = foldable_pairs(self._network, image)
+        pairs = [pair for pair in pairs if not any(pair.shows_in(name) for name in features)]
+        places = {id(tensor): place for place, tensor in enumerate(self._tensors)}
+        factors: dict[int, Tensor] = {}
+        for pair in pairs:
+            weight = f"{pair.conv}.weight"
+            place = places[id(self._network.get_parameter(weight))]
+            factors[place] = fold(self._network, pair)
+            # The weight as it was is not kept: what it is now says as well whether the caller's has changed.
+            self._tensors[place] = self._network.get_parameter(weight)
+        return pairs, factors
 
     def _lay_out(self, layout: torch.memory_format) -> None:
         for parameter in self._network.parameters():

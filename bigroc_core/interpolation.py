@@ -115,7 +115,7 @@ def interpolate(
     asked = _Path(classifier, source, target, fractions, steps, weights, features, warm_start)
     size = checked_batch_size(batch_size)
 
-    with frozen_copy(classifier, source) as network, private_modes(network.device):
+    with frozen_copy(classifier, source, asked.names) as network, private_modes(network.device):
 
         def compute(x: Tensor, y: Tensor) -> tuple[Tensor]:
             frames = {point.place: point.images for point in asked.points(network, x, y)}
@@ -146,7 +146,7 @@ def interpolate_stream(
 
 
 def _points(classifier: nn.Module, asked: _Path, x: Tensor, y: Tensor) -> Iterator[PathPoint]:
-    with frozen_copy(classifier, x) as network:
+    with frozen_copy(classifier, x, asked.names) as network:
         with private_modes(network.device):
             points = asked.points(network, x, y)
         while True:
@@ -170,7 +170,7 @@ def feature_distance(
     """
     repeated = target.expand(len(images), -1, -1, -1) if len(target) == 1 else target
     asked = _Path(classifier, images, repeated, (0.0,), 0, weights, features, False)
-    with frozen_copy(classifier, images) as network, private_modes(network.device):
+    with frozen_copy(classifier, images, asked.names) as network, private_modes(network.device):
 
         def compute(x: Tensor, y: Tensor) -> tuple[Tensor]:
             (point,) = asked.points(network, x, y)
