@@ -115,6 +115,11 @@ class _Watch(TorchDispatchMode):
         self.readers: dict[int, list[str]] = {}
         self.alive: list[Any] = []  # an address must not be given to another tensor meanwhile
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Else the first operation imports torch's compiler, which takes a second.
+        return False
+
     def enter(self, name: str) -> Callable[[nn.Module, Any], None]:
         return lambda _module, _inputs: self.running.append(name)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -201,3 +203,12 @@ def test_the_robust_classifier_is_folded_and_boosts_as_the_loop_does():
     (gradient,) = torch.autograd.grad(F.cross_entropy(exact(start), torch.tensor([3, 3]), reduction="sum"), start)
     step = gradient / gradient.flatten(1).norm(dim=1)[:, None, None, None]
     assert (found.images - (x - step).clamp(0, 1)).abs().max() <= 1e-9
+
+
+def test_looking_for_what_to_fold_does_not_import_the_compiler():
+    script = (
+        "import sys, torch, bigroc_core as bc; x = torch.rand(1, 3, 32, 32); classifier = bc.load_classifier('cifar10-robust')"
+        "; bc.boost(classifier, x, config=bc.BoostConfig(eps=1, steps=1)); print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
