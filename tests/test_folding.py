@@ -206,9 +206,10 @@ def test_the_robust_classifier_is_folded_and_boosts_as_the_loop_does():
 
 
 def test_looking_for_what_to_fold_does_not_import_the_compiler():
-    script = (
-        "import sys, torch, bigroc_core as bc; x = torch.rand(1, 3, 32, 32); classifier = bc.load_classifier('cifar10-robust')"
-        "; bc.boost(classifier, x, config=bc.BoostConfig(eps=1, steps=1)); print('torch._dynamo' in sys.modules)"
-    )
+    script = """
+import sys, torch, bigroc_core as bc
+bc.boost(bc.load_classifier("cifar10-robust"), torch.rand(1, 3, 32, 32), config=bc.BoostConfig(eps=1, steps=1))
+print("torch._dynamo" in sys.modules)
+"""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
