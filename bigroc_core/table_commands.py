@@ -348,11 +348,16 @@ class _Page:
             "1": "Table 1: consistency models", "2": "Table 2: other generators, without training again",
             "3": "Table 3: what is minimised",
         }  # fmt: skip
+        trained_on = self.classifiers[options.joint].card.training.get("recipe", {}).get("generated", [])
+
+        def seen(name: str) -> str:
+            return ", which the joint model was trained on" if name in trained_on else ""
+
         ablation = {"CE": "ce", "BCE": "bce", "Eq. 12": "ce-bce", "Eq. 13": "robust joint"}
         for part in ("1", "2", "3"):
             if part not in options.only:
                 continue
-            names = {card.name: card.name for card in self.others} if part == "2" else {
+            names = {f"{card.name}{seen(card.name)}": card.name for card in self.others} if part == "2" else {
                 f"{self.consistency.name}, {steps}": name for steps, name in two.items()
             }  # fmt: skip
             columns = COLUMNS[part]

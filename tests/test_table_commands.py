@@ -167,6 +167,9 @@ def test_rows_of_an_earlier_page_are_kept_while_their_command_and_models_are_the
     assert main(words) == 0
     assert measured == ["generator:cifar10-cgan", "generator:cifar10-ssgan"]
     kept = (tmp_path / "page.json").read_bytes()
+    page = (tmp_path / "page.md").read_text("utf-8")
+    assert "| cifar10-cgan, which the joint model was trained on | 1.500" in page
+    assert "| cifar10-ssgan | 1.500" in page
     assert main(words) == 0
     assert len(measured) == 2
     assert (tmp_path / "page.json").read_bytes() == kept
