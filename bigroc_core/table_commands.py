@@ -160,7 +160,6 @@ class _Page:
         self.curve: list[dict[str, Any]] = []
         self.timing: dict[str, Any] = {}
         self.stopping: dict[str, dict[str, Any]] = {}
-        self.real = _test_images(options.data, options.timed)
         self.before = measured_before(options.output.with_suffix(".json"))
         self.classifiers = {name: load_classifier(name, device=self.device)
                             for name in (options.joint, options.vanilla, options.classifier)}  # fmt: skip
@@ -248,8 +247,9 @@ class _Page:
     def stop_early_on_real(self) -> None:
         """The same on CIFAR-10's test images, of which many read as real from the start."""
         config = self.joint[self.consistency.name]
-        if config.stop_at is not None and self.real is not None:
-            images, labels = self.real.floats(slice(None)).to(self.device), self.real.labels.to(self.device)
+        real = None if config.stop_at is None else _test_images(self.options.data, self.options.timed)
+        if real is not None:
+            images, labels = real.floats(slice(None)).to(self.device), real.labels.to(self.device)
             self.stop_early_on("CIFAR-10 test images", config, images, labels, None)
 
     def stop_early_on(

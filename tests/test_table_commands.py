@@ -162,7 +162,8 @@ def test_rows_of_an_earlier_page_are_kept_while_their_command_and_models_are_the
         return Evaluation(words[1], "judge", "", 2, (0, 1), BoostConfig(eps=1, steps=1), rows)
 
     monkeypatch.setattr(table_commands._Page, "evaluate", fake)
-    monkeypatch.setattr(table_commands._Page, "stop_early_on", lambda *_: None)
+    monkeypatch.setattr(table_commands._Page, "stop_early", lambda *_: None)
+    monkeypatch.setattr(table_commands._Page, "stop_early_on_real", lambda *_: None)
     words = ["tables", "--only", "2", "--others", "cifar10-cgan", "cifar10-ssgan", "--output", "page.md"]
     assert main(words) == 0
     assert measured == ["generator:cifar10-cgan", "generator:cifar10-ssgan"]
