@@ -89,7 +89,7 @@ def main() -> int:
         architecture = FAMILIES[family].architecture if family in FAMILIES else "dcgan"
         recipe = GeneratorRecipe(
             name=f"tried-{family}", family=family, arguments=small[architecture], discriminator_width=32,
-            steps=options.steps, batch_size=32, lr_generator=4e-4, lr_discriminator=4e-4,
+            steps=options.steps, batch_size=32, lr_generator=4e-4, lr_discriminator=4e-4, precision="fp32",
             auxiliary=1.0 if family == "cgan" else 0.0, ema=0.9,
         )  # fmt: skip
         good &= attempt(recipe, splits, options.out / family)
