@@ -84,6 +84,7 @@ def run_tables(options: argparse.Namespace) -> None:
     if options.output.suffix != ".md":
         raise ValueError(f"--output must end in .md, not {options.output.name!r}")
     page = _Page(options)
+    page.keep()
     page.write()
     for measure in page.parts():
         measure()
@@ -217,23 +218,33 @@ class _Page:
         asked.device, asked.data = self.options.device, self.options.data
         return evaluated(asked).found
 
-    def measure(self, source: Source) -> None:
-        """All rows of a generator."""
+    def keep(self) -> None:
+        """Take over the rows that an earlier page has of the same commands and models."""
+        for source in self.sources():
+            before, made_with = self.before.get(source.name, {}), self.made_with(source)
+            # A file given by its path has no hash here, and may have changed.
+            if all(one["weights"] for one in made_with["models"].values()) and before.items() >= made_with.items():
+                self.measured[source.name] = before
+
+    def made_with(self, source: Source) -> dict[str, Any]:
+        """What a generator's rows come from: the command, and what every model in it is."""
         words = source.words(self.options, self.robust[source.card.name], self.options.count)
         used = (self.options.classifier, self.options.judge, *(name for name, _ in source.ways.values()))
         cards = {source.card.name: source.card} | {name: load_classifier(name).card for name in used}
         models = {name: {"weights": checkpoint_hash(name), "arguments": card.arguments, "l0": card.l0}
                   for name, card in cards.items()}  # fmt: skip
-        # By way of JSON, which has no tuples: what is compared with the file must be what a file holds.
-        made_with = json.loads(json.dumps({"command": _line(words), "models": models}))
-        before = self.before.get(source.name, {})
-        # A file given by its path has no hash here, and may have changed.
-        if all(one["weights"] for one in models.values()) and before.items() >= made_with.items():
-            self.measured[source.name] = before
+        # By way of JSON, which has no tuples: it is compared with what a file holds.
+        found: dict[str, Any] = json.loads(json.dumps({"command": _line(words), "models": models}))
+        return found
+
+    def measure(self, source: Source) -> None:
+        """All rows of a generator, unless they were kept."""
+        if source.name in self.measured:
             return
+        words = source.words(self.options, self.robust[source.card.name], self.options.count)
         found = self.evaluate(words)
         rows = dict(zip(("none", "robust classifier", *source.ways), found.rows, strict=True))
-        self.measured[source.name] = made_with | {
+        self.measured[source.name] = self.made_with(source) | {
             "rows": {name: _numbers(found, row) | {"settings": row.name} for name, row in rows.items()},
         }
 

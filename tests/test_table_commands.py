@@ -171,6 +171,15 @@ def test_rows_of_an_earlier_page_are_kept_while_their_command_and_models_are_the
     page = (tmp_path / "page.md").read_text("utf-8")
     assert "| cifar10-cgan, which the joint model was trained on | 1.500" in page
     assert "| cifar10-ssgan | 1.500" in page
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    # Not even a run that is killed at its start loses them.
+    with monkeypatch.context() as patch:
+        patch.setattr(table_commands._Page, "measure", killed)
+        assert main(words) == 130
+    assert set(json.loads((tmp_path / "page.json").read_bytes())["measured"]) == {"cifar10-cgan", "cifar10-ssgan"}
     assert main(words) == 0
     assert len(measured) == 2
     assert (tmp_path / "page.json").read_bytes() == kept
