@@ -42,6 +42,7 @@ def follow(page: Page, link: str, count: str) -> None:
 def test_the_losses_are_those_that_the_classifier_can_do_each_with_a_line(page: Page) -> None:
     page.get_by_role("button", name="All settings").click()
     offered = page.locator(LOSSES)
+    offered.first.wait_for()
     assert offered.evaluate_all("inputs => inputs.map(i => i.value)") == ["ce"]
     page.get_by_label("Classifier", exact=True).first.click()
     page.get_by_role("option", name="Joint ResNet-9", exact=True).click()
