@@ -36,6 +36,7 @@ DIRECTION_SEED = 2**40
 UNBOOSTED = "as they came"
 RANDOM_DIRECTION = "random direction, same ‖δ‖"
 ERRORS = Metric("errors", "", False)
+HIGHER_IS_BETTER = ("IS", "precision", "recall")
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,25 @@ class Evaluation:
                 for row in self.rows
             ],
         }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Evaluation:
+        """What `to_dict` gave, and a card keeps. Raises KeyError, TypeError or ValueError for anything else."""
+        rows = tuple(
+            Row(
+                one["images"],
+                {Metric(score["metric"], score["reference"], score["metric"] in HIGHER_IS_BETTER): _numbers(score)
+                 for score in one["scores"]},
+                _numbers(one["l2"]),
+            )
+            for one in told["rows"]
+        )  # fmt: skip
+        return cls(told["source"], told["distances_and_errors_of"], told["inception"], told["count"],
+                   tuple(told["seeds"]), BoostConfig(**told["config"]), rows)  # fmt: skip
+
+
+def _numbers(told: Mapping[str, Any]) -> tuple[float, ...]:
+    return tuple(math.nan if value is None else float(value) for value in told["per_seed"])
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float | None, float | None]:

@@ -424,7 +424,8 @@ def build() -> links.Restorable | None:
             links.link_button("evaluate", shared)
         with gr.Column(scale=8, min_width=320):
             status = controls.html(status_line(None), elem_id="evaluation-status", label="Status")
-            result = controls.html(PLACEHOLDER, elem_id="evaluation", label="Result")
+            opening = findings.opening(generator_cards()) or PLACEHOLDER
+            result = controls.html(opening, elem_id="evaluation", label="Result")
             with gr.Column(visible=False) as files_box:
                 with gr.Row():
                     csv, latex, json_file, curve = (

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import statistics
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
+from bigroc_core.cards import Card
 from bigroc_core.evaluation import ERRORS, Evaluation, Metric, Row, Sweep
 from bigroc_core.evaluation.report import as_csv, as_latex, caption, cell, heading, score
 from bigroc_core.figure_making import finished, make, sweep_recipe
@@ -24,6 +26,22 @@ def shown(measured: Measured) -> str:
         f'<p class="headline">{headline(measured.found)}</p>{table(measured.found)}'
         f"{curve(measured.swept) if measured.swept is not None else ''}<ul class=\"note\">{notes}</ul>"
     )
+
+
+def opening(cards: Mapping[str, Card]) -> str | None:
+    """The first evaluation that a generator's card keeps, as HTML, to show what one looks like; None without any."""
+    for name, card in cards.items():
+        told = card.metrics.get("evaluate", {})
+        try:
+            found = Evaluation.from_dict(told)
+            text = f'<p class="headline">{headline(found)}</p>{table(found)}'
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+            continue
+        return (
+            f'<p class="note">An example to begin with, as the card of {escape(name)} keeps it; measured by '
+            f"<code>{escape(str(told.get('command', '')))}</code></p>{text}"
+        )
+    return None
 
 
 def headline(found: Evaluation) -> str:

@@ -309,3 +309,24 @@ def test_files_are_written_and_their_json_is_json_even_of_gains_over_nothing(tmp
     assert "0.5" in paths[findings.CSV].read_text()
     assert r"\toprule" in paths[findings.LATEX].read_text()
     assert "–" in findings.table(measured.found)
+
+
+def test_the_tab_opens_with_the_numbers_that_a_card_keeps():
+    cards = generator_cards()
+    name, card = next(iter(cards.items()))
+    found = Evaluation.from_dict(json.loads(json.dumps(card.metrics["evaluate"])))
+    told = found.to_dict()
+    assert told == {key: card.metrics["evaluate"][key] for key in told}
+    shown = findings.opening(cards)
+    assert shown is not None
+    assert findings.headline(found) in shown
+    assert findings.table(found) in shown
+    assert name in shown
+    assert card.metrics["evaluate"]["command"] in shown
+
+
+def test_a_card_that_keeps_no_evaluation_shows_none():
+    card = next(iter(generator_cards().values()))
+    for kept in ({}, {"rows": 3}, card.metrics["evaluate"] | {"rows": []}):
+        assert findings.opening({"mine": dataclasses.replace(card, metrics={"evaluate": kept})}) is None
+    assert findings.opening({"mine": dataclasses.replace(card, metrics={})}) is None
