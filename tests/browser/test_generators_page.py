@@ -41,6 +41,10 @@ def test_a_phone_shows_it_without_scrolling_sideways_or_moving(page: Page) -> No
     heights = page.evaluate("window.heights")
     assert max(heights) - min(heights) <= 1, heights
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    # Nothing reaches out of its card, where it would be cut off.
+    beyond = """cards => cards.flatMap(card => [...card.querySelectorAll('.facts, .facts *')].filter(
+        one => one.getBoundingClientRect().right > card.getBoundingClientRect().right).map(one => one.innerText))"""
+    assert page.locator(".maker").evaluate_all(beyond) == []
 
 
 def test_a_program_gets_the_list(server: Server) -> None:
