@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +26,10 @@ class Pair:
         return _within(self.conv, name) and not _within(self.norm, name)
 
 
-def foldable_pairs(network: nn.Module, image: Tensor) -> list[Pair]:
+def foldable_pairs(network: nn.Module, image: Tensor, tensors: Iterable[Tensor]) -> list[Pair]:
     """The pairs of a network in eval mode that can be folded, found by watching it at work on one image (1, 3, H, W).
 
+    tensors: all that the network holds; its run shares them, and has everything else to itself.
     Where the network cannot be watched, or might take another way with another image, there are none.
     """
     modules = dict(network.named_modules())
@@ -37,9 +38,8 @@ def foldable_pairs(network: nn.Module, image: Tensor) -> list[Pair]:
     compiled = any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in modules.values())
     if nn.BatchNorm2d not in kinds or nn.Conv2d not in kinds or hooked or compiled:
         return []
-    # A copy of everything but the tensors, to keep what the network may note down about its own run.
-    tensors = {id(t): t for module in modules.values() for t in (*module._parameters.values(), *_tensors_of(module))}
-    watched = copy.deepcopy(network, tensors)
+    # A copy, to keep what the network may note down about its own run.
+    watched = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
     watch = _Watch()
     for name, module in watched.named_modules():
         module.register_forward_pre_hook(watch.enter(name))
@@ -158,7 +158,3 @@ def _within(name: str, ancestor: str) -> bool:
 
 def _hooks(module: nn.Module) -> bool:
     return any((module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks))
-
-
-def _tensors_of(module: nn.Module) -> list[Tensor]:
-    return [value for value in (*module._buffers.values(), *vars(module).values()) if isinstance(value, Tensor)]

@@ -140,7 +140,7 @@ class FrozenNetwork:
         """
         if self.device.type not in ("cpu", "cuda") or self.dtype not in (torch.float32, torch.float64):
             return [], {}
-        pairs = foldable_pairs(self._network, image)
+        pairs = foldable_pairs(self._network, image, self._tensors)
         pairs = [pair for pair in pairs if not any(pair.shows_in(name) for name in features)]
         places = {id(tensor): place for place, tensor in enumerate(self._tensors)}
         factors: dict[int, Tensor] = {}

@@ -230,7 +230,8 @@ class _Page:
         """What a generator's rows come from: the command, and what every model in it is."""
         words = source.words(self.options, self.robust[source.card.name], self.options.count)
         used = (self.options.classifier, self.options.judge, *(name for name, _ in source.ways.values()))
-        cards = {source.card.name: source.card} | {name: load_classifier(name).card for name in used}
+        classifiers = {name: self.classifiers.get(name) or load_classifier(name) for name in used}
+        cards = {source.card.name: source.card} | {name: one.card for name, one in classifiers.items()}
         models = {name: {"weights": checkpoint_hash(name), "arguments": card.arguments, "l0": card.l0}
                   for name, card in cards.items()}  # fmt: skip
         # By way of JSON, which has no tuples: it is compared with what a file holds.
@@ -276,13 +277,12 @@ class _Page:
                                config=config if stops else dataclasses.replace(config, stop_at=None))  # fmt: skip
                 seconds[stops].append(time.perf_counter() - began)
                 if stops:
-                    taken = result.steps_taken
-        untouched = taken == 0
-        again = boost(classifier, images, labels, config=config, debias=debias)
+                    stopped = result
+        untouched = stopped.steps_taken == 0
         self.stopping[name] = {
             "images": len(images), "untouched": float(untouched.float().mean()),
-            "returned_bit_for_bit": bool(torch.equal(again.images[untouched], images[untouched])),
-            "steps": config.steps, "mean_steps": float(taken.float().mean()),
+            "returned_bit_for_bit": bool(torch.equal(stopped.images[untouched], images[untouched])),
+            "steps": config.steps, "mean_steps": float(stopped.steps_taken.float().mean()),
             "seconds": statistics.median(seconds[True]), "seconds_without": statistics.median(seconds[False]),
         }  # fmt: skip
 

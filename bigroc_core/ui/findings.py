@@ -22,10 +22,8 @@ CSV, LATEX, JSON, CURVE = "evaluation.csv", "evaluation.tex", "evaluation.json",
 def shown(measured: Measured) -> str:
     """Headline, table, curve and notes as HTML."""
     notes = "".join(f"<li>{escape(note)}</li>" for note in measured.notes)
-    return (
-        f'<p class="headline">{headline(measured.found)}</p>{table(measured.found)}'
-        f"{curve(measured.swept) if measured.swept is not None else ''}<ul class=\"note\">{notes}</ul>"
-    )
+    drawn = curve(measured.swept) if measured.swept is not None else ""
+    return f'{_told(measured.found)}{drawn}<ul class="note">{notes}</ul>'
 
 
 def opening(cards: Mapping[str, Card]) -> str | None:
@@ -33,8 +31,7 @@ def opening(cards: Mapping[str, Card]) -> str | None:
     for name, card in cards.items():
         told = card.metrics.get("evaluate", {})
         try:
-            found = Evaluation.from_dict(told)
-            text = f'<p class="headline">{headline(found)}</p>{table(found)}'
+            text = _told(Evaluation.from_dict(told))
         except (KeyError, TypeError, ValueError, IndexError, AttributeError):
             continue
         return (
@@ -42,6 +39,10 @@ def opening(cards: Mapping[str, Card]) -> str | None:
             f"<code>{escape(str(told.get('command', '')))}</code></p>{text}"
         )
     return None
+
+
+def _told(found: Evaluation) -> str:
+    return f'<p class="headline">{headline(found)}</p>{table(found)}'
 
 
 def headline(found: Evaluation) -> str:
