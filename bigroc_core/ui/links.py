@@ -59,6 +59,11 @@ class Restorable:
         return [gr.Tabs(selected=name) for name in names]
 
 
+def nothing_but(tab: str) -> Restorable:
+    """A tab without controls, which a link brings to the front."""
+    return Restorable(tab, {}, [], lambda _values: [])
+
+
 def follow_links(page: gr.Blocks, tabs: gr.Tabs, restorable: Sequence[Restorable]) -> None:
     """Restore a tab when the page is opened by a link to it."""
     address = gr.Textbox(visible=False, label="Query of the page's address")
@@ -68,8 +73,8 @@ def follow_links(page: gr.Blocks, tabs: gr.Tabs, restorable: Sequence[Restorable
                   api_visibility="private", concurrency_limit=None, show_progress="hidden")  # fmt: skip
 
 
-def _follower(one: Restorable) -> Callable[[str], Sequence[Any]]:
-    def follow(address: str) -> Sequence[Any]:
+def _follower(one: Restorable) -> Callable[[str], Any]:
+    def restored(address: str) -> Sequence[Any]:
         query = QueryParams((address or "").removeprefix("?"))
         nothing = [gr.skip()] * len(one.outputs)
         if query.get("tab") != one.tab:
@@ -82,6 +87,10 @@ def _follower(one: Restorable) -> Callable[[str], Sequence[Any]]:
             return [*one.selection(), *nothing]
         warn(problems)
         return [*one.selection(), *updates]
+
+    def follow(address: str) -> Any:
+        updates = restored(address)
+        return updates[0] if len(updates) == 1 else updates  # Gradio takes a list for the value of a single output
 
     return follow
 

@@ -57,6 +57,7 @@ def build_page() -> gr.Blocks:
                 generators_tab.build(listing)
             with gr.Tab("About", id="about"):
                 about_tab.build()
+            restorable += [links.nothing_but(tab) for tab in ("generators", "about")]
         links.follow_links(page, tabs, restorable)
     # One computation at a time: two at once would both be slower on the cores of a small host.
     page.queue(max_size=MAX_QUEUE_LENGTH, default_concurrency_limit=1)

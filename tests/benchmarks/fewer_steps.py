@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=250, help="images per seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 3, 5, 10, 30], help="of equal steps")
-    parser.add_argument("--fewer", type=int, nargs="+", default=[2, 3, 5, 10], help="of the other ways")
+    parser.add_argument("--fewer", type=int, nargs="+", default=[2, 3, 5], help="of the other ways")
     parser.add_argument("--goals", type=int, nargs="+", default=[10, 30], help="equal steps to compare with")
     parser.add_argument("--output", type=Path, help="also write the numbers as JSON")
     parser.add_argument("--plot", type=Path, help="also draw them, PNG or PDF")

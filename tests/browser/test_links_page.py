@@ -50,6 +50,14 @@ def test_a_link_that_asks_for_too_much_says_so_and_restores_the_rest(page: Page,
     expect(box(page, "Steps T")).to_have_value("12")
 
 
+def test_tabs_without_controls_have_links_too(page: Page, server: Server) -> None:
+    visit(page, f"{server.url}?tab=about")
+    expect(page.get_by_role("tab", name="About")).to_have_attribute("aria-selected", "true")
+    visit(page, f"{server.url}?tab=generators")
+    expect(page.get_by_role("tab", name="Generators")).to_have_attribute("aria-selected", "true")
+    expect(page.locator(".maker img").first).to_be_visible()  # its samples are drawn when it is looked at
+
+
 @pytest.mark.parametrize(
     ("tab", "inner", "asked"),
     [
