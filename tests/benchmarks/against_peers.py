@@ -31,7 +31,7 @@ from bigroc_core.classifiers.architectures import new_network
 
 # Side, classes, and images per batch on a CPU and on CUDA.
 NETWORKS = {
-    "cifar10-robust": (32, 10, 64, 2048), "cifar_resnet18": (32, 10, 32, 512), "cifar_resnet50": (32, 10, 16, 256),
+    "cifar10-robust": (32, 10, 64, 2048), "cifar_resnet18": (32, 10, 16, 512), "cifar_resnet50": (32, 10, 8, 256),
     "resnet50": (224, 1000, 4, 64),
 }  # fmt: skip
 

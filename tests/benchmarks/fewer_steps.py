@@ -161,17 +161,20 @@ def draw(everything: Sequence[Any], path: Path) -> None:
     for axis in axes.flat[len(everything) :]:
         axis.set_visible(False)
     for axis, found in zip(axes.flat, everything, strict=False):
+        before = statistics.fmean(found["before"])
+        axis.axhline(before, color="gray", linestyle="--", label="as they came")
         for way, distances in found["ways"].items():
             style = {"color": "black", "linewidth": 2} if way == PLAIN else {"alpha": 0.8}
             axis.plot(list(distances), [statistics.fmean(d) for d in distances.values()], marker="o", ms=3, label=way,
                       **style)  # fmt: skip
-        axis.set(xscale="log", title=f"{found['generator']}, ε {found['eps']:g}", xlabel="steps")
+        axis.set(xscale="log", ylim=(0, 1.08 * before), xlabel="steps")
+        axis.set_title(f"{found['generator']}, ε {found['eps']:g}")
         ticks = list(found["ways"][PLAIN])
         axis.set_xticks(ticks, [str(tick) for tick in ticks])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel("Fréchet distance")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -184,7 +187,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=250, help="images per seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 3, 5, 10, 30], help="of equal steps")
-    parser.add_argument("--fewer", type=int, nargs="+", default=[2, 3, 5], help="of the other ways")
+    parser.add_argument("--fewer", type=int, nargs="+", default=[2, 5], help="of the other ways")
     parser.add_argument("--goals", type=int, nargs="+", default=[10, 30], help="equal steps to compare with")
     parser.add_argument("--output", type=Path, help="also write the numbers as JSON")
     parser.add_argument("--plot", type=Path, help="also draw them, PNG or PDF")
