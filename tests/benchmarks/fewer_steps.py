@@ -107,16 +107,16 @@ def curves(name: str, options: argparse.Namespace, reference: FeatureStatistics,
     debias = None
     if not generator.classes:
         debias = bc.fit_debias(classifier, stream.draw(DEBIAS_SEED, 0, 1_000)[0])
+
+    def distance(images: Tensor) -> float:
+        return frechet_distance(feature_statistics([judge(images).features]), reference)
+
     todo = [(way, steps) for way in WAYS for steps in (options.steps if way == PLAIN else options.fewer)]
     found: dict[str, dict[int, list[float]]] = {way: {} for way in WAYS}
     before: list[float] = []
     with tqdm(total=len(options.seeds) * sum(steps for _, steps in todo), desc=name) as bar:
         for seed in options.seeds:
             images, labels = stream.draw(seed, 0, options.count)
-
-            def distance(images: Tensor) -> float:
-                return frechet_distance(feature_statistics([judge(images).features]), reference)
-
             before.append(distance(images))
             for way, steps in todo:
                 config = GuidedConfig(eps=preset["eps"], steps=steps, way=way)
