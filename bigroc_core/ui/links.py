@@ -69,28 +69,26 @@ def follow_links(page: gr.Blocks, tabs: gr.Tabs, restorable: Sequence[Restorable
     address = gr.Textbox(visible=False, label="Query of the page's address")
     for one in restorable:
         # Through the queue, without which a warning does not reach the page; it waits for no computation there.
-        page.load(_follower(one), address, [tabs, *one.tabs, *one.outputs], js="() => location.search.slice(0, 4000)",
-                  api_visibility="private", concurrency_limit=None, show_progress="hidden")  # fmt: skip
+        page.load(_follower(one, tabs), address, [tabs, *one.tabs, *one.outputs],
+                  js="() => location.search.slice(0, 4000)", api_visibility="private", concurrency_limit=None,
+                  show_progress="hidden")  # fmt: skip
 
 
-def _follower(one: Restorable) -> Callable[[str], Any]:
-    def restored(address: str) -> Sequence[Any]:
+def _follower(one: Restorable, tabs: gr.Tabs) -> Callable[[str], Any]:
+    def follow(address: str) -> Any:
         query = QueryParams((address or "").removeprefix("?"))
-        nothing = [gr.skip()] * len(one.outputs)
         if query.get("tab") != one.tab:
-            return [gr.skip() for _ in one.selection()] + nothing
+            return gr.skip()
+        updates: dict[gr.blocks.Block, Any] = dict(zip([tabs, *one.tabs], one.selection(), strict=True))
         values, problems = read(query, one.shared)
         try:
-            updates = one.apply(values)
+            restored = one.apply(values)
         except ValueError as error:
-            warn([*problems, str(error)])
-            return [*one.selection(), *nothing]
+            problems.append(str(error))
+        else:
+            updates |= zip(one.outputs, restored, strict=True)
         warn(problems)
-        return [*one.selection(), *updates]
-
-    def follow(address: str) -> Any:
-        updates = restored(address)
-        return updates[0] if len(updates) == 1 else updates  # Gradio takes a list for the value of a single output
+        return updates  # Gradio leaves alone what is not in it
 
     return follow
 
