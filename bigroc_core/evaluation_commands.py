@@ -68,8 +68,9 @@ from bigroc_core.evaluation.report import as_csv, as_latex, as_text, sweep_table
 from bigroc_core.generators.registry import embedded_generators, load_generator
 from bigroc_core.images import open_image_set
 from bigroc_core.losses import LOSSES
+from bigroc_core.training.cifar10 import load_cifar10
 from bigroc_core.training.commands import command_line
-from bigroc_core.training.data import Splits, load_cifar10
+from bigroc_core.training.splits import Splits
 
 Commands = argparse._SubParsersAction  # argparse has no public name for what add_subparsers returns
 SPLITS = ("train", "validation", "test")

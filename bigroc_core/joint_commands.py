@@ -26,9 +26,10 @@ from bigroc_core.evaluation_commands import (
 )
 from bigroc_core.generators.registry import embedded_generators
 from bigroc_core.images import open_image_set
+from bigroc_core.training.cifar10 import load_cifar10
 from bigroc_core.training.commands import command_line
-from bigroc_core.training.data import Images, LabelledImages, load_cifar10
 from bigroc_core.training.sources import SetImages
+from bigroc_core.training.splits import Images, LabelledImages
 
 BATCH = 250
 

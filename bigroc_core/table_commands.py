@@ -29,8 +29,9 @@ from bigroc_core.evaluation_commands import DEBIAS_SEED, Commands, add_evaluate_
 from bigroc_core.generators.registry import embedded_generators, load_generator
 from bigroc_core.images import from_uint8, to_uint8
 from bigroc_core.recipes import checkpoint_hash
+from bigroc_core.training.cifar10 import load_cifar10
 from bigroc_core.training.commands import command_line
-from bigroc_core.training.data import LabelledImages, load_cifar10
+from bigroc_core.training.splits import LabelledImages
 
 # FIDs that P2 prints: none, robust classifier, non-robust joint, robust joint (Table 1); none, robust classifier, joint
 # (Table 2); CE, BCE, Eq. 12, Eq. 13 (Table 3).

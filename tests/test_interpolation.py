@@ -14,7 +14,7 @@ from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.networks import Classifier, build_network
 from bigroc_core.images import from_uint8
 from bigroc_core.interpolation import feature_distance
-from bigroc_core.training.data import find_cifar10, load_cifar10
+from bigroc_core.training.cifar10 import find_cifar10, load_cifar10
 
 
 class Small(nn.Module):

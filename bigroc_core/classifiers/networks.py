@@ -21,12 +21,22 @@ def _activation(name: str) -> nn.Module:
     return activations[name]()
 
 
-class ConvBlock(nn.Sequential):
-    """3x3 convolution, BatchNorm, activation; `pool` halves the resolution before or after the BatchNorm."""
+def stem_convolution(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
+    """3x3 at stride 1, 4x4 at stride 2; ValueError for another stride."""
+    if stride not in (1, 2):
+        raise ValueError(f"stem_stride must be 1 or 2, not {stride}")
+    return nn.Conv2d(inputs, outputs, stride + 2, stride=stride, padding=1, bias=False)
 
-    def __init__(self, inputs: int, outputs: int, activation: str, pool: str = "none") -> None:
+
+class ConvBlock(nn.Sequential):
+    """3x3 convolution, BatchNorm, activation; `pool` halves the resolution before or after the BatchNorm.
+
+    stride: of the convolution, which is 4x4 at 2, so that every pixel counts alike.
+    """
+
+    def __init__(self, inputs: int, outputs: int, activation: str, pool: str = "none", stride: int = 1) -> None:
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        layers["conv"] = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        layers["conv"] = stem_convolution(inputs, outputs, stride)
         if pool == "before":
             layers["pool"] = nn.MaxPool2d(2)
         layers["norm"] = nn.BatchNorm2d(outputs)
@@ -53,18 +63,19 @@ class ResNet9(nn.Module):
 
     width: channels of the first layer; the stages have 2, 4 and 8 times as many.
     pool: where each stage halves its resolution, "after" the activation or "before" the BatchNorm (cheaper).
-    Input (N, 3, H, W) normalised, H and W at least 8; output (N, classes) logits.
+    stem_stride: of the first convolution; 2 makes 64 pixels cost what 32 do.
+    Input (N, 3, H, W) normalised, H and W at least 8 · stem_stride; output (N, classes) logits.
     """
 
     feature_names = ("stage1", "stage2", "stage3")
 
     def __init__(
-        self, classes: int = 10, width: int = 32, activation: str = "relu", pool: str = "after"
+        self, classes: int = 10, width: int = 32, activation: str = "relu", pool: str = "after", stem_stride: int = 1
     ) -> None:
         super().__init__()
         if pool not in ("before", "after"):
             raise ValueError(f"pool must be 'before' or 'after', not {pool!r}")
-        self.stem = ConvBlock(3, width, activation)
+        self.stem = ConvBlock(3, width, activation, stride=stem_stride)
         self.stage1 = nn.Sequential(
             ConvBlock(width, 2 * width, activation, pool), ResidualBlock(2 * width, activation)
         )
@@ -103,15 +114,16 @@ class PreActBlock(nn.Module):
 class WideResNet(nn.Module):
     """Wide ResNet (Zagoruyko & Komodakis 2016) of depth 6·blocks + 4 with `width` times 16 channels.
 
+    stem_stride: of the first convolution; 2 makes 64 pixels cost what 32 do.
     Input (N, 3, H, W) normalised; output (N, classes) logits.
     """
 
     feature_names = ("stage1", "stage2", "stage3")
 
-    def __init__(self, classes: int = 10, blocks: int = 1, width: int = 4) -> None:
+    def __init__(self, classes: int = 10, blocks: int = 1, width: int = 4, stem_stride: int = 1) -> None:
         super().__init__()
         channels = (16, 16 * width, 32 * width, 64 * width)
-        self.stem = nn.Conv2d(3, channels[0], 3, padding=1, bias=False)
+        self.stem = stem_convolution(3, channels[0], stem_stride)
         stages = [
             nn.Sequential(
                 *(
@@ -207,5 +219,5 @@ def build_network(architecture: str, **arguments: object) -> nn.Module:
         raise ValueError(f"architecture {architecture!r} is not known here; known: {sorted(NETWORKS)}")
     try:
         return NETWORKS[architecture](**arguments)
-    except (TypeError, RuntimeError) as error:
+    except (TypeError, RuntimeError, ValueError) as error:
         raise ValueError(f"{architecture} cannot be built with {arguments}: {str(error).splitlines()[0]}") from error

@@ -12,7 +12,7 @@ from torch import Tensor
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.inputs import MAX_EPS, MAX_STEPS, number, whole_number
 from bigroc_core.training.classifier import l2_attack
-from bigroc_core.training.data import LabelledImages
+from bigroc_core.training.splits import LabelledImages
 
 
 def evaluate_classifier(

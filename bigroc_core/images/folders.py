@@ -15,14 +15,14 @@ from torch import Tensor
 from bigroc_core.class_mapping import class_number, offer
 from bigroc_core.images.archives import checked_archive
 from bigroc_core.images.folder_layout import STATE, class_folders
-from bigroc_core.images.image import EXPECTED, SUFFIXES, ImageError
+from bigroc_core.images.image import EXPECTED, SUFFIXES, ImageError, SetSize
 from bigroc_core.images.image_set import ImageSet, image_files
 from bigroc_core.images.reading import check_bytes, file_bytes
 from bigroc_core.limits import MAX_LABELS_CSV_BYTES, MIB
 
 
 def open_folder(
-    path: Path, size: tuple[int, int] | None, classes: tuple[str, ...] | None, mapping: Mapping[str, str]
+    path: Path, size: SetSize, classes: tuple[str, ...] | None, mapping: Mapping[str, str]
 ) -> ImageSet:
     if (path / STATE).exists():
         raise ImageError(f"{path}: is the output of an unfinished run. Run its command again to finish it.")
@@ -59,7 +59,7 @@ def open_folder(
 
 
 def open_zip(
-    path: Path, inner: str, size: tuple[int, int] | None, classes: tuple[str, ...] | None, mapping: Mapping[str, str]
+    path: Path, inner: str, size: SetSize, classes: tuple[str, ...] | None, mapping: Mapping[str, str]
 ) -> ImageSet:
     archive = checked_archive(path)
     members = {

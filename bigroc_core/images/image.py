@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -11,6 +12,8 @@ from torch import Tensor
 
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 Size = int | tuple[int, int]
+# The size that images of a set are brought to: none, since all have the same; their own each; or (height, width).
+SetSize = tuple[int, int] | Literal["own"] | None
 
 # Formats Pillow decodes itself. PostScript is left out: Pillow would start Ghostscript for it.
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bigroc_core.images.image import ImageError
+from bigroc_core.images.image import ImageError, SetSize
 from bigroc_core.images.reading import read_image, size_in_header
 
 
@@ -36,6 +36,7 @@ class ImageSet:
     classes: tuple[str, ...] | None
     notes: tuple[str, ...]
     _read: Callable[[int, int], Tensor]
+    _own_size: Callable[[int], tuple[int, int]]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -53,6 +54,13 @@ class ImageSet:
         labels = None if self.labels is None else self.labels[start:stop]
         return ImageBatch(self._read(start, stop), labels, tuple(self.names[start:stop]))
 
+    def own_size(self, index: int) -> tuple[int, int]:
+        """(height, width) of one image as it is stored, whatever size the set is read at; nothing is decoded.
+
+        Raises ImageError naming a file that is no image.
+        """
+        return self._own_size(index)
+
     def batches(self, count: int, start: int = 0) -> Iterator[ImageBatch]:
         """All images from `start` on, `count` at a time."""
         for first in range(start, len(self), count):
@@ -66,10 +74,13 @@ def image_files(
     classes: tuple[str, ...] | None,
     notes: list[str],
     data_of: Callable[[str], bytes],
-    size: tuple[int, int] | None,
+    size: SetSize,
 ) -> ImageSet:
     """An ImageSet of encoded images; data_of gives a name's bytes."""
-    if size is None:
+    own = size == "own"
+    if own:
+        pass
+    elif size is None:
         first = size_in_header(data_of(names[0]), names[0])
         for name in names[1:]:
             other = size_in_header(data_of(name), name)
@@ -79,9 +90,19 @@ def image_files(
                     f"{other[0]}×{other[1]}); expected one size. Give the size they shall be brought to."
                 )
     else:
+        assert not isinstance(size, str)
         notes.append(f"images of another size are brought to {size[1]}×{size[0]} (resized, centre crop)")
 
-    def read(start: int, stop: int) -> Tensor:
-        return torch.stack([read_image(data_of(name), size, name).pixels for name in names[start:stop]])
+    wanted = None if isinstance(size, str) else size
 
-    return ImageSet(path, names, labels, classes, tuple(notes), read)
+    def read(start: int, stop: int) -> Tensor:
+        pictures = [read_image(data_of(name), wanted, name).pixels for name in names[start:stop]]
+        if own and any(picture.shape != pictures[0].shape for picture in pictures):
+            raise ImageError(f"{path.name}: images {start} to {stop - 1} are of different sizes; read them one by one.")
+        return torch.stack(pictures)
+
+    def own_size(index: int) -> tuple[int, int]:
+        width, height = size_in_header(data_of(names[index]), names[index])
+        return height, width
+
+    return ImageSet(path, names, labels, classes, tuple(notes), read, own_size)

@@ -16,7 +16,7 @@ from torch import Tensor
 from bigroc_core.class_mapping import offer
 from bigroc_core.images.archives import checked_archive
 from bigroc_core.images.folders import number_labels, some_of
-from bigroc_core.images.image import ImageError
+from bigroc_core.images.image import ImageError, SetSize
 from bigroc_core.images.image_set import ImageSet
 from bigroc_core.images.reading import check_pixels
 from bigroc_core.images.resizing import fit_to
@@ -25,8 +25,12 @@ from bigroc_core.limits import MAX_COMPRESSED_ARRAY_BYTES, MIB
 
 
 def open_npz(
-    path: Path, size: tuple[int, int] | None, classes: tuple[str, ...] | None, mapping: Mapping[str, str]
+    path: Path,
+    size: SetSize,
+    classes: tuple[str, ...] | None,
+    mapping: Mapping[str, str],
 ) -> ImageSet:
+    size = None if isinstance(size, str) else size
     layout = "expected arr_0 (N, H, W, 3) uint8 and, optionally, arr_1 (N,) integer labels, as numpy.savez writes them"
     with checked_archive(path) as archive:
         members = {info.filename: info for info in archive.infolist()}
@@ -84,7 +88,7 @@ def open_npz(
 
     digits = max(6, len(str(shape[0] - 1)))
     names = [f"{index:0{digits}d}" for index in range(shape[0])]
-    return ImageSet(path, names, labels, classes, tuple(notes), read)
+    return ImageSet(path, names, labels, classes, tuple(notes), read, lambda _index: (shape[1], shape[2]))
 
 
 def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from bigroc_core.images.folders import open_folder, open_zip
 from bigroc_core.images.image import SUFFIXES, ImageError, Size
@@ -16,7 +17,7 @@ from bigroc_core.images.resizing import height_width
 
 def open_image_set(
     path: str | os.PathLike[str],
-    size: Size | None = None,
+    size: Size | Literal["own"] | None = None,
     classes: Sequence[str] | None = None,
     mapping: Mapping[str, str] | None = None,
 ) -> ImageSet:
@@ -31,7 +32,8 @@ def open_image_set(
     - **.npz** as OpenAI's guided-diffusion writes it: `arr_0` (N, H, W, 3) uint8, `arr_1` (N,) integer labels
       or absent.
 
-    size: bring every image to this size by `fit_to`. Without it all must have the same size.
+    size: bring every image to this size by `fit_to`. Without it all must have the same size; "own" takes
+        each as it is, and then images of different sizes cannot be read in one batch.
     classes: the names that labels shall index, such as a classifier's; folders and CSV labels then must be
         names among them or numbers below their count. Without it names are numbered in sorted order, and
         numbers stay as they are.
@@ -43,7 +45,7 @@ def open_image_set(
     """
     path = Path(path)
     names = None if classes is None else tuple(classes)
-    shape = None if size is None else height_width(size)
+    shape = size if size is None or size == "own" else height_width(size)
     if path.is_dir():
         return open_folder(path, shape, names, mapping or {})
     archive = next((part for part in (path, *path.parents) if part.suffix.lower() == ".zip" and part.is_file()), None)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-AUGMENTATIONS = ("none", "flip", "crop-flip", "crop-flip-cutout")
+AUGMENTATIONS = (
+    "none", "flip", "crop-flip", "crop-flip-cutout", "resized-crop-flip", "resized-crop-flip-colour",
+)  # fmt: skip
+
+
+def margin_of(augmentation: str) -> float:
+    """How much larger than a network's input images are wanted, for their random crops."""
+    return 5 / 4 if "resized" in augmentation else 9 / 8 if "crop" in augmentation else 1.0
 
 
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -15,16 +24,51 @@ def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(flip.view(-1, 1, 1, 1), images.flip(3), images)
 
 
-def random_crop(images: Tensor, generator: torch.Generator, padding: int = 4) -> Tensor:
-    """Shift each image by up to `padding` pixels, the border mirrored. images: (N, C, H, W)."""
+def random_window(images: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """A window of `size` (height, width) from each image, drawn evenly. images: (N, C, H, W), at least that large."""
     count, _, height, width = images.shape
-    padded = F.pad(images, (padding,) * 4, mode="reflect")
-    top = torch.randint(0, 2 * padding + 1, (count,), generator=generator)
-    left = torch.randint(0, 2 * padding + 1, (count,), generator=generator)
-    rows = (top[:, None] + torch.arange(height))[:, :, None]
-    columns = (left[:, None] + torch.arange(width))[:, None, :]
-    picked = padded[torch.arange(count)[:, None, None], :, rows, columns]
-    return picked.permute(0, 3, 1, 2).contiguous()
+    top = torch.randint(0, height - size[0] + 1, (count,), generator=generator)
+    left = torch.randint(0, width - size[1] + 1, (count,), generator=generator)
+    rows = (top[:, None] + torch.arange(size[0]))[:, :, None]
+    columns = (left[:, None] + torch.arange(size[1]))[:, None, :]
+    return images[torch.arange(count)[:, None, None], :, rows, columns].permute(0, 3, 1, 2)
+
+
+def random_crop(images: Tensor, size: tuple[int, int], generator: torch.Generator, padding: int = 4) -> Tensor:
+    """A random window of each image; one of just that size is shifted by up to `padding` pixels, its border mirrored.
+
+    images: (N, C, H, W).
+    """
+    if images.shape[2:] == size:
+        images = F.pad(images, (padding,) * 4, mode="reflect")
+    return random_window(images, size, generator).contiguous()
+
+
+def random_resized_crop(images: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """A random box of each image, of 35 to 100 % of its area and an aspect of 3:4 to 4:3, at `size` (bilinear).
+
+    images: (N, C, H, W). Source: Szegedy et al. 2015, as training on ImageNet has it.
+    """
+    count = len(images)
+    area, aspect, down, right = torch.rand((4, count), generator=generator)
+    area, aspect = 0.35 + 0.65 * area, (math.log(4 / 3) * (2 * aspect - 1)).exp()
+    # Extents of the box as shares of the image's, which affine_grid calls scales; the rest is where it may lie.
+    height, width = (area / aspect).sqrt().clamp(max=1), (area * aspect).sqrt().clamp(max=1)
+    boxes = torch.zeros(count, 2, 3)
+    boxes[:, 0, 0], boxes[:, 0, 2] = width, (2 * right - 1) * (1 - width)
+    boxes[:, 1, 1], boxes[:, 1, 2] = height, (2 * down - 1) * (1 - height)
+    grid = F.affine_grid(boxes, [count, images.shape[1], *size], align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def random_light(images: Tensor, generator: torch.Generator, extent: float = 0.3) -> Tensor:
+    """Brightness, contrast and saturation by factors in 1 ± extent. images: (N, 3, H, W) in [0, 1]."""
+    factors = 1 + extent * (2 * torch.rand((3, len(images), 1, 1, 1), generator=generator) - 1)
+    images = images * factors[0]
+    middle = images.mean((1, 2, 3), keepdim=True)
+    images = (images - middle) * factors[1] + middle
+    grey = images.mean(1, keepdim=True)
+    return ((images - grey) * factors[2] + grey).clamp(0, 1)
 
 
 def random_cutout(images: Tensor, generator: torch.Generator, side: int = 8) -> Tensor:
@@ -51,14 +95,9 @@ def random_colour(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def random_translation(images: Tensor, generator: torch.Generator) -> Tensor:
     """Shift each image by up to an eighth of its side, zeros moving in. images: (N, C, H, W)."""
-    count, _, height, width = images.shape
+    height, width = images.shape[2:]
     down, right = round(height / 8), round(width / 8)
-    padded = F.pad(images, (right, right, down, down))
-    top = torch.randint(0, 2 * down + 1, (count,), generator=generator)
-    left = torch.randint(0, 2 * right + 1, (count,), generator=generator)
-    rows = (top[:, None] + torch.arange(height))[:, :, None]
-    columns = (left[:, None] + torch.arange(width))[:, None, :]
-    return padded[torch.arange(count)[:, None, None], :, rows, columns].permute(0, 3, 1, 2)
+    return random_window(F.pad(images, (right, right, down, down)), (height, width), generator)
 
 
 def random_hole(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -86,14 +125,25 @@ def differentiable(images: Tensor, policy: tuple[str, ...], generator: torch.Gen
     return images.contiguous()
 
 
-def augment(images: Tensor, augmentation: str, generator: torch.Generator) -> Tensor:
-    """One of AUGMENTATIONS applied to a batch (N, C, H, W) in [0, 1]; ValueError for an unknown name."""
+def augment(images: Tensor, augmentation: str, generator: torch.Generator, size: tuple[int, int]) -> Tensor:
+    """One of AUGMENTATIONS applied to a batch (N, C, H, W) in [0, 1]; the result is (N, C, *size).
+
+    size: (height, width). Images larger than that are cropped, in their middle where the augmentation crops none.
+    Raises ValueError for an unknown name.
+    """
     if augmentation not in AUGMENTATIONS:
         raise ValueError(f"augmentation {augmentation!r} is not known; choose one of {AUGMENTATIONS}")
-    if "crop" in augmentation:
-        images = random_crop(images, generator)
+    if "resized" in augmentation:
+        images = random_resized_crop(images, size, generator)
+    elif "crop" in augmentation:
+        images = random_crop(images, size, generator)
+    elif images.shape[2:] != size:
+        top, left = (images.shape[2] - size[0]) // 2, (images.shape[3] - size[1]) // 2
+        images = images[:, :, top : top + size[0], left : left + size[1]]
     if "flip" in augmentation:
         images = random_flip(images, generator)
+    if "colour" in augmentation:
+        images = random_light(images, generator)
     if "cutout" in augmentation:
-        images = random_cutout(images, generator)
+        images = random_cutout(images, generator, max(1, size[0] // 4))
     return images

@@ -13,17 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from bigroc_core.cards import CIFAR10_CLASSES, Card
+from bigroc_core.cards import Card
 from bigroc_core.classifiers.networks import Classifier, build_network
 from bigroc_core.training.augmentation import augment
 from bigroc_core.training.averaging import running_average
 from bigroc_core.training.batches import share_of_batch
 from bigroc_core.training.checkpoint import append_log, export, load_state, save_state
-from bigroc_core.training.data import LabelledImages, Splits
 from bigroc_core.training.precision import fastest_precision
-
-CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
-CIFAR10_STD = (0.2470, 0.2435, 0.2616)
+from bigroc_core.training.splits import LabelledImages, Splits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,21 +107,23 @@ def train_classifier(
 
     Every `save_minutes` the run's state is written to folder/state.pt; each epoch adds a line to folder/log.jsonl and
     exports the averaged weights with their card. Under `accelerate launch` batches are split over the processes.
-    Raises ValueError if the folder holds a run of another recipe.
+    Raises ValueError if the folder holds a run of another recipe, or of other data.
     """
     from accelerate import Accelerator
 
+    # What a run is: a resumed one must be of the same recipe and the same images.
+    whole_recipe = {**dataclasses.asdict(recipe), "size": splits.size, "data": splits.fingerprint()}
     accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
     device = accelerator.device
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     card = Card(
         name=recipe.name, kind="classifier", architecture=recipe.architecture, arguments=recipe.arguments,
-        classes=CIFAR10_CLASSES, mean=CIFAR10_MEAN, std=CIFAR10_STD,
-        training={"recipe": dataclasses.asdict(recipe), "command": command},
-        data="CIFAR-10 training images without the last 5,000", license="MIT", source="trained for this project",
+        classes=splits.classes, input_size=splits.size, mean=splits.mean, std=splits.std,
+        training={"recipe": whole_recipe, "command": command},
+        data=splits.description, license="MIT", source="trained for this project",
     )  # fmt: skip
-    network = build_network(recipe.architecture, classes=len(CIFAR10_CLASSES), **recipe.arguments)
+    network = build_network(recipe.architecture, classes=len(splits.classes), **recipe.arguments)
     model = Classifier(network, card).to(device).to(memory_format=torch.channels_last)
     average = running_average(model, recipe.ema)
     decayed = [p for p in model.parameters() if p.ndim > 1]
@@ -136,7 +135,7 @@ def train_classifier(
     steps_per_epoch = len(splits.train) // recipe.batch_size
     total = recipe.epochs * steps_per_epoch
     first, elapsed = 0, 0.0
-    if (state := load_state(folder / "state.pt", dataclasses.asdict(recipe))) is not None:
+    if (state := load_state(folder / "state.pt", whole_recipe)) is not None:
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
@@ -150,7 +149,7 @@ def train_classifier(
     def write_state(step: int) -> None:
         if accelerator.is_main_process:
             save_state(folder / "state.pt", {
-                "recipe": dataclasses.asdict(recipe), "step": step, "seconds": elapsed + time.monotonic() - began,
+                "recipe": whole_recipe, "step": step, "seconds": elapsed + time.monotonic() - began,
                 "model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
             })  # fmt: skip
 
@@ -166,7 +165,7 @@ def train_classifier(
         generator = torch.Generator().manual_seed(
             (recipe.seed * 1_000_003 + step) * 64 + accelerator.process_index
         )
-        images = augment(splits.train.floats(index), recipe.augmentation, generator)
+        images = augment(splits.train.floats(index), recipe.augmentation, generator, splits.size)
         images = images.to(device, memory_format=torch.channels_last)
         labels = splits.train.labels[index].to(device)
         for group in optimizer.param_groups:

@@ -31,7 +31,9 @@ def add_train_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
     kinds = train.add_subparsers(dest="kind", required=True)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--name", required=True, help="name of the checkpoint")
-    shared.add_argument("--data", type=Path, help="CIFAR-10: torchvision's folder, an .npz or class folders")
+    shared.add_argument("--data", type=Path, help="class folders or a zip of them (train/ and val/ or test/, or one "
+                        "set), or CIFAR-10 as it comes or as an .npz; default: CIFAR-10")  # fmt: skip
+    shared.add_argument("--size", type=int, help="side of the images in pixels; default: their own")
     shared.add_argument("--run", type=Path, help="folder of the run, resumed if begun (default runs/NAME)")
     shared.add_argument("--batch-size", type=int, default=128)
     shared.add_argument("--precision", choices=("bf16", "fp32"), default=fastest_precision(),
@@ -74,18 +76,21 @@ def add_train_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
 
 # Where files lie on one machine and what it computes with are no part of how a result is made again.
 _OF_THIS_MACHINE = (
-    "--run", "--data", "--output", "--csv", "--latex", "--images-to", "--inception-weights", "--device",
+    "--run", "--output", "--csv", "--latex", "--images-to", "--inception-weights", "--device",
     "--save-minutes",
 )  # fmt: skip
 
 
 def command_line() -> str:
     """The command that is running, as a person would type it elsewhere to get the same."""
-    words = iter(sys.argv[1:])
-    kept = []
+    split = [word.split("=", 1) if word.startswith("--data=") else [word] for word in sys.argv[1:]]
+    words = iter([part for parts in split for part in parts])
+    kept: list[str] = []
     for word in words:
         if word in _OF_THIS_MACHINE:
             next(words, None)
+        elif word == "--data":  # which data it was matters, but not the folder they lie in here
+            kept += [word, Path(next(words, "")).name]
         elif not word.startswith(tuple(f"{option}=" for option in _OF_THIS_MACHINE)):
             kept.append(word)
     return "python -m bigroc_core " + shlex.join(kept)
@@ -95,12 +100,14 @@ def _check(options: argparse.Namespace) -> None:
     """ValueError naming the first option that no training can be done with."""
     bounds = {
         "batch_size": (1, 100_000), "epochs": (1, 100_000), "steps": (1, 10**9), "attack_steps": (1, 1_000),
-        "seed": (0, 2**31 - 1), "eps": (0, 1_000), "lr": (0, 1_000), "lr_generator": (0, 1_000),
+        "seed": (0, 2**31 - 1), "size": (8, 1_024), "eps": (0, 1_000), "lr": (0, 1_000), "lr_generator": (0, 1_000),
         "lr_discriminator": (0, 1_000), "weight_decay": (0, 1_000), "label_smoothing": (0, 1), "auxiliary": (0, 1_000),
         "discriminator_width": (1, 10_000), "deviation": (1e-6, 1_000), "save_minutes": (0, math.inf),
     }  # fmt: skip
     for name, (least, most) in bounds.items():
         value = getattr(options, name, least)
+        if value is None:
+            continue
         if not least <= value <= most:  # NaN fails both
             raise ValueError(f"--{name.replace('_', '-')} must be from {least:g} to {most:g}, not {value}")
     first, last = getattr(options, "intervals", (1, 1))
@@ -115,14 +122,15 @@ def _check(options: argparse.Namespace) -> None:
 
 def run_train(options: argparse.Namespace) -> None:
     """Carry out a parsed `train` command; ValueError for what cannot be trained."""
-    from bigroc_core.training.data import load_cifar10
+    from bigroc_core.training.augmentation import margin_of
+    from bigroc_core.training.data import load_data
 
     _check(options)
     folder = options.run or Path("runs") / options.name
     if options.kind == "joint":
         run_joint(options, folder, command_line())
         return
-    splits = load_cifar10(options.data)
+    splits = load_data(options.data, options.size, margin_of(getattr(options, "augmentation", "none")))
     if options.batch_size > len(splits.train):
         raise ValueError(f"--batch-size {options.batch_size} is more than the {len(splits.train)} training images")
     if options.kind == "generator":

@@ -1,192 +1,195 @@
-"""CIFAR-10 from torchvision's layout, an .npz or class folders, in the three disjoint splits used everywhere."""
+"""Data to train on: CIFAR-10, or class folders of one's own, as three disjoint splits of one size."""
 
 from __future__ import annotations
 
+import math
 import os
-import pickle
-import zipfile
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import TypeVar
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
-from bigroc_core.cards import CIFAR10_CLASSES
+from bigroc_core.images import ImageError, ImageSet, fit_to, open_image_set, to_uint8
+from bigroc_core.images.archives import checked_archive
+from bigroc_core.training.cifar10 import is_cifar10, load_cifar10
+from bigroc_core.training.splits import LabelledImages, Splits
 
-VALIDATION_IMAGES = 5_000
+_Result = TypeVar("_Result")
 
-
-class Images(Protocol):
-    """Images with labels (N,) int64, read by rows as float32 (n, 3, H, W) in [0, 1], at 8-bit levels."""
-
-    @property
-    def labels(self) -> Tensor: ...
-
-    def __len__(self) -> int: ...
-
-    def floats(self, index: Tensor | slice) -> Tensor: ...
+HELD_OUT_SHARE = 10  # one image in ten
 
 
-@dataclass(frozen=True)
-class LabelledImages:
-    """images: (N, 3, H, W) uint8; labels: (N,) int64."""
+def load_data(path: str | os.PathLike[str] | None, size: int | None = None, margin: float = 1.0) -> Splits:
+    """A data set's splits with images of `size` pixels a side.
 
-    images: Tensor
-    labels: Tensor
+    path: None for CIFAR-10 where it is looked for, or CIFAR-10 in any layout that `load_cifar10` reads; else class
+        folders, or a zip of them: train/CLASS beside val/CLASS or test/CLASS, or CLASS alone. Test images are those of
+        test/, else of val/, else one in ten of each class by a fixed draw; validation images are those of val/ where
+        there is a test/ too, else one in ten of each class of the training images.
+    size: None for the size that all the images have.
+    margin: keep the training images this much larger, for random crops, where all of them are that large.
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def floats(self, index: Tensor | slice) -> Tensor:
-        """The chosen images as float32 in [0, 1]."""
-        return self.images[index].float() / 255
-
-    def subset(self, index: Tensor | slice) -> LabelledImages:
-        """The chosen images and labels."""
-        return LabelledImages(self.images[index], self.labels[index])
-
-
-@dataclass(frozen=True)
-class Splits:
-    """train: for training; validation: the last 5,000 training images, for every choice; test: reported only."""
-
-    train: LabelledImages
-    validation: LabelledImages
-    test: LabelledImages
-
-    def reference(self, name: str) -> Tensor:
-        """Images (N, 3, H, W) uint8 to compare with: "train" is all training images, the validation ones among them,
-        as P1 has it; "validation" or "test"."""
-        if name == "train":
-            return torch.cat([self.train.images, self.validation.images])
-        return (self.validation if name == "validation" else self.test).images
-
-
-def find_cifar10(path: str | os.PathLike[str] | None = None) -> Path:
-    """Where CIFAR-10 lies: `path`, else $BIGROC_DATA, else ../shared/cifar10 beside the repository.
-
-    Raises ValueError, saying what is accepted, if nothing is there.
+    Images are brought to a size by `fit_to`, and are never enlarged. Raises ValueError, before anything is trained, for
+    data that cannot be used: damaged images (named), images smaller than `size`, classes of too few images to hold one
+    out of, and classes in val/ or test/ that train/ lacks.
     """
-    candidates = [path, os.environ.get("BIGROC_DATA"), Path(__file__).resolve().parents[3] / "shared" / "cifar10"]
-    for candidate in candidates:
-        if candidate is not None and Path(candidate).exists():
-            return Path(candidate)
-        if candidate is not None and candidate in (path, os.environ.get("BIGROC_DATA")):
-            break
-    raise ValueError(
-        f"CIFAR-10 was not found at {candidates[0] or candidates[1] or candidates[2]}; give --data (or BIGROC_DATA) a "
-        "folder in torchvision's layout (cifar-10-batches-py), an .npz with x_train, y_train, x_test, y_test, or a "
-        "folder with train/CLASS and test/CLASS"
-    )
+    if path is None or is_cifar10(Path(path)):
+        return _resized(load_cifar10(path), size)
+    root = Path(path)
+    train, held_out = _parts(root)
+    classes = _classes(train)
+    sets = {name: open_image_set(place, "own", _known(place, classes)) for name, place in held_out.items()}
+    pool = open_image_set(train, "own")
+    smallest = min(_own_sizes([pool, *sets.values()], str(root)))
+    size = size or smallest
+    if smallest < size:
+        raise ValueError(
+            f"{root.name} has images of only {smallest} pixels on their shorter side, and --size {size} would enlarge "
+            "them; give a smaller --size, or larger images"
+        )
+    labels = _labels(pool, str(root))
+    rows, tests = torch.arange(len(pool)), torch.empty(0, dtype=torch.int64)
+    if not sets:
+        rows, tests = _held_out(labels, rows, classes)
+    validation_rows = torch.empty(0, dtype=torch.int64)
+    if "val" not in sets or "test" not in sets:
+        rows, validation_rows = _held_out(labels, rows, classes)
+    larger = round(size * margin)
+    larger = larger if smallest >= larger else size
+    parts = {
+        "train": (pool, rows, larger),
+        "validation": (sets["val"], None, size) if len(sets) == 2 else (pool, validation_rows, size),
+        "test": (sets.get("test", sets.get("val", pool)), None if sets else tests, size),
+    }
+    images = {name: _read(*part, f"{root.name}: {name}") for name, part in parts.items()}
+    mean, std = _statistics(images["train"].images)
+    return Splits(
+        name=root.stem, classes=classes, size=(size, size), mean=mean, std=std, **images,
+        description=_description(root, images, larger, size, sorted(sets)),
+    )  # fmt: skip
 
 
-def load_cifar10(path: str | os.PathLike[str] | None = None) -> Splits:
-    """CIFAR-10 as train / validation / test.
+def _resized(data: Splits, size: int | None) -> Splits:
+    if size is None or (size, size) == data.size:
+        return data
+    raise ValueError(f"{data.name}'s images are of {data.size[1]}×{data.size[0]} pixels, not --size {size}")
 
-    path: torchvision's folder, an .npz (x_train, y_train, x_test, y_test as uint8 NHWC), a folder of train/CLASS and
-    test/CLASS images, or a folder of lossless mosaics (train-*.webp, test-*.webp, labels.npz); None looks in
-    $BIGROC_DATA and then beside the repository.
-    Raises ValueError if the data are missing or of another form.
-    """
-    root = find_cifar10(path)
-    if root.is_dir() and (root / "cifar10").is_dir():
-        root = root / "cifar10"
-    if root.suffix == ".npz":
-        train, test = _read_npz(root)
-    elif (root / "cifar-10-batches-py").is_dir():
-        train, test = _read_torchvision(root / "cifar-10-batches-py")
-    elif (root / "data_batch_1").is_file():
-        train, test = _read_torchvision(root)
-    elif (root / "labels.npz").is_file() and (root / "train-0.webp").is_file():
-        train, test = _read_mosaics(root)
-    elif (root / "train").is_dir():
-        train, test = _read_folders(root / "train"), _read_folders(root / "test")
+
+def _parts(root: Path) -> tuple[Path, dict[str, Path]]:
+    """Where the training images lie, and the held-out ones by "val" and "test"; inside one wrapping folder at most."""
+    if not root.exists():
+        raise ValueError(f"the data {root} do not exist; give --data a folder or a zip of class folders, or CIFAR-10")
+    if root.is_dir():
+        names = {path.relative_to(root).as_posix() for depth in ("*", "*/*") for path in root.glob(depth)}
+    elif root.suffix.lower() == ".zip":
+        with checked_archive(root) as archive:
+            members = [name.strip("/").split("/") for name in archive.namelist()]
+        names = {"/".join(parts[:depth]) for parts in members for depth in (1, 2) if len(parts) >= depth}
     else:
-        raise ValueError(f"{root} holds CIFAR-10 in no layout known here (torchvision, .npz, class folders)")
-    if len(train) <= VALIDATION_IMAGES:
-        raise ValueError(f"{root} has {len(train)} training images; more than {VALIDATION_IMAGES} are needed")
-    cut = len(train) - VALIDATION_IMAGES
-    return Splits(train.subset(slice(0, cut)), train.subset(slice(cut, None)), test)
+        raise ValueError(f"{root.name} is neither a folder nor a zip of class folders, nor CIFAR-10; give one of these")
+    tops = {name for name in names if "/" not in name and not name.startswith((".", "__MACOSX"))}
+    inner = "" if "train" in tops else f"{min(tops)}/" if len(tops) == 1 else ""
+    if f"{inner}train" not in names:
+        return root, {}
+    held_out = {"val": ("val", "valid", "validation"), "test": ("test",)}
+    places = {
+        split: root / inner / name for split, known in held_out.items() for name in known if f"{inner}{name}" in names
+    }
+    return root / inner / "train", places
 
 
-def _labelled(images: np.ndarray, labels: np.ndarray) -> LabelledImages:
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-        raise ValueError(f"CIFAR-10's images must be (N, H, W, 3) uint8, not {images.shape} {images.dtype}")
-    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"{len(images)} images need whole numbers as labels, not {labels.shape} {labels.dtype}")
-    if len(labels) and not (labels.min() >= 0 and labels.max() < len(CIFAR10_CLASSES)):
-        raise ValueError(f"CIFAR-10's labels must be 0 to 9, not {labels.min()} to {labels.max()}")
-    nchw = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    return LabelledImages(torch.from_numpy(nchw), torch.from_numpy(labels.astype(np.int64)))
+def _classes(train: Path) -> tuple[str, ...]:
+    images = open_image_set(train, "own")
+    if images.classes is not None:
+        return images.classes
+    return tuple(f"class {index}" for index in range(int(_labels(images, str(train)).max()) + 1))
 
 
-def _read_npz(path: Path) -> tuple[LabelledImages, LabelledImages]:
-    wanted = ("x_train", "y_train", "x_test", "y_test")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            found = sorted(file)
-            arrays = {key: file[key] for key in wanted if key in found}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged, or no .npz of plain arrays: {error}") from error
-    if missing := [key for key in wanted if key not in arrays]:
-        raise ValueError(f"{path} lacks the arrays {missing}; it has {found}")
-    return _labelled(arrays["x_train"], arrays["y_train"]), _labelled(arrays["x_test"], arrays["y_test"])
+def _known(place: Path, classes: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The classes to read a held-out set by, once it has none that training lacks."""
+    own = open_image_set(place, "own").classes
+    if own is not None and (strange := sorted(set(own) - set(classes))):
+        raise ValueError(f"{place.name}/ has classes that train/ lacks: {', '.join(strange[:5])}")
+    return None if own is None else classes
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """torchvision's CIFAR batches are pickles of numpy arrays: allow that, refuse anything that could run code."""
-
-    def find_class(self, module: str, name: str) -> object:
-        if (module.split(".")[0], name) in {
-            ("numpy", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode"),
-        }:  # fmt: skip
-            return super().find_class(module, name)
-        raise ValueError(f"a CIFAR-10 batch asks for {module}.{name}, which plain arrays never need; refused")
+def _labels(images: ImageSet, where: str) -> Tensor:
+    if images.labels is None:
+        raise ValueError(f"{where} has no labels; expected images in class folders, such as {where}/train/CLASS")
+    return images.labels
 
 
-def _read_torchvision(folder: Path) -> tuple[LabelledImages, LabelledImages]:
-    def read(names: list[str]) -> LabelledImages:
-        parts, labels = [], []
-        for name in names:
-            try:
-                with open(folder / name, "rb") as file:
-                    batch = _ArraysOnly(file, encoding="latin1").load()
-                parts.append(batch["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-                labels.extend(batch["labels"])
-            except OSError:
-                raise
-            except Exception as error:  # a damaged pickle raises nearly anything
-                raise ValueError(f"{folder / name} is damaged, or no batch of CIFAR-10: {error}") from error
-        return _labelled(np.concatenate(parts), np.asarray(labels))
+def _own_sizes(sets: Sequence[ImageSet], where: str) -> list[int]:
+    """The shorter side of every image, from its header."""
 
-    return read([f"data_batch_{i}" for i in range(1, 6)]), read(["test_batch"])
+    def shorter(images: ImageSet) -> list[int]:
+        return _each(range(len(images)), lambda row: min(images.own_size(row)), where)
+
+    return [side for images in sets for side in shorter(images)]
 
 
-def _read_folders(folder: Path) -> LabelledImages:
-    files: list[tuple[str, Path, int]] = []
-    for label, name in enumerate(CIFAR10_CLASSES):
-        files += [(path.name, path, label) for path in (folder / name).glob("*.png")]
-    if not files:
-        raise ValueError(f"{folder} has no CLASS/*.png files of CIFAR-10's classes")
-    # The number in the file's name is the order of the original set, which the validation split relies on.
-    files.sort()
-    images = np.stack([np.asarray(Image.open(path).convert("RGB")) for _, path, _ in files])
-    return _labelled(images, np.asarray([label for *_, label in files]))
+def _held_out(labels: Tensor, rows: Tensor, classes: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    """Rows that stay, and one in ten of each class that is held out: the same for every run and every process."""
+    stay, held_out = [], []
+    for label, name in enumerate(classes):
+        own = rows[labels[rows] == label]
+        if len(own) < 2:
+            raise ValueError(f"class {name} has {len(own)} training images; at least two are needed, to hold one out")
+        order = own[torch.randperm(len(own), generator=torch.Generator().manual_seed(label))]
+        count = math.ceil(len(own) / HELD_OUT_SHARE)
+        held_out.append(order[:count])
+        stay.append(order[count:])
+    return torch.cat(stay).sort().values, torch.cat(held_out).sort().values
 
 
-def _read_mosaics(folder: Path) -> tuple[LabelledImages, LabelledImages]:
-    side, columns, per_sheet = 32, 25, 5_000
-    labels = np.load(folder / "labels.npz", allow_pickle=False)
+def _each(rows: Sequence[int], work: Callable[[int], _Result], what: str) -> list[_Result]:
+    """work(row) for all rows, on all cores; every damaged image is counted, the first are named."""
+    problems: list[ImageError] = []
 
-    def read(split: str) -> LabelledImages:
-        parts = []
-        for sheet_path in sorted(folder.glob(f"{split}-*.webp")):
-            sheet = np.asarray(Image.open(sheet_path).convert("RGB"))
-            tiles = sheet.reshape(-1, side, columns, side, 3).transpose(0, 2, 1, 3, 4)
-            parts.append(tiles.reshape(-1, side, side, 3)[:per_sheet])
-        return _labelled(np.concatenate(parts)[: len(labels[split])], labels[split])
+    def tried(row: int) -> _Result | None:
+        try:
+            return work(row)
+        except ImageError as error:
+            problems.append(error)
+            return None
 
-    return read("train"), read("test")
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        results = list(tqdm(workers.map(tried, rows), total=len(rows), desc=what, leave=False, mininterval=1))
+    if problems:
+        raise ValueError(f"{len(problems)} of {len(rows):,} images cannot be used: {'; '.join(map(str, problems[:3]))}")
+    return [result for result in results if result is not None]
+
+
+def _read(images: ImageSet, rows: Tensor | None, side: int, what: str) -> LabelledImages:
+    """Images by rows, None for all, at `side` pixels."""
+    rows = torch.arange(len(images)) if rows is None else rows
+
+    def read(row: int) -> Tensor:
+        return torch.from_numpy(to_uint8(fit_to(images.batch(row, 1).images[0], side).pixels)).movedim(-1, 0)
+
+    pixels = torch.stack(_each(rows.tolist(), read, what))
+    return LabelledImages(pixels.contiguous(), _labels(images, what)[rows])
+
+
+def _statistics(images: Tensor) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and standard deviation of each channel, of images (N, 3, H, W) uint8, in [0, 1] units, to four digits."""
+    # In parts: as floats at once a large set would take four times its memory.
+    sums = torch.stack([torch.stack([part.double().sum((0, 2, 3)), part.double().square().sum((0, 2, 3))])
+                        for part in images.split(500)]).sum(0) / (images[:, 0].numel())  # fmt: skip
+    mean, std = sums[0] / 255, (sums[1] - sums[0].square()).clamp_min(1).sqrt() / 255
+    first, second = ([round(float(value), 4) for value in values] for values in (mean, std))
+    return (first[0], first[1], first[2]), (second[0], second[1], second[2])
+
+
+def _description(root: Path, images: dict[str, LabelledImages], larger: int, size: int, held_out: list[str]) -> str:
+    counts = {name: f"{len(part):,}" for name, part in images.items()}
+    origin = f"of {' and '.join(f'{name}/' for name in held_out)}" if held_out else "one in ten of each class"
+    crops = f", kept at {larger} for crops" if larger > size else ""
+    return (
+        f"{root.name} at {size} pixels: {counts['train']} training images{crops}, {counts['validation']} for "
+        f"validation, {counts['test']} for testing ({origin})"
+    )

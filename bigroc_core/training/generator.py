@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from bigroc_core.cards import CIFAR10_CLASSES, Card
+from bigroc_core.cards import Card
 from bigroc_core.generators.dcgan import DCGANGenerator
 from bigroc_core.generators.registry import build_generator
 from bigroc_core.generators.sampling import Generator, LatentSampler
@@ -39,7 +39,6 @@ from bigroc_core.training.consistency import (
     noise_levels,
 )
 from bigroc_core.training.critics import Critic
-from bigroc_core.training.data import Splits
 from bigroc_core.training.families import CONSISTENCY, FAMILIES, VAE, Family, build_critic
 from bigroc_core.training.gan_losses import (
     ADVERSARIAL,
@@ -49,6 +48,7 @@ from bigroc_core.training.gan_losses import (
     rotated,
 )
 from bigroc_core.training.precision import fastest_precision
+from bigroc_core.training.splits import Splits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +184,7 @@ def train_generator(
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     family = FAMILIES.get(recipe.family)
-    card = _card(recipe, family, command)
+    card = _card(recipe, family, splits, command)
     generator = (
         build_unet(recipe.arguments, len(card.classes)) if recipe.family == CONSISTENCY else build_generator(card)
     ).to(device).to(memory_format=torch.channels_last)  # fmt: skip
@@ -253,19 +253,19 @@ def train_generator(
     return drawn_from(average.module)[0]
 
 
-def _card(recipe: GeneratorRecipe, family: Family | None, command: str) -> Card:
+def _card(recipe: GeneratorRecipe, family: Family | None, splits: Splits, command: str) -> Card:
     common: dict[str, Any] = {
         "name": recipe.name, "kind": "generator", "training": {"recipe": recipe.entries(), "command": command},
-        "data": "CIFAR-10 training images without the last 5,000", "license": "MIT",
+        "data": splits.description, "input_size": splits.size, "license": "MIT",
         "source": "trained for this project",
     }  # fmt: skip
     if recipe.family == CONSISTENCY:
         return Card(
             **common, architecture="diffusers", arguments={"num_inference_steps": 1, "timesteps": TIMESTEPS_OF},
-            classes=CIFAR10_CLASSES, conditional=True,
+            classes=splits.classes, conditional=True,
         )  # fmt: skip
     conditional = family is not None and family.conditional
-    classes = CIFAR10_CLASSES if conditional else ()
+    classes = splits.classes if conditional else ()
     architecture = family.architecture if family is not None else "dcgan"
     return Card(
         **common, architecture=architecture, arguments={**recipe.arguments, "classes": len(classes)}, classes=classes,

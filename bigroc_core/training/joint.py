@@ -28,9 +28,9 @@ from bigroc_core.training.averaging import running_average
 from bigroc_core.training.batches import share_of_batch
 from bigroc_core.training.checkpoint import append_log, export, half, load_state, save_state, trim_log
 from bigroc_core.training.classifier import accuracy
-from bigroc_core.training.data import LabelledImages
 from bigroc_core.training.precision import fastest_precision
 from bigroc_core.training.sources import GeneratedSource, Mixture, RealImages
+from bigroc_core.training.splits import LabelledImages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,7 +302,7 @@ def train_joint(
         generated, generated_labels = mixture.draw(step * recipe.batch_size + mine, share, draws)
         generated_labels = generated_labels.to(device)
         # The same for both, or it would tell them apart.
-        both = augment(torch.cat([real.train.floats(index), generated]), recipe.augmentation, draws)
+        both = augment(torch.cat([real.train.floats(index), generated]), recipe.augmentation, draws, recipe.size)
         images, generated = both.to(device, memory_format=torch.channels_last).split(share)
         now = generated_steps(step, recipe)
         told: dict[str, Tensor] = {}

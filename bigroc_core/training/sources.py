@@ -18,7 +18,8 @@ from bigroc_core.class_mapping import class_table
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.generators.registry import load_generator
 from bigroc_core.images import ImageSet, from_uint8, open_image_set, to_uint8
-from bigroc_core.training.data import Images, load_cifar10
+from bigroc_core.training.cifar10 import load_cifar10
+from bigroc_core.training.splits import Images
 
 GENERATOR_PREFIX = "generator:"
 # Added to a run's seed, so that no image it trains on or watches is one that is boosted and measured later.

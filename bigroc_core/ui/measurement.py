@@ -49,7 +49,7 @@ from bigroc_core.limits import (
     MAX_UPLOAD_BYTES,
     MIB,
 )
-from bigroc_core.training.data import find_cifar10, load_cifar10
+from bigroc_core.training.cifar10 import find_cifar10, load_cifar10
 from bigroc_core.ui import controls, models
 from bigroc_core.ui.jobs import INPUTS, Report
 from bigroc_core.ui.models import classifier_cards, classifier_named, generator_cards, generator_named

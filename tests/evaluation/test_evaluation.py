@@ -55,8 +55,9 @@ from bigroc_core.evaluation_commands import (
 )
 from bigroc_core.images import from_uint8, open_image_set, to_uint8
 from bigroc_core.training.checkpoint import export
+from bigroc_core.training.cifar10 import find_cifar10, load_cifar10
 from bigroc_core.training.classifier import accuracy
-from bigroc_core.training.data import LabelledImages, find_cifar10, load_cifar10
+from bigroc_core.training.splits import LabelledImages
 
 COUNT = 40
 

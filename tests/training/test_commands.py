@@ -28,5 +28,5 @@ def test_the_recorded_command_leaves_this_machine_out(monkeypatch):
              "--data=/home/me/data", "--device", "cuda:1", "--epochs", "22"]  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["bigroc", *words])
     assert command_line() == (
-        "python -m bigroc_core train robust --name n --arguments '{\"width\": 40}' --epochs 22"
+        "python -m bigroc_core train robust --name n --arguments '{\"width\": 40}' --data data --epochs 22"
     )

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from small_data import soft_pictures
 from torch import Tensor, nn
 
 from bigroc_core.__main__ import main
@@ -37,22 +38,15 @@ from bigroc_core.training.consistency import (
     noise_levels,
     pseudo_huber,
 )
-from bigroc_core.training.data import LabelledImages, Splits
 from bigroc_core.training.generator import GeneratorRecipe, train_generator
+from bigroc_core.training.splits import Splits
 
 TINY = {"block_out_channels": [8, 16], "norm_num_groups": 4}
 
 
 @pytest.fixture(scope="module")
 def splits() -> Splits:
-    """Soft pictures whose brightest channel is their class."""
-    draw = torch.Generator().manual_seed(0)
-    labels = torch.randint(0, 3, (96,), generator=draw)
-    coarse = torch.rand((96, 3, 4, 4), generator=draw) * 100
-    coarse[torch.arange(96), labels] += 120
-    images = nn.functional.interpolate(coarse, 32, mode="bilinear").to(torch.uint8)
-    data = LabelledImages(images, labels)
-    return Splits(data.subset(slice(0, 64)), data.subset(slice(64, 80)), data.subset(slice(80, 96)))
+    return soft_pictures()
 
 
 def recipe(**changes: Any) -> GeneratorRecipe:

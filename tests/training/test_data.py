@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bigroc_core.training.data import VALIDATION_IMAGES, load_cifar10
+from bigroc_core.training.cifar10 import VALIDATION_IMAGES, load_cifar10
 
 
 def small_cifar(count: int = VALIDATION_IMAGES + 40) -> dict[str, np.ndarray]:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_data import soft_pictures
 from torch import Tensor, nn
 
 from bigroc_core.generators.registry import load_generator
 from bigroc_core.training.augmentation import DIFFERENTIABLE, differentiable
 from bigroc_core.training.critics import Critic, ResNetBackbone
-from bigroc_core.training.data import LabelledImages, Splits
 from bigroc_core.training.families import FAMILIES, VAE, build_critic
 from bigroc_core.training.gan_losses import (
     ADVERSARIAL,
@@ -24,18 +24,12 @@ from bigroc_core.training.gan_losses import (
     rotated,
 )
 from bigroc_core.training.generator import GeneratorRecipe, train_generator
+from bigroc_core.training.splits import Splits
 
 
 @pytest.fixture
 def splits() -> Splits:
-    """Soft pictures whose brightest channel is their class."""
-    draw = torch.Generator().manual_seed(0)
-    labels = torch.randint(0, 3, (96,), generator=draw)
-    coarse = torch.rand((96, 3, 4, 4), generator=draw) * 100
-    coarse[torch.arange(96), labels] += 120
-    images = nn.functional.interpolate(coarse, 32, mode="bilinear").to(torch.uint8)
-    data = LabelledImages(images, labels)
-    return Splits(data.subset(slice(0, 64)), data.subset(slice(64, 80)), data.subset(slice(80, 96)))
+    return soft_pictures()
 
 
 def test_adversarial_losses_are_their_formulas() -> None:

@@ -20,9 +20,9 @@ from bigroc_core.generators.sampling import Generator
 from bigroc_core.images import write_image_set
 from bigroc_core.training import joint
 from bigroc_core.training.checkpoint import export, trim_log
-from bigroc_core.training.data import LabelledImages
 from bigroc_core.training.joint import JointRecipe, fresh_joint_network, generated_steps, joint_loss, train_joint
 from bigroc_core.training.sources import GeneratedSource, Mixture, RealImages, load_real, open_generated
+from bigroc_core.training.splits import LabelledImages
 
 CLASSES = ("red", "green", "blue")
 SHARE = 12

@@ -6,11 +6,12 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_data import divided
 from torch import nn
 
 from bigroc_core.training.augmentation import augment
 from bigroc_core.training.classifier import ClassifierRecipe, accuracy, l2_attack, learning_rate, train_classifier
-from bigroc_core.training.data import LabelledImages, Splits
+from bigroc_core.training.splits import LabelledImages
 
 
 @pytest.fixture
@@ -21,8 +22,7 @@ def splits():
     images = torch.randint(0, 100, (192, 3, 32, 32), generator=draw, dtype=torch.uint8)
     for i, label in enumerate(labels):
         images[i, label] += 120
-    data = LabelledImages(images, labels)
-    return Splits(data.subset(slice(0, 128)), data.subset(slice(128, 160)), data.subset(slice(160, 192)))
+    return divided(LabelledImages(images, labels), 128, 160)
 
 
 RECIPE = ClassifierRecipe(
@@ -95,12 +95,12 @@ def test_learning_rate_rises_stays_and_falls_to_nearly_nothing():
 
 def test_augmentation_repeats_from_its_generator_and_keeps_range():
     images = torch.rand(8, 3, 32, 32)
-    first = augment(images, "crop-flip-cutout", torch.Generator().manual_seed(3))
-    again = augment(images, "crop-flip-cutout", torch.Generator().manual_seed(3))
-    other = augment(images, "crop-flip-cutout", torch.Generator().manual_seed(4))
+    first = augment(images, "crop-flip-cutout", torch.Generator().manual_seed(3), (32, 32))
+    again = augment(images, "crop-flip-cutout", torch.Generator().manual_seed(3), (32, 32))
+    other = augment(images, "crop-flip-cutout", torch.Generator().manual_seed(4), (32, 32))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert first.min() >= 0
     assert first.max() <= 1
     with pytest.raises(ValueError, match="augmentation"):
-        augment(images, "colour", torch.Generator())
+        augment(images, "colour", torch.Generator(), (32, 32))
