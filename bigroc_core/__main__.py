@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bigroc_core.boost_command import add_boost_parser, run_boost
-from bigroc_core.evaluation_commands import (
+from bigroc_core.cli.boost import add_boost_parser, run_boost
+from bigroc_core.cli.evaluate import (
     add_evaluate_classifier_parser,
     add_evaluate_parser,
     add_reference_statistics_parser,
@@ -16,12 +16,12 @@ from bigroc_core.evaluation_commands import (
     run_reference_statistics,
     run_sweep,
 )
-from bigroc_core.figure_commands import add_figure_parser, run_figure
-from bigroc_core.interpolate_command import add_interpolate_parser, run_interpolate
-from bigroc_core.joint_commands import add_evaluate_joint_parser, run_evaluate_joint
-from bigroc_core.listing import add_listing_parsers, run_listing
-from bigroc_core.table_commands import add_tables_parser, run_tables
-from bigroc_core.training.commands import add_train_parser, run_train
+from bigroc_core.cli.evaluate_joint import add_evaluate_joint_parser, run_evaluate_joint
+from bigroc_core.cli.figure import add_figure_parser, run_figure
+from bigroc_core.cli.interpolate import add_interpolate_parser, run_interpolate
+from bigroc_core.cli.models import add_listing_parsers, run_listing
+from bigroc_core.cli.tables import add_tables_parser, run_tables
+from bigroc_core.cli.train import add_train_parser, run_train
 
 
 def build_parser() -> argparse.ArgumentParser:

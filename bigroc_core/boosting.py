@@ -11,11 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .attack import L2Ball, LinfBall, RawGradient, ThreatModel, l2_norms, targeted_pgd
-from .batching import BatchSize, fitting_batch_size, in_batches
-from .exactness import exact_arithmetic
-from .frozen import FrozenNetwork, frozen_copy
-from .inputs import (
+from bigroc_core.attack import L2Ball, LinfBall, RawGradient, ThreatModel, l2_norms, targeted_pgd
+from bigroc_core.checks import (
     MAX_EPS,
     MAX_STEP_SIZE,
     MAX_STEPS,
@@ -29,7 +26,10 @@ from .inputs import (
     number,
     whole_number,
 )
-from .losses import LOSSES, Loss, loss_named, realism
+from bigroc_core.engine.batching import BatchSize, fitting_batch_size, in_batches
+from bigroc_core.engine.exactness import exact_arithmetic
+from bigroc_core.engine.frozen import FrozenNetwork, frozen_copy
+from bigroc_core.losses import LOSSES, Loss, loss_named, realism
 
 NORMS = ("l2", "linf")
 GRADIENTS = ("normalized", "raw")

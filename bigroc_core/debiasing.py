@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .boosting import logits_of
+from bigroc_core.boosting import logits_of
 
 
 def fit_debias(

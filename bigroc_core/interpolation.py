@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from bigroc_core.attack import TINY, l2_norms, targeted_pgd
-from bigroc_core.batching import BatchSize, fitting_batch_size, in_batches
 from bigroc_core.boosting import private_modes
-from bigroc_core.frozen import FrozenNetwork, frozen_copy
-from bigroc_core.inputs import (
+from bigroc_core.checks import (
     MAX_STEPS,
     check_classifier,
     check_images,
@@ -21,6 +19,8 @@ from bigroc_core.inputs import (
     number,
     whole_number,
 )
+from bigroc_core.engine.batching import BatchSize, fitting_batch_size, in_batches
+from bigroc_core.engine.frozen import FrozenNetwork, frozen_copy
 
 # α = STEP · ε / T, so that the whole ball can be reached.
 STEP = 2.5

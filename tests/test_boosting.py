@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from textbook import CLASSES, ConvNet, conv_net, some_images, textbook, transformer
 from torch import Tensor, nn
 
-from bigroc_core.batching import activation_bytes
 from bigroc_core.boosting import BoostConfig, boost, boost_stream, logits_of
-from bigroc_core.frozen import frozen_copy
+from bigroc_core.engine.batching import activation_bytes
+from bigroc_core.engine.frozen import frozen_copy
 from bigroc_core.losses import realism
 
 FEW = BoostConfig(eps=0.8, steps=4)

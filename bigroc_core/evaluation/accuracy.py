@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bigroc_core.checks import MAX_EPS, MAX_STEPS, number, whole_number
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.inputs import MAX_EPS, MAX_STEPS, number, whole_number
 from bigroc_core.training.classifier import l2_attack
 from bigroc_core.training.splits import LabelledImages
 

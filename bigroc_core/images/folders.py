@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 import torch
 from torch import Tensor
 
-from bigroc_core.class_mapping import class_number, offer
 from bigroc_core.images.archives import checked_archive
+from bigroc_core.images.classes import class_number, offer
 from bigroc_core.images.folder_layout import STATE, class_folders
 from bigroc_core.images.image import EXPECTED, SUFFIXES, ImageError, SetSize
 from bigroc_core.images.image_set import ImageSet, image_files

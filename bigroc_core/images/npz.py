@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bigroc_core.class_mapping import offer
 from bigroc_core.images.archives import checked_archive
+from bigroc_core.images.classes import offer
 from bigroc_core.images.folders import number_labels, some_of
 from bigroc_core.images.image import ImageError, SetSize
 from bigroc_core.images.image_set import ImageSet

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from bigroc_core.cards import CIFAR10_CLASSES
-from bigroc_core.class_mapping import class_table
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.generators.registry import load_generator
 from bigroc_core.images import ImageSet, from_uint8, open_image_set, to_uint8
+from bigroc_core.images.classes import class_table
 from bigroc_core.training.cifar10 import load_cifar10
 from bigroc_core.training.splits import Images
 

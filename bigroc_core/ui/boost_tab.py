@@ -13,15 +13,9 @@ import gradio as gr
 from PIL import Image
 
 from bigroc_core.boosting import BoostConfig
-from bigroc_core.images import from_uint8, to_pil, to_uint8
-from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_IMAGES_PER_REQUEST
-from bigroc_core.presets import PAPER_PRESETS, settings_of
-from bigroc_core.ui import controls, links, pictures, snippets
-from bigroc_core.ui.downloads import saved
-from bigroc_core.ui.errors import explained
-from bigroc_core.ui.examples import example_paths
-from bigroc_core.ui.models import classifier_cards, generator_cards
-from bigroc_core.ui.run import (
+from bigroc_core.catalogue import classifier_cards, generator_cards
+from bigroc_core.experiments import snippets
+from bigroc_core.experiments.boost import (
     DEBIASED,
     ESTIMATED,
     EXAMPLES,
@@ -36,6 +30,13 @@ from bigroc_core.ui.run import (
     run_boost,
     settings_json,
 )
+from bigroc_core.images import from_uint8, to_pil, to_uint8
+from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_IMAGES_PER_REQUEST
+from bigroc_core.presets import PAPER_PRESETS, settings_of
+from bigroc_core.ui import controls, links, pictures
+from bigroc_core.ui.downloads import saved
+from bigroc_core.ui.errors import explained
+from bigroc_core.ui.examples import example_paths
 from bigroc_core.ui.stopping import Stops
 
 STOPS = Stops()

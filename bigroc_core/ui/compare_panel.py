@@ -10,9 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from bigroc_core.limits import MAX_COMPARED
-from bigroc_core.ui import boost_tab, controls, links, pictures
-from bigroc_core.ui.comparing import (
+from bigroc_core.catalogue import classifier_cards
+from bigroc_core.experiments.compare import (
     CLASSIFIER,
     EPS,
     STEPS,
@@ -22,11 +21,12 @@ from bigroc_core.ui.comparing import (
     settle,
     values_in,
 )
+from bigroc_core.experiments.threat_models import TABLE_HEADERS, Comparison, archive, settings_json
+from bigroc_core.limits import MAX_COMPARED
+from bigroc_core.ui import boost_tab, controls, links, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.errors import explained
-from bigroc_core.ui.models import classifier_cards
 from bigroc_core.ui.stopping import Stops
-from bigroc_core.ui.threats import TABLE_HEADERS, Comparison, archive, settings_json
 
 STOPS = Stops()
 # What the box of values holds when another thing is chosen to vary; the first as in the opening example.

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 import gradio as gr
 
 from bigroc_core.boosting import BoostConfig
+from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.limits import (
     MAX_IMAGES_PER_REQUEST,
     MAX_SAMPLES_PER_REQUEST,
     MAX_STEPS_PER_REQUEST,
 )
 from bigroc_core.ui import links
-from bigroc_core.ui.models import classifier_cards, generator_cards
 
 # A preview this often: seldom enough not to slow the run, often enough to watch it and to cancel it.
 PREVIEW_SECONDS = 0.9

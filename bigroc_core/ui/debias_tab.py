@@ -11,13 +11,13 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from bigroc_core.catalogue import classifier_cards, generator_cards
+from bigroc_core.experiments.debias import Study, run_study
+from bigroc_core.files import one_line_each
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_SAMPLES_PER_REQUEST
-from bigroc_core.settings_json import one_line_each
 from bigroc_core.ui import controls, links, pictures
 from bigroc_core.ui.errors import explained
-from bigroc_core.ui.models import classifier_cards, generator_cards
 from bigroc_core.ui.stopping import Stops
-from bigroc_core.ui.study import Study, run_study
 
 STOPS = Stops()
 SHOWN_IMAGES = 96

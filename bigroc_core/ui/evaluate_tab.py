@@ -11,18 +11,9 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from bigroc_core.limits import (
-    KEEP_FILES_SECONDS,
-    MAX_EVALUATION_IMAGES,
-    MAX_EVALUATION_SEEDS,
-    MAX_SAMPLES_PER_REQUEST,
-    MAX_UPLOAD_BYTES,
-    MIB,
-)
-from bigroc_core.ui import controls, findings, links, pictures
-from bigroc_core.ui.errors import explained, sentence
-from bigroc_core.ui.jobs import Jobs, Report, Status
-from bigroc_core.ui.measurement import (
+from bigroc_core.catalogue import generator_cards
+from bigroc_core.experiments.boost import GENERATOR, whole
+from bigroc_core.experiments.evaluate import (
     FIXED,
     INCEPTION,
     PRESET,
@@ -39,8 +30,17 @@ from bigroc_core.ui.measurement import (
     open_upload,
     problems,
 )
-from bigroc_core.ui.models import generator_cards
-from bigroc_core.ui.run import GENERATOR, whole
+from bigroc_core.limits import (
+    KEEP_FILES_SECONDS,
+    MAX_EVALUATION_IMAGES,
+    MAX_EVALUATION_SEEDS,
+    MAX_SAMPLES_PER_REQUEST,
+    MAX_UPLOAD_BYTES,
+    MIB,
+)
+from bigroc_core.ui import controls, findings, links, pictures
+from bigroc_core.ui.errors import explained, sentence
+from bigroc_core.ui.jobs import Jobs, Report, Status
 
 JOBS = Jobs(Path(get_upload_folder()) / "jobs")
 POLL_SECONDS = 1.0

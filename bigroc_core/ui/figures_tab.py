@@ -11,14 +11,11 @@ from typing import Any
 
 import gradio as gr
 
-from bigroc_core.figure_kinds import DEBIAS, FIGURE_KINDS, generator_of
-from bigroc_core.figure_making import Progress
-from bigroc_core.limits import MAX_COLUMNS, MAX_IMAGES_PER_REQUEST, MAX_SAMPLES_PER_REQUEST
-from bigroc_core.recipes import Recipe, check_models, recipe_in
-from bigroc_core.ui import controls, links, pictures
-from bigroc_core.ui.downloads import saved
-from bigroc_core.ui.errors import explained
-from bigroc_core.ui.figure_runs import (
+from bigroc_core.catalogue import generator_cards
+from bigroc_core.figures.kinds import DEBIAS, FIGURE_KINDS, generator_of
+from bigroc_core.figures.making import Progress
+from bigroc_core.figures.recipe import Recipe, check_models, recipe_in
+from bigroc_core.figures.requests import (
     FORMATS,
     Asked,
     Rendered,
@@ -29,7 +26,10 @@ from bigroc_core.ui.figure_runs import (
     pairs_in,
     recipe_of,
 )
-from bigroc_core.ui.models import generator_cards
+from bigroc_core.limits import MAX_COLUMNS, MAX_IMAGES_PER_REQUEST, MAX_SAMPLES_PER_REQUEST
+from bigroc_core.ui import controls, links, pictures
+from bigroc_core.ui.downloads import saved
+from bigroc_core.ui.errors import explained
 from bigroc_core.ui.stopping import Stops
 
 STOPS = Stops()

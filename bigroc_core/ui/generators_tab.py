@@ -13,13 +13,13 @@ import gradio as gr
 import numpy as np
 
 from bigroc_core.cards import Card, weights_of
+from bigroc_core.catalogue import generator_cards
 from bigroc_core.generators.cost import SamplingCost, sampling_cost
 from bigroc_core.generators.registry import load_generator
 from bigroc_core.generators.systems import ROADS, SYSTEMS, System, system_of
 from bigroc_core.images import to_uint8
 from bigroc_core.limits import MIB
 from bigroc_core.ui import controls, pictures
-from bigroc_core.ui.models import generator_cards
 
 ROWS, COLUMNS = 4, 10
 SEED = 0

@@ -11,14 +11,9 @@ from typing import Any
 
 import gradio as gr
 
-from bigroc_core.images import to_uint8
-from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_FRACTIONS, MAX_STEPS_PER_REQUEST
-from bigroc_core.strips import TABLE_HEADERS, Interpolation, animation, settings_json
-from bigroc_core.ui import controls, links, pictures
-from bigroc_core.ui.downloads import saved
-from bigroc_core.ui.errors import explained
-from bigroc_core.ui.examples import example_paths
-from bigroc_core.ui.interpolating import (
+from bigroc_core.catalogue import classifier_cards, generator_cards
+from bigroc_core.experiments.boost import EXAMPLES, GENERATOR, UPLOAD
+from bigroc_core.experiments.interpolate import (
     STANDARD,
     Asked,
     End,
@@ -30,8 +25,13 @@ from bigroc_core.ui.interpolating import (
     run_interpolation,
     weights_in,
 )
-from bigroc_core.ui.models import classifier_cards, generator_cards
-from bigroc_core.ui.run import EXAMPLES, GENERATOR, UPLOAD
+from bigroc_core.experiments.strips import TABLE_HEADERS, Interpolation, animation, settings_json
+from bigroc_core.images import to_uint8
+from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_FRACTIONS, MAX_STEPS_PER_REQUEST
+from bigroc_core.ui import controls, links, pictures
+from bigroc_core.ui.downloads import saved
+from bigroc_core.ui.errors import explained
+from bigroc_core.ui.examples import example_paths
 from bigroc_core.ui.stopping import Stops
 
 STOPS = Stops()

@@ -6,12 +6,15 @@ from typing import Any
 
 import gradio as gr
 
+from bigroc_core.catalogue import classifier_cards, generator_cards
+from bigroc_core.experiments import compare as comparing
+from bigroc_core.experiments import threat_models as threats
+from bigroc_core.experiments.interpolate import opening_interpolation
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_QUEUE_LENGTH, MAX_UPLOAD_BYTES
 from bigroc_core.ui import (
     about_tab,
     boost_tab,
     compare_panel,
-    comparing,
     controls,
     debias_tab,
     evaluate_tab,
@@ -20,10 +23,7 @@ from bigroc_core.ui import (
     interpolate_tab,
     links,
     threat_models_tab,
-    threats,
 )
-from bigroc_core.ui.interpolating import opening_interpolation
-from bigroc_core.ui.models import classifier_cards, generator_cards
 from bigroc_core.ui.theme import CSS, KEYBOARD_JS, theme
 
 INTRODUCTION = """<h1>BIGRoC</h1><p>Make generated images better: each is moved, a little, towards its class along the

@@ -9,8 +9,8 @@ from html import escape
 import numpy as np
 
 from bigroc_core.cards import Card
+from bigroc_core.experiments.boost import Run
 from bigroc_core.images import encode_png, from_uint8
-from bigroc_core.ui.run import Run
 
 
 def picture(pixels: np.ndarray, description: str) -> str:

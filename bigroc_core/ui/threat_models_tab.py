@@ -10,17 +10,10 @@ from typing import Any
 
 import gradio as gr
 
-from bigroc_core.figure_kinds import ALIGNED_CONFIG, THREAT_CONFIG
-from bigroc_core.limits import MAX_IMAGES_PER_REQUEST
-from bigroc_core.ui import controls, links, pictures
-from bigroc_core.ui.downloads import saved
-from bigroc_core.ui.errors import explained
-from bigroc_core.ui.examples import example_paths
-from bigroc_core.ui.interpolating import End
-from bigroc_core.ui.models import generator_cards
-from bigroc_core.ui.run import EXAMPLES, GENERATOR, UPLOAD, Source
-from bigroc_core.ui.stopping import Stops
-from bigroc_core.ui.threats import (
+from bigroc_core.catalogue import generator_cards
+from bigroc_core.experiments.boost import EXAMPLES, GENERATOR, UPLOAD, Source
+from bigroc_core.experiments.interpolate import End
+from bigroc_core.experiments.threat_models import (
     TABLE_HEADERS,
     AlignedAsked,
     BallsAsked,
@@ -32,6 +25,13 @@ from bigroc_core.ui.threats import (
     compare_balls_on_gpu,
     settings_json,
 )
+from bigroc_core.figures.kinds import ALIGNED_CONFIG, THREAT_CONFIG
+from bigroc_core.limits import MAX_IMAGES_PER_REQUEST
+from bigroc_core.ui import controls, links, pictures
+from bigroc_core.ui.downloads import saved
+from bigroc_core.ui.errors import explained
+from bigroc_core.ui.examples import example_paths
+from bigroc_core.ui.stopping import Stops
 
 STOPS = Stops()
 

@@ -20,8 +20,9 @@ from tqdm import tqdm
 
 import bigroc_core as bc
 from bigroc_core.attack import L2Ball
-from bigroc_core.boost_command import preset_of
 from bigroc_core.boosting import BoostConfig
+from bigroc_core.cli.boost import preset_of
+from bigroc_core.cli.evaluate import DEBIAS_SEED
 from bigroc_core.evaluation import (
     ClassifierFeatures,
     FeatureStatistics,
@@ -31,7 +32,6 @@ from bigroc_core.evaluation import (
     generator_stream,
     require_images,
 )
-from bigroc_core.evaluation_commands import DEBIAS_SEED
 from bigroc_core.generators.registry import embedded_generators, load_generator
 
 

@@ -21,8 +21,8 @@ from serving import Server
 
 from bigroc_core.__main__ import main
 from bigroc_core.classifiers.registry import embedded_classifiers, is_judge
+from bigroc_core.experiments.evaluate import judge_name, least_images
 from bigroc_core.images import encode_png
-from bigroc_core.ui.measurement import judge_name, least_images
 
 pytestmark = [
     pytest.mark.skipif(

@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import Page
 from serving import Server
 
-from bigroc_core.recipes import recipe_in
+from bigroc_core.figures.recipe import recipe_in
 
 STATUS = "document.querySelector('#figure-status .status span').innerText"
 

@@ -18,6 +18,16 @@ from bigroc_core.attack import l2_norms
 from bigroc_core.boosting import BoostConfig, boost
 from bigroc_core.cards import CIFAR10_CLASSES, Card, read_card
 from bigroc_core.classifiers.networks import Classifier, build_network
+from bigroc_core.cli.evaluate import (
+    add_evaluate_classifier_parser,
+    add_evaluate_parser,
+    add_sweep_parser,
+    run_evaluate,
+    run_evaluate_classifier,
+    run_sweep,
+    update_card,
+    way_of,
+)
 from bigroc_core.evaluation import (
     ERRORS,
     UNBOOSTED,
@@ -43,16 +53,6 @@ from bigroc_core.evaluation import (
 )
 from bigroc_core.evaluation.features import Reading
 from bigroc_core.evaluation.report import as_csv, as_text, score, sweep_table
-from bigroc_core.evaluation_commands import (
-    add_evaluate_classifier_parser,
-    add_evaluate_parser,
-    add_sweep_parser,
-    run_evaluate,
-    run_evaluate_classifier,
-    run_sweep,
-    update_card,
-    way_of,
-)
 from bigroc_core.images import from_uint8, open_image_set, to_uint8
 from bigroc_core.training.checkpoint import export
 from bigroc_core.training.cifar10 import find_cifar10, load_cifar10

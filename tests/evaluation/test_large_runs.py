@@ -67,7 +67,7 @@ def test_a_run_killed_three_times_gives_the_same_table(made_elsewhere: Path, unb
 
 def test_the_launcher_starts_two_processes_that_know_of_each_other(tmp_path: Path) -> None:
     said = (
-        "from bigroc_core.boost_command import process_state\n"
+        "from bigroc_core.cli.boost import process_state\n"
         "state = process_state()\n"
         "print(f'{state.process_index} of {state.num_processes};')\n"
     )

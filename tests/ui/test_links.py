@@ -8,8 +8,8 @@ import gradio as gr
 import pytest
 from starlette.datastructures import QueryParams
 
+from bigroc_core.experiments.evaluate import PRESET, SWEEP, UPLOADED_SET
 from bigroc_core.ui import boost_tab, controls, evaluate_tab, interpolate_tab, links, threat_models_tab
-from bigroc_core.ui.measurement import PRESET, SWEEP, UPLOADED_SET
 
 SHARED = {
     "eps": controls.slider(0, 16, "ε"), "seed": controls.seed_number(), "norm": controls.norm_radio(),

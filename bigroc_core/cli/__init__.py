@@ -1,0 +1,1 @@
+"""`python -m bigroc_core`: one file per command."""

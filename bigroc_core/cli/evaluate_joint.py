@@ -1,0 +1,140 @@
+"""`python -m bigroc_core evaluate-joint`: how well a joint model tells generated images from real ones."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from bigroc_core.cards import CHECKPOINTS, read_card
+from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.classifiers.registry import embedded_classifiers, load_classifier
+from bigroc_core.cli.boost import GENERATOR_PREFIX, add_class_mapping, default_device, mapping_of, open_source
+from bigroc_core.cli.evaluate import (
+    Commands,
+    add_common,
+    check_outputs,
+    finish,
+    require_embedded,
+    write_text,
+)
+from bigroc_core.cli.train import command_line
+from bigroc_core.evaluation import evaluate_classifier, realism_statistics, scores, separation
+from bigroc_core.generators.registry import embedded_generators
+from bigroc_core.images import open_image_set
+from bigroc_core.training.cifar10 import load_cifar10
+from bigroc_core.training.sources import SetImages
+from bigroc_core.training.splits import Images, LabelledImages
+
+BATCH = 250
+
+
+def add_evaluate_joint_parser(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add the `evaluate-joint` command."""
+    parser = commands.add_parser(
+        "evaluate-joint", help="how well a joint model tells generated images from real ones",
+        description="The area under the ROC curve of softplus(f_c) between real images and generated ones that it was "
+        "not trained on (1: always told apart, 0.5: never), source by source; ℓ₀ (P2 Eq. 14) of real images; accuracy "
+        "clean and under L2 PGD, as evaluate-classifier has it. c is an image's label, or without one the class that "
+        "the model sees.",
+    )  # fmt: skip
+    parser.add_argument("classifier", metavar="NAME", help="embedded classifier or checkpoint file")
+    parser.add_argument("--generated", nargs="+", metavar="SOURCE", help="generator:NAME, or a folder, zip or .npz; "
+                        "default: all embedded generators of the model's size")  # fmt: skip
+    parser.add_argument("--real", metavar="SET", help="real images to tell them from and to classify, with labels; "
+                        "default: CIFAR-10's test images")  # fmt: skip
+    parser.add_argument("--held-out", metavar="SET", help="real images that ℓ₀ is of; default: CIFAR-10's validation "
+                        "images, or with --real the card's ℓ₀ stays")  # fmt: skip
+    parser.add_argument("--count", type=int, default=2_000, help="real images, and images of each source")
+    parser.add_argument("--seed", type=int, default=0, help="of generators")
+    parser.add_argument("--eps", type=float, default=0.5, help="L2 radius of PGD, images in [0, 1]")
+    parser.add_argument("--steps", type=int, default=20, help="PGD steps")
+    add_class_mapping(parser)
+    add_common(parser)
+
+
+def run_evaluate_joint(options: argparse.Namespace) -> None:
+    """Carry out a parsed `evaluate-joint` command."""
+    if options.write_card:
+        require_embedded(options.classifier, embedded_classifiers())
+    check_outputs(options)
+    if options.count < 1:
+        raise ValueError(f"--count must be at least 1, not {options.count}")
+    classifier = load_classifier(options.classifier, device=default_device(options.device))
+    real, held_out = _real_images(options, classifier)
+    named = options.generated or _embedded_of(classifier.card.input_size)
+    mapping = mapping_of(options, classifier)
+    sources = [open_source(one, None, options.seed, classifier, mapping=mapping) for one in named]
+    data = _in_memory(real, options.count)
+    measured: dict[str, Any] = {"realism": None if held_out is None else realism_statistics(classifier, held_out)}
+    of_real = scores(classifier, data.floats(slice(None)), data.labels)
+    trained_on = classifier.card.training.get("recipe", {}).get("generated", [])
+    told_apart: dict[str, dict[str, Any]] = {}
+    for one, source in zip(named, sources, strict=True):
+        count = options.count if one.startswith(GENERATOR_PREFIX) else min(options.count, source.count)
+        name = one.removeprefix(GENERATOR_PREFIX) if one.startswith(GENERATOR_PREFIX) else Path(one).name
+        found: list[Tensor] = []
+        for start in tqdm(range(0, count, BATCH), desc=name, leave=False):
+            found.append(scores(classifier, *source.read(start, min(BATCH, count - start))))
+        auc = separation(of_real, torch.cat(found))
+        told_apart[name] = {"auc": auc, "images": count, "trained_on": name in trained_on}
+    measured |= {"separation": told_apart, "seed": options.seed}
+    measured |= evaluate_classifier(classifier, data, options.eps, options.steps, progress=True)
+    _tell(classifier, measured)
+    measured["command"] = command_line()
+    finish(options, {"classifier": classifier.card.name, **measured})
+    if options.write_card:
+        path = CHECKPOINTS / f"{classifier.card.name}.json"
+        card = read_card(path)
+        realism = measured.pop("realism")
+        metrics = {**card.metrics, "evaluate-joint": measured}
+        if realism is not None:
+            card = dataclasses.replace(card, l0=realism["l0"])
+            metrics["realism"] = {**realism, "command": measured["command"]}
+        write_text(path, dataclasses.replace(card, metrics=metrics).to_json())
+
+
+def _real_images(options: argparse.Namespace, classifier: Classifier) -> tuple[Images, Images | None]:
+    """The images to tell generated ones from, and those that ℓ₀ is of."""
+    if options.real is None:
+        if options.held_out is not None:
+            raise ValueError("--held-out goes with --real: CIFAR-10 has validation images of its own")
+        splits = load_cifar10(options.data)
+        return splits.test, splits.validation
+    return _set(options.real, classifier), None if options.held_out is None else _set(options.held_out, classifier)
+
+
+def _set(named: str, classifier: Classifier) -> SetImages:
+    found = open_image_set(named, classifier.card.input_size, classifier.classes)
+    if found.labels is None:
+        raise ValueError(f"{named} has no labels; real images must come in class folders, or with labels")
+    return SetImages(found, torch.arange(len(found)), found.labels)
+
+
+def _embedded_of(size: tuple[int, int]) -> list[str]:
+    names = [f"{GENERATOR_PREFIX}{name}" for name, card in embedded_generators().items() if card.input_size == size]
+    if not names:
+        raise ValueError(f"no embedded generator makes images of {size[0]}×{size[1]}; give --generated")
+    return names
+
+
+def _in_memory(images: Images, count: int) -> LabelledImages:
+    """At most `count` of the images, evenly spaced, since a set may be sorted by class."""
+    index = torch.linspace(0, len(images) - 1, min(count, len(images))).round().long()
+    parts = [(images.floats(rows) * 255).round().to(torch.uint8) for rows in index.split(BATCH)]
+    return LabelledImages(torch.cat(parts), images.labels[index])
+
+
+def _tell(classifier: Classifier, measured: dict[str, Any]) -> None:
+    print(f"{classifier.card.name} on {measured['images']} real images")
+    for name, found in measured["separation"].items():
+        seen = "trained on" if found["trained_on"] else "not trained on"
+        print(f"  {name + ', ' + seen:40} AUC {found['auc']:.4f}  ({found['images']} images)")
+    if measured["realism"] is not None:
+        print(f"  ℓ₀ {measured['realism']['l0']:.4f}, of {measured['realism']['images']} held-out real images")
+    print(f"  clean {measured['clean']:.2%}, under L2 PGD of eps {measured['protocol']['eps']:g} {measured['pgd']:.2%}")

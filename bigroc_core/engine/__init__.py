@@ -1,0 +1,1 @@
+"""How a network is computed: private frozen copies, folding, batches, exact arithmetic."""

@@ -1,0 +1,1 @@
+"""What can be done with images, each computed in one function that page, command and figure show."""

@@ -1,0 +1,463 @@
+"""Every figure, drawn by matplotlib from results alone.
+
+Figures are plain `Figure` objects, without pyplot and its global state. Sizes are for print: a text width of 6.75
+inches at 300 dots per inch. Every image pixel covers a whole number of dots and is never smoothed, PDF files embed
+their fonts as TrueType, SVG text is paths, and each file carries the settings it was made with.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.textpath import TextPath
+from torch import Tensor
+
+from bigroc_core.figures.recipe import KEYWORD, Recipe
+from bigroc_core.images import to_uint8
+
+DPI = 300
+WIDTH_INCHES = 6.75
+FORMATS = ("png", "pdf", "svg")
+# Okabe & Ito's colours, which readers with any colour vision tell apart.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
+RED = "#D4002A"
+# In columns of images.
+_BETWEEN_BLOCKS = 0.35
+_STYLE: Any = {
+    "font.family": "DejaVu Sans", "font.size": 7.0, "axes.linewidth": 0.6, "axes.spines.top": False,
+    "axes.spines.right": False, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "lines.linewidth": 1.2,
+    "legend.frameon": False, "pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "bigroc",
+}  # fmt: skip
+# rc_context changes settings of the whole process, so one thread draws at a time.
+_drawing = threading.Lock()
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+def render(figure: Figure, format: str = "png", recipe: Recipe | None = None) -> bytes:
+    """The figure as the bytes of a PNG (300 dpi), PDF or SVG, the same bytes every time.
+
+    recipe: what it was made from, kept in the file: PNG text "bigroc", PDF subject, SVG description.
+    Raises ValueError for another format.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"a figure is written as {', '.join(FORMATS)}, not {format!r}")
+    said = None if recipe is None else recipe.to_json()
+    metadata: dict[str, dict[str, str | None]] = {
+        "png": {"Software": None} | ({KEYWORD: said} if said else {}),
+        "pdf": {"Subject": said, "CreationDate": None},
+        "svg": {"Description": said, "Date": None},
+    }
+    stream = io.BytesIO()
+    with _drawing, matplotlib.rc_context(_STYLE):
+        figure.savefig(stream, format=format, dpi=DPI, metadata=metadata[format], facecolor="white")
+    return stream.getvalue()
+
+
+def write_figure(figure: Figure, path: str | os.PathLike[str], recipe: Recipe | None = None) -> Path:
+    """Write the figure whole or not at all, in the format that the file's ending names. Returns the path."""
+    path = Path(path)
+    data = render(figure, path.suffix.lower().removeprefix("."), recipe)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+# ------------------------------------------------------------------------------------- pictures side by side
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One image (3, H, W) in [0, 1], placed by row and column (fractions allowed), with text under it and, to mark it,
+    a frame of a colour."""
+
+    image: Tensor
+    row: float
+    column: float
+    below: str = ""
+    above: str = ""
+    frame: str | None = None
+
+
+def _check_tiles(tiles: Sequence[Tile]) -> tuple[int, int]:
+    if not tiles:
+        raise ValueError("a figure needs at least one image")
+    sizes = {tuple(tile.image.shape[-2:]) for tile in tiles}
+    if len(sizes) > 1:
+        raise ValueError(f"the images of one figure must have one size, not {sorted(sizes)}")
+    height, width = next(iter(sizes))
+    return int(height), int(width)
+
+
+def _written_width(text: str, font_size: float) -> int:
+    """Dots that a text takes on its line."""
+    return round(TextPath((0, 0), text, size=font_size).get_extents().width / 72 * DPI) if text else 0
+
+
+def tile_figure(
+    tiles: Sequence[Tile],
+    row_names: Sequence[str] = (),
+    *,
+    lines_below: Sequence[int],
+    width_inches: float = WIDTH_INCHES,
+    font_size: float = 6.5,
+    titles: Sequence[tuple[float, str]] = (),
+    gap_inches: float = 0.035,
+    room_inches: float = 0.0,
+) -> Figure:
+    """Images on a grid with captions; every image pixel is a whole number of dots wide and high.
+
+    lines_below: for every row, how many lines of captions stand under it. row_names: written upright to the left of
+    the rows. titles: columns (fractions allowed) and what stands above all rows there. gap_inches: between images.
+    room_inches: left free at the foot. Raises ValueError for no images or for images of several sizes.
+    """
+    height, width = _check_tiles(tiles)
+    columns = max(tile.column for tile in tiles) + 1
+    line = round(1.3 * font_size / 72 * DPI)
+    gap = max(2, round(gap_inches * DPI))
+    below_title = max(gap, 14) if titles else gap
+    top = line + below_title if titles or any(tile.above for tile in tiles) else gap
+    # Names of rows stand upright, or lie where they are longer than a row is high and there is room.
+    longest = max((_written_width(name, font_size) for name in row_names), default=0)
+    for lying in (False, True):
+        beside = longest if lying else line
+        left = beside + 2 * gap + 20 * lying if any(row_names) else gap
+        scale = max(1, int((width_inches * DPI - left - columns * gap) / columns / width))
+        if longest <= height * scale or longest > 0.15 * width_inches * DPI:
+            break
+    tall, wide = height * scale, width * scale
+    tops = np.cumsum([top, *(tall + gap + lines * line + (gap if lines else 0) for lines in lines_below)])
+    total_width, total_height = round(left + columns * (wide + gap)), int(tops[-1]) + round(room_inches * DPI)
+    with _drawing, matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(total_width / DPI, total_height / DPI), dpi=DPI)
+
+        def write(x: float, y: float, text: str, **how: Any) -> None:
+            """Text at dots from the left and from the top, standing on its baseline."""
+            style = {"ha": "center", "va": "baseline", "size": font_size, **how}
+            figure.text(x / total_width, 1 - y / total_height, text, **style)
+
+        for tile in tiles:
+            x = left + round(tile.column * (wide + gap))
+            y = round(float(np.interp(tile.row, range(len(tops)), tops)))
+            axes = figure.add_axes((x / total_width, 1 - (y + tall) / total_height,
+                                    wide / total_width, tall / total_height))  # fmt: skip
+            axes.imshow(to_uint8(tile.image), interpolation="none", aspect="auto")
+            axes.set_axis_off()
+            if tile.frame:
+                # Around the image, in the gap: no pixel is covered.
+                edges = (x - gap / 2, y - gap / 2, wide + gap, tall + gap)
+                figure.add_artist(Rectangle(
+                    (edges[0] / total_width, 1 - (edges[1] + edges[3]) / total_height), edges[2] / total_width,
+                    edges[3] / total_height, fill=False, edgecolor=tile.frame, linewidth=72 * gap / DPI,
+                    transform=figure.transFigure,
+                ))  # fmt: skip
+            write(x + wide / 2, y - gap, tile.above)
+            for number, text in enumerate(tile.below.split("\n"), 1):
+                write(x + wide / 2, y + tall + number * line, text)
+        for column, title in titles:
+            write(left + column * (wide + gap) + wide / 2, top - below_title, title)
+        for row, name in enumerate(row_names):
+            place = {"x": left - gap - 8, "ha": "right"} if lying else {"x": line / 2 + gap, "rotation": 90}
+            write(y=float(tops[row]) + tall / 2, text=name, va="center", **place)
+    return figure
+
+
+@dataclass(frozen=True)
+class TargetedRow:
+    """One classifier's row of P1 Fig. 2: images (C, 3, H, W), one per target class, the classifier's certainty P of
+    that class (C,), and ‖δ‖₂ (C,)."""
+
+    name: str
+    images: Tensor
+    certainty: Tensor
+    l2: Tensor
+
+
+def fig2(original: Tensor, rows: Sequence[TargetedRow], classes: Sequence[str], caption: str = "original") -> Figure:
+    """P1 Fig. 2: one image (3, H, W), moved towards every class through a robust and through a standard classifier.
+
+    Raises ValueError if a row does not have one image per class.
+    """
+    for row in rows:
+        if not len(row.images) == len(row.certainty) == len(row.l2) == len(classes):
+            raise ValueError(f"{row.name} has {len(row.images)} images for {len(classes)} classes")
+    tiles = [Tile(original, (len(rows) - 1) / 2, 0, below=caption)]
+    for place, row in enumerate(rows):
+        for target, name in enumerate(classes):
+            text = f"P = {row.certainty[target]:.2f}\n$\\Vert\\delta\\Vert_2$ = {row.l2[target]:.2f}"
+            tiles.append(Tile(row.images[target], place, target + 1.2, text, name if place == 0 else ""))
+    return tile_figure(tiles, [row.name for row in rows], lines_below=[2] * len(rows), font_size=5.5)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One of several sets shown side by side: images (N, 3, H, W), and which of them (N,) bool a red frame marks."""
+
+    title: str
+    images: Tensor
+    marked: Tensor | None = None
+
+
+def blocks(
+    shown: Sequence[Block], columns: int, row_names: Sequence[str] = (), room_inches: float = 0.0
+) -> Figure:  # fmt: skip
+    """The same images in several versions, block beside block: P1 Figs. 1, 4, 5 and 7 to 10.
+
+    columns: of each block. row_names: one per row. Raises ValueError if the blocks differ in number of images.
+    """
+    counts = {len(block.images) for block in shown}
+    if len(counts) != 1 or columns < 1:
+        raise ValueError(f"the blocks must hold equally many images, not {sorted(counts)}")
+    rows = -(-counts.pop() // columns)
+    if row_names and len(row_names) != rows:
+        raise ValueError(f"{len(row_names)} names for {rows} rows")
+    tiles, titles = [], []
+    for place, block in enumerate(shown):
+        left = place * (columns + _BETWEEN_BLOCKS)
+        titles.append((left + (columns - 1) / 2, block.title))
+        for index, image in enumerate(block.images):
+            row, column = divmod(index, columns)
+            frame = RED if block.marked is not None and bool(block.marked[index]) else None
+            tiles.append(Tile(image, row, left + column, frame=frame))
+    return tile_figure(
+        tiles, row_names, lines_below=[0] * rows, titles=titles, gap_inches=0.012, room_inches=room_inches,
+        width_inches=7.0,
+    )  # fmt: skip
+
+
+def fig3(
+    shown: tuple[Block, Block, Block], counts: tuple[Sequence[int], Sequence[int]], entropies: tuple[float, float],
+    classes: Sequence[str], columns: int, note: str,
+) -> Figure:  # fmt: skip
+    """P1 Fig. 3: generated images, boosted without and boosted with debiasing; under the latter two the histograms of
+    their targets, one count per class, and the entropies in nats. note: stands under the first block.
+
+    Raises ValueError if the counts are not one per class.
+    """
+    if not len(counts[0]) == len(counts[1]) == len(classes):
+        raise ValueError(f"{len(counts[0])} and {len(counts[1])} counts for {len(classes)} classes")
+    room = 1.15
+    figure = blocks(shown, columns, room_inches=room)
+    tall = float(figure.get_figheight())
+    across = 3 * columns + 2 * _BETWEEN_BLOCKS
+    with _drawing, matplotlib.rc_context(_STYLE):
+        figure.text(0.01, (room - 0.2) / tall, note, size=6.5, va="top")
+        most = max(*counts[0], *counts[1])
+        for place, (values, entropy) in enumerate(zip(counts, entropies, strict=True), 1):
+            left = place * (columns + _BETWEEN_BLOCKS) / across
+            axes = figure.add_axes((left + 0.035, 0.42 / tall, columns / across - 0.04, (room - 0.64) / tall))
+            colours = [RED if values[c] == max(values) and place == 1 else GREY for c in range(len(classes))]
+            axes.bar(range(len(classes)), list(values), color=colours if place == 1 else BLUE, width=0.75)
+            axes.axhline(sum(values) / len(classes), color="black", linewidth=0.7, linestyle=(0, (4, 3)))
+            axes.set_ylim(0, most * 1.05)
+            axes.set_xticks(range(len(classes)), list(classes), rotation=40, ha="right", rotation_mode="anchor")
+            axes.tick_params(labelsize=5.5, length=0, pad=1.5)
+            axes.set_title(f"entropy {entropy:.3f} of {np.log(len(classes)):.3f} nats", size=6, pad=2)
+    return figure
+
+
+@dataclass(frozen=True)
+class InterpolatedRow:
+    """One classifier's row of P1 Fig. 6: frames (F, 3, H, W), one per c, their ‖δ‖₂ (F,), and their feature distance to
+    the target as a share of the source's (F,)."""
+
+    name: str
+    frames: Tensor
+    l2: Tensor
+    share: Tensor
+
+
+@dataclass(frozen=True)
+class Walk:
+    """From one image (3, H, W) to another, one row per classifier."""
+
+    source: Tensor
+    target: Tensor
+    rows: Sequence[InterpolatedRow]
+
+
+def interpolations(walks: Sequence[Walk], fractions: Sequence[float]) -> Figure:
+    """P1 Figs. 6 and 11: from source images to targets through each classifier, one frame per c in [0, 1].
+
+    Raises ValueError if a row does not have one frame per c.
+    """
+    tiles: list[Tile] = []
+    names: list[str] = []
+    for walk in walks:
+        middle = len(names) + (len(walk.rows) - 1) / 2
+        tiles += [Tile(walk.source, middle, 0, "source"), Tile(walk.target, middle, len(fractions) + 1.4, "target")]
+        for row in walk.rows:
+            if not len(row.frames) == len(row.l2) == len(row.share) == len(fractions):
+                raise ValueError(f"{row.name} has {len(row.frames)} frames for {len(fractions)} values of c")
+            for index, c in enumerate(fractions):
+                text = f"$\\Vert\\delta\\Vert_2$ = {row.l2[index]:.2f}\n$d / d_s$ = {row.share[index]:.2f}"
+                above = f"c = {c:g}" if not names else ""
+                tiles.append(Tile(row.frames[index], len(names), index + 1.2, text, above))
+            names.append(row.name)
+    return tile_figure(tiles, names, lines_below=[2] * len(names), font_size=5.5)
+
+
+def side_by_side(
+    before: Tensor, after: Tensor, captions: Sequence[str] = (), columns: int = 10, names: tuple[str, str] = (
+        "original", "boosted"
+    ), width_inches: float = WIDTH_INCHES,
+) -> Figure:  # fmt: skip
+    """Images (N, 3, H, W) in rows, each row of originals over its row of boosted ones.
+
+    captions: one per image, under the boosted one. Raises ValueError if the two are not of one shape.
+    """
+    if before.shape != after.shape or before.ndim != 4:
+        raise ValueError(
+            f"before {tuple(before.shape)} and after {tuple(after.shape)} must be of one shape (N, 3, H, W)"
+        )
+    if captions and len(captions) != len(before):
+        raise ValueError(f"{len(captions)} captions for {len(before)} images")
+    tiles = []
+    for index in range(len(before)):
+        block, column = divmod(index, columns)
+        tiles.append(Tile(before[index], 2 * block, column))
+        tiles.append(Tile(after[index], 2 * block + 1, column, captions[index] if captions else ""))
+    blocks = -(-len(before) // columns)
+    lines = (0, int(bool(captions)))
+    return tile_figure(tiles, names * blocks, lines_below=lines * blocks, width_inches=width_inches)
+
+
+# --------------------------------------------------------------------------------------------------- charts
+
+
+def _chart(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    return figure, list(np.atleast_1d(figure.subplots(1, columns, sharey=True)))
+
+
+def debias_histograms(
+    without: Sequence[int], with_debiasing: Sequence[int], classes: Sequence[str], entropies: tuple[float, float]
+) -> Figure:
+    """Class histograms of estimated targets without and with debiasing (P1 Eq. 2), and their entropies in nats.
+
+    Raises ValueError if the counts are not one per class.
+    """
+    if not len(without) == len(with_debiasing) == len(classes):
+        raise ValueError(f"{len(without)} and {len(with_debiasing)} counts for {len(classes)} classes")
+    with _drawing, matplotlib.rc_context(_STYLE):
+        figure, panels = _chart(WIDTH_INCHES, 2.1, 2)
+        for axes, counts, name, colour, entropy in zip(
+            panels, (without, with_debiasing), ("without debiasing", "with debiasing"), (GREY, BLUE), entropies,
+            strict=True,
+        ):  # fmt: skip
+            axes.bar(range(len(classes)), list(counts), color=colour, width=0.75)
+            axes.axhline(sum(counts) / len(classes), color="black", linewidth=0.7, linestyle=(0, (4, 3)))
+            axes.set_xticks(range(len(classes)), list(classes), rotation=40, ha="right", rotation_mode="anchor")
+            axes.tick_params(axis="x", length=0)
+            axes.set_title(f"{name}: entropy {entropy:.3f} of {np.log(len(classes)):.3f} nats", size=7.5)
+        panels[0].set_ylabel("images")
+    return figure
+
+
+def training_curves(lines: Sequence[Mapping[str, float]], vanilla: bool = False) -> Figure:
+    """A joint model's training (P2 3.1) over its iterations: the four terms of the loss, how real attacked images read,
+    how well held-out ones are told apart, and accuracy.
+
+    lines: as `train joint` logs them, by "step". vanilla: nothing was attacked. Raises ValueError for no lines.
+    """
+    if not lines:
+        raise ValueError("a curve needs at least one point")
+    panels: list[tuple[str, dict[str, tuple[str, str]]]] = [
+        ("loss", {"ce_real": ("CE, real", BLUE), "ce_generated": ("CE, generated", ORANGE),
+                  "bce_real": ("BCE, real", GREY), "bce_generated": ("BCE, generated", GREEN)}),
+        ("attacked images", {"real": ("σ(f$_c$), real", BLUE), "generated": ("σ(f$_c$), generated", ORANGE),
+                             "stopped": ("attacks stopped", GREY)}),
+        ("held-out images", {"auc": ("real from generated, AUC", BLUE), "clean": ("accuracy, clean", ORANGE),
+                             "pgd10": ("accuracy, PGD-10", GREY)}),
+    ]  # fmt: skip
+    if vanilla:
+        panels.pop(1)
+    steps = [line["step"] for line in lines]
+    with _drawing, matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(WIDTH_INCHES, 2.3), dpi=DPI, layout="constrained")
+        for axes, (title, curves) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+            for name, (label, colour) in curves.items():
+                axes.plot(steps, [line[name] for line in lines], color=colour, marker="o", markersize=2, label=label)
+            axes.set_title(title, size=7.5)
+            axes.set_xlabel("iterations")
+            axes.set_ylim(bottom=0, top=None if title == "loss" else 1)
+            axes.legend(loc="best", frameon=False)
+    return figure
+
+
+def quality_against_time(points: Sequence[Mapping[str, Any]], features_of: str) -> Figure:
+    """Fréchet distance over seconds per image: more consistency steps, and more PGD steps on one-step images (P2 4.2).
+
+    points: with "consistency_steps", "pgd_steps", "seconds" and "distance", a number per seed. features_of: the
+    classifier in whose features the distance is. Raises ValueError for no points.
+    """
+    if not points:
+        raise ValueError("a curve needs at least one point")
+    with _drawing, matplotlib.rc_context(_STYLE):
+        figure, (axes,) = _chart(3.8, 2.5)
+        drawn = [point for point in points if not point["pgd_steps"]]
+        moved = [point for point in points if point["consistency_steps"] == 1]
+        for chosen, by, name, colour, marker in (
+            (drawn, "consistency_steps", "consistency steps", GREY, "o"),
+            (moved, "pgd_steps", "PGD steps on one-step images", BLUE, "s"),
+        ):
+            chosen = sorted(chosen, key=lambda point: point["seconds"])
+            milliseconds = [1e3 * point["seconds"] for point in chosen]
+            means = [float(np.mean(point["distance"])) for point in chosen]
+            bars = [float(np.std(point["distance"], ddof=1)) if len(point["distance"]) > 1 else 0.0 for point in chosen]
+            axes.errorbar(milliseconds, means, yerr=bars, color=colour, marker=marker, markersize=3.5, capsize=2,
+                          label=name)  # fmt: skip
+            for x, y, point in zip(milliseconds, means, chosen, strict=True):
+                axes.annotate(str(point[by]), (x, y), xytext=(3, 4), textcoords="offset points", size=6, color=colour)
+        axes.set_xlabel("ms per image")
+        axes.set_ylabel(f"Fréchet distance in\n{features_of}'s features")
+        axes.set_ylim(bottom=0)
+        figure.legend(loc="outside upper center", ncols=2, columnspacing=1.2, handlelength=1.6)
+    return figure
+
+
+def sweep_curve(
+    points: Sequence[tuple[float, float, float | None]],
+    best: float,
+    features_of: str,
+    coarse: Sequence[tuple[float, float, float | None]] = (),
+    unit: str = "$\\epsilon$ (L2, images in [0, 1])",
+) -> Figure:
+    """The Fréchet distance over ε, with error bars.
+
+    points, coarse: (ε, mean distance, standard deviation or None); coarse ones were read along one run's path.
+    best: the chosen ε. features_of: the classifier in whose features the distance is. Raises ValueError for no points.
+    """
+    if not points:
+        raise ValueError("a curve needs at least one point")
+    with _drawing, matplotlib.rc_context(_STYLE):
+        figure, (axes,) = _chart(3.4, 2.4)
+        for group, name, colour, marker in ((coarse, "along one run's path", GREY, "o"),
+                                            (points, "full runs", BLUE, "s")):  # fmt: skip
+            if not group:
+                continue
+            eps, means, deviations = zip(*sorted(group), strict=True)
+            bars = None if any(d is None for d in deviations) else list(deviations)
+            axes.errorbar(eps, means, yerr=bars, color=colour, marker=marker, markersize=3.5, capsize=2, label=name)
+        axes.axvline(best, color=ORANGE, linewidth=0.8, linestyle=(0, (4, 3)), label=f"best: {best:.3g}")
+        axes.set_xlabel(unit)
+        axes.set_ylabel(f"Fréchet distance in\n{features_of}'s features")
+        figure.legend(loc="outside upper center", ncols=3, columnspacing=1.2, handlelength=1.6)
+    return figure

@@ -1,0 +1,109 @@
+"""The figures there are: what each shows, and what it is made of where nothing else is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bigroc_core.cards import Card
+from bigroc_core.figures.recipe import SCHEMAS
+
+
+@dataclass(frozen=True)
+class FigureKind:
+    """One figure of P1.
+
+    title: a few words. shows: one sentence. layout: which settings it has, "pairs" (a source, boosted), "threat" (P1
+    Fig. 4), "debias" (P1 Fig. 3), "families" (P1 Fig. 5), "aligned" (P1 Fig. 2) or "walk" (P1 Figs. 6 and 11).
+    families: of which generator it is, the first of these that is embedded; conditional: else the first that is, or is
+    not, conditional. rows, columns: images of each set. classes: of a conditional generator, one per row.
+    """
+
+    title: str
+    shows: str
+    layout: str
+    families: tuple[str, ...] = ()
+    conditional: bool = True
+    rows: int = 10
+    columns: int = 10
+    classes: tuple[str, ...] = ()
+
+
+_ALL = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+FIGURE_KINDS: dict[str, FigureKind] = {
+    "fig1": FigureKind(
+        "Three classes", "Three classes: generated, and boosted.", "pairs", ("biggan", "cgan"), rows=3, columns=8,
+        classes=("bird", "automobile", "truck"),
+    ),
+    "fig2": FigureKind(
+        "Aligned gradients", "One image moved towards every class, through a robust and through a standard network.",
+        "aligned",
+    ),
+    "fig3": FigureKind(
+        "Debiasing", "Boosted without and with debiasing, and which classes the targets fall on.", "debias",
+        ("sngan",), conditional=False,
+    ),
+    "fig4": FigureKind(
+        "Threat models", "Boosted in an L∞ ball and in an L2 ball of comparable size.", "threat", ("cgan",), rows=3,
+        columns=6, classes=("airplane", "automobile", "bird"),
+    ),
+    "fig5": FigureKind("Every generator", "Every generator: one image per class, generated and boosted.", "families"),
+    "fig6": FigureKind("Interpolation", "From one image to another by matching features.", "walk"),
+    "fig7": FigureKind(
+        "Class-conditional, all classes", "A class-conditional generator, a row per class: generated, and boosted.",
+        "pairs", ("biggan", "cgan-pd", "cgan"), classes=_ALL,
+    ),
+    "fig8": FigureKind("VAE", "An unconditional VAE: generated, and boosted.", "pairs", ("vae",), conditional=False),
+    "fig9": FigureKind(
+        "WGAN-GP", "An unconditional WGAN-GP: generated, and boosted.", "pairs", ("wgan-gp", "sngan"),
+        conditional=False,
+    ),
+    "fig10": FigureKind(
+        "SSGAN", "An unconditional SSGAN: generated, and boosted.", "pairs", ("ssgan",), conditional=False
+    ),
+    "fig11": FigureKind("More interpolations", "From one image to another, several times.", "walk"),
+}  # fmt: skip
+assert set(FIGURE_KINDS) <= set(SCHEMAS)
+# Debiasing is fitted to this many images, drawn with this seed, as in P1.
+DEBIAS = {"count": 1_000, "seed": 1_000_000}
+# P1's settings of Fig. 2 and Fig. 4, in units of images in [0, 1].
+ALIGNED_CONFIG = {"eps": 15.0, "steps": 60, "step_size": 0.25}
+THREAT_CONFIG = {"eps": 5.0, "steps": 30}
+FRACTIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+# Numbers of the images of Fig. 11, of seed 0: from a class to another that is built alike, and to one that is not.
+WALKS = ((8, 9), (3, 5), (0, 2))
+
+
+def generator_of(kind: FigureKind, cards: Mapping[str, Card]) -> str:
+    """The generator that a figure is of where none is asked for; ValueError where there is none of its kind."""
+    for family in kind.families:
+        for name in cards:
+            if name.removeprefix("cifar10-") == family:
+                return name
+    for name, card in cards.items():
+        if card.conditional == kind.conditional:
+            return name
+    wanted = "class-conditional" if kind.conditional else "unconditional"
+    raise ValueError(f"there is no {wanted} generator here")
+
+
+def drawn(
+    generator: Card, *, seed: int = 0, start: int = 0, rows: int, columns: int, classes: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """A recipe's source: rows × columns images of a generator, of a conditional one `classes` in turn, one per row."""
+    chosen = None
+    if generator.conditional and classes:
+        chosen = [classes[row % len(classes)] for row in range(rows) for _ in range(columns)]
+    return {"generator": generator.name, "seed": seed, "start": start, "count": rows * columns, "classes": chosen}
+
+
+def debias_for(generator: Card) -> dict[str, int] | None:
+    """Debiasing as P1 has it, where targets are estimated."""
+    return None if generator.conditional else dict(DEBIAS)
+
+
+def families_source(generator: Card, seed: int = 0, pool: int = 200) -> dict[str, Any]:
+    """The images that Fig. 5 chooses one of each class from."""
+    count = len(generator.classes) if generator.conditional else pool
+    return {"generator": generator.name, "seed": seed, "start": 0, "count": count, "classes": None}

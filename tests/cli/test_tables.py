@@ -1,0 +1,197 @@
+"""P2's tables: every number has a command that gives it, and a second run computes none of them again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bigroc_core.__main__ import build_parser, main
+from bigroc_core.boosting import BoostConfig
+from bigroc_core.cards import CIFAR10_CLASSES, Card
+from bigroc_core.classifiers.networks import build_network
+from bigroc_core.classifiers.registry import load_classifier
+from bigroc_core.cli import tables as table_commands
+from bigroc_core.cli.boost import boosting
+from bigroc_core.cli.evaluate import way_of
+from bigroc_core.cli.tables import (
+    Source,
+    _cells,
+    clearly_below,
+    parse_evaluate,
+    swept,
+    timesteps_of,
+    way_text,
+)
+from bigroc_core.evaluation import Evaluation, Way
+from bigroc_core.evaluation.comparison import ERRORS, Row
+from bigroc_core.evaluation.inception import Metric
+from bigroc_core.generators.registry import embedded_generators
+from bigroc_core.training.checkpoint import export
+
+JOINT, ROBUST = "cifar10-joint", "cifar10-robust"
+
+
+def small_classifier(folder: Path, name: str, seed: int, l0: float | None) -> None:
+    torch.manual_seed(seed)
+    card = Card(name=name, kind="classifier", architecture="resnet9", arguments={"width": 2}, classes=CIFAR10_CLASSES,
+                input_size=(32, 32), l0=l0)  # fmt: skip
+    export(build_network("resnet9", classes=10, width=2), card, folder)
+
+
+@pytest.mark.parametrize("config", [
+    BoostConfig(eps=1.6, steps=10, loss="combined", stop_at="l0"), BoostConfig(eps=0.03, steps=7, norm="linf"),
+    BoostConfig(eps=2, steps=4, step_size=0.1, loss="bce", stop_at=0.9, l0=2.5),
+    BoostConfig(eps=1, steps=3, step_size=2, gradient="raw"),
+])  # fmt: skip
+def test_a_way_is_what_its_text_says(config):
+    main_way = Way(load_classifier(ROBUST), BoostConfig(eps=9, steps=99, step_size=1.5, stop_at=0.2, norm="l2"))
+    way = way_of(way_text(JOINT, config), main_way)
+    assert way.classifier.card.name == JOINT
+    assert way.config == config
+
+
+def test_a_printed_command_has_the_settings_of_its_rows():
+    card = embedded_generators()["cifar10-dcgan"]
+    robust = BoostConfig(eps=1.2, steps=10, stop_at=0.99)
+    joint = BoostConfig(eps=2.4, steps=8, loss="combined", stop_at="l0")
+    options = build_parser().parse_args(["tables", "--seeds", "4", "5"])
+    words = Source(card.name, card, {"robust joint": (JOINT, joint)}).words(options, robust, 300)
+    asked = parse_evaluate(shlex.split(table_commands._line(words))[3:])
+    assert boosting(asked, {"eps": 7, "steps": 5, "step_size": 1, "loss": "bce"}) == dataclasses.replace(
+        robust, step_size=1.0 if asked.steps is None else None
+    )
+    assert (asked.images, asked.count, asked.seeds) == ("generator:cifar10-dcgan", 300, [4, 5])
+    assert asked.debias == 1000
+    assert way_of(asked.beside[0], Way(load_classifier(ROBUST), robust)).config == joint
+
+
+def test_below_means_beyond_the_error_bar_seed_by_seed():
+    assert clearly_below([1.0, 2.0, 3.0], [1.1, 2.1, 3.12])
+    assert not clearly_below([1.0, 2.0, 3.0], [1.1, 1.9, 3.12])
+    assert not clearly_below([1.0], [2.0])
+    none, better = {"distance": [2.0, 2.2], "gain": [0, 0]}, {"distance": [1.0, 1.1], "gain": [0.5, 0.5]}
+    assert _cells([none, better, None], first=True) == ["2.100 ± 0.141", "**1.050 ± 0.071 (50.0 ± 0.0 %)**", "–"]
+    assert _cells([better, none], first=True)[1] == "2.100 ± 0.141 (0.0 ± 0.0 %)"
+
+
+def test_timesteps_are_the_cards_or_evenly_spaced():
+    card = Card(name="c", kind="generator", architecture="diffusers", arguments={"timesteps": {"2": [123, 0]}})
+    assert timesteps_of(card, 2) == "123,0"
+    assert timesteps_of(card, 4) == "150,100,50,0"
+
+
+def test_a_missing_preset_names_the_command_that_finds_it():
+    card = Card(name="c", kind="generator", architecture="dcgan")
+    with pytest.raises(ValueError, match=r"sweep generator:c --classifier cifar10-joint .*--debias 1000 --write-card"):
+        swept(card, JOINT, "--loss combined --stop-at l0")
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--output", "page.txt"], "must end in .md"), (["--joint", ROBUST], "is no joint model"),
+    (["--others", "nobody"], "no embedded generator 'nobody'"), (["--joint", "nobody"], "nobody"),
+    (["--vanilla", JOINT], "another model than"),
+])  # fmt: skip
+def test_what_cannot_be_measured_is_said_before_anything_is(words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["tables", *words]) == 2
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_has_every_table_and_a_second_run_boosts_nothing_for_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BIGROC_CACHE", str(tmp_path / "cache"))
+    for seed, (name, l0) in enumerate([("judge", None), ("robust", None), ("joint", 0.7), ("vanilla", 0.6)]):
+        small_classifier(tmp_path, name, seed, l0)
+    pixels = np.random.default_rng(0).integers(0, 256, (5_030, 32, 32, 3), dtype=np.uint8)
+    np.savez(tmp_path / "data.npz", x_train=pixels, y_train=np.zeros(5_030, np.uint8), x_test=pixels[:9],
+             y_test=np.zeros(9, np.uint8))  # fmt: skip
+    configs = {"joint.safetensors": BoostConfig(eps=1.0, steps=1, loss="combined", stop_at="l0"),
+               "robust.safetensors": BoostConfig(eps=1, steps=1)}  # fmt: skip
+    monkeypatch.setattr(table_commands, "swept", lambda card, classifier, sweep: configs[classifier])
+    monkeypatch.setattr(table_commands, "CURVE_PGD", (1, 2))
+    monkeypatch.setattr(table_commands, "CURVE_CONSISTENCY", (1, 3))
+    models = [word for role in ("judge", "joint", "vanilla") for word in (f"--{role}", f"{role}.safetensors")]
+    words = ["tables", *models, "--classifier", "robust.safetensors", "--others", "cifar10-cgan", "--count", "18",
+             "--curve-count", "18", "--seeds", "0", "1", "--timed", "2", "--data", "data.npz", "--output", "page.md"]
+    assert main(words) == 0
+    page = (tmp_path / "page.md").read_text("utf-8")
+    for title in ("Table 1", "Table 2", "Table 3", "Early stopping", "Quality against time", "Commands"):
+        assert f"## {title}" in page
+    assert "–" not in page.split("## Commands")[0].replace("classifier–discriminator", "")
+    numbers = json.loads((tmp_path / "page.json").read_text("utf-8"))
+    assert set(numbers["measured"]) == {"cifar10-ct", "cifar10-ct?num_inference_steps=2", "cifar10-cgan"}
+    one, two = (numbers["measured"][name]["rows"]["none"]["distance"]
+                for name in ("cifar10-ct", "cifar10-ct?num_inference_steps=2"))  # fmt: skip
+    assert one != two
+    assert set(numbers["measured"]["cifar10-ct"]["rows"]) == {
+        "none", "robust classifier", "non-robust joint", "robust joint", "ce", "bce", "ce-bce",
+    }  # fmt: skip
+    assert all(one["returned_bit_for_bit"] for one in numbers["stopping"].values())
+    assert list(numbers["stopping"]) == ["cifar10-ct", "cifar10-cgan", "CIFAR-10 test images",
+                                         "cifar10-ct?num_inference_steps=2"]  # fmt: skip
+    assert {(p["consistency_steps"], p["pgd_steps"]) for p in numbers["curve"]} == {(1, 0), (1, 1), (1, 2), (3, 0)}
+    assert (tmp_path / "page-curve.png").read_bytes().startswith(b"\x89PNG")
+    for command in [one["command"] for one in numbers["measured"].values()]:
+        assert command in page
+
+    def forbidden(*_args, **_options):
+        raise AssertionError("everything was measured before")
+
+    monkeypatch.setattr("bigroc_core.evaluation.comparison.boost", forbidden)
+    assert main([*words, "--only", "1", "2", "3"]) == 0
+    again = json.loads((tmp_path / "page.json").read_text("utf-8"))
+    assert again["measured"] == numbers["measured"]
+
+
+def test_rows_of_an_earlier_page_are_kept_while_their_command_and_models_are_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    measured: list[str] = []
+
+    def fake(page, words):
+        measured.append(words[1])
+        source = next(one for one in page.sources() if f"generator:{one.name}" == words[1])
+        row = Row("", {Metric("distance", "judge", False): (2.0, 1.0), ERRORS: (0.5, 0.5)}, (1.0, 1.0))
+        rows = (row,) * (2 + len(source.ways))
+        return Evaluation(words[1], "judge", "", 2, (0, 1), BoostConfig(eps=1, steps=1), rows)
+
+    monkeypatch.setattr(table_commands._Page, "evaluate", fake)
+    monkeypatch.setattr(table_commands._Page, "stop_early", lambda *_: None)
+    monkeypatch.setattr(table_commands._Page, "stop_early_on_real", lambda *_: None)
+    words = ["tables", "--only", "2", "--others", "cifar10-cgan", "cifar10-ssgan", "--output", "page.md"]
+    assert main(words) == 0
+    assert measured == ["generator:cifar10-cgan", "generator:cifar10-ssgan"]
+    kept = (tmp_path / "page.json").read_bytes()
+    page = (tmp_path / "page.md").read_text("utf-8")
+    assert "| cifar10-cgan, which the joint model was trained on | 1.500" in page
+    assert "| cifar10-ssgan | 1.500" in page
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    # Not even a run that is killed at its start loses them.
+    with monkeypatch.context() as patch:
+        patch.setattr(table_commands._Page, "measure", killed)
+        assert main(words) == 130
+    assert set(json.loads((tmp_path / "page.json").read_bytes())["measured"]) == {"cifar10-cgan", "cifar10-ssgan"}
+    assert main(words) == 0
+    assert len(measured) == 2
+    assert (tmp_path / "page.json").read_bytes() == kept
+
+    # Other weights of one generator, then other settings of all.
+    real = table_commands.checkpoint_hash
+    monkeypatch.setattr(table_commands, "checkpoint_hash",
+                        lambda name: "f" * 64 if name == "cifar10-ssgan" else real(name))  # fmt: skip
+    assert main(words) == 0
+    assert measured[2:] == ["generator:cifar10-ssgan"]
+    assert main([*words, "--count", "7"]) == 0
+    assert measured[3:] == ["generator:cifar10-cgan", "generator:cifar10-ssgan"]
+    (tmp_path / "page.json").write_text("[]", "utf-8")
+    assert main([*words, "--count", "7"]) == 0
+    assert len(measured) == 7

@@ -1,0 +1,165 @@
+"""Labels of other classes: mapped as asked, refused by name, and offered a mapping. Images are never touched."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bigroc_core import load_classifier, load_generator
+from bigroc_core.__main__ import main
+from bigroc_core.cards import CIFAR10_CLASSES, Card
+from bigroc_core.classifiers.networks import ResNet9
+from bigroc_core.generators.dcgan import DCGANGenerator
+from bigroc_core.images import from_uint8, open_image_set, to_uint8
+from bigroc_core.images.classes import class_number, class_table, nearest, parse_mapping
+from bigroc_core.training.checkpoint import export
+
+STL10 = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "Ship", "truck")
+TO_CIFAR10 = [0, 2, 1, 3, 4, 5, 7, 8, 9]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A tiny classifier of CIFAR-10's classes and a generator of others."""
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    card = Card(name="tiny", kind="classifier", architecture="resnet9", arguments={"width": 4}, classes=CIFAR10_CLASSES)
+    export(ResNet9(10, 4), card, folder)
+    for name, classes in (("stl10", STL10), ("reordered", CIFAR10_CLASSES[::-1]), ("unlabelled", ())):
+        arguments = {"latent": 8, "width": 4, "classes": len(classes)}
+        card = Card(name=name, kind="generator", architecture="dcgan", arguments=arguments, classes=classes,
+                    conditional=bool(classes))  # fmt: skip
+        export(DCGANGenerator(**arguments), card, folder)
+    return folder
+
+
+def boosted(models, where, out, *more):
+    """The status of `boost` with ε = 0, which writes the images as they came and the labels as they are read."""
+    return main(["boost", where, str(out), "--classifier", str(models / "tiny.safetensors"), "--eps", "0", "--steps",
+                 "0", "--device", "cpu", *more])  # fmt: skip
+
+
+def source(models, name):
+    return f"generator:{models / name}.safetensors"
+
+
+def error_of(capsys):
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_mapping_moves_labels_and_leaves_images_alone(models, tmp_path):
+    mapping = ["--map-classes", "car=automobile, Ship=8", "--count", "18"]
+    assert boosted(models, source(models, "stl10"), tmp_path / "out.npz", *mapping) == 0
+    images, labels = load_generator(models / "stl10.safetensors").sample(18)
+    with np.load(tmp_path / "out.npz") as written:
+        assert written["arr_1"].tolist() == [TO_CIFAR10[label] for label in labels]
+        assert (written["arr_0"] == to_uint8(images)).all()
+
+
+def test_the_same_names_in_another_order_need_no_mapping(models, tmp_path):
+    assert boosted(models, source(models, "reordered"), tmp_path / "out.npz", "--count", "10") == 0
+    with np.load(tmp_path / "out.npz") as written:
+        assert written["arr_1"].tolist() == list(range(9, -1, -1))
+
+
+def test_the_error_names_the_classes_that_do_not_match_and_offers_a_mapping(models, tmp_path, capsys):
+    assert boosted(models, source(models, "stl10"), tmp_path / "out.npz") == 2
+    error = error_of(capsys)
+    assert "2 of stl10's 9 classes (car, Ship)" in error
+    assert "--map-classes car=CLASS,Ship=ship" in error
+    assert boosted(models, source(models, "stl10"), tmp_path / "out.npz", "--map-classes", "car=automobile") == 2
+    assert "1 of stl10's 9 classes (Ship)" in error_of(capsys)
+    assert not (tmp_path / "out.npz").exists()
+
+
+def test_another_mapping_is_another_run(models, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert boosted(models, source(models, "stl10"), out, "--count", "9", "--map-classes", "car=1,Ship=8") == 0
+    assert boosted(models, source(models, "stl10"), out, "--count", "9", "--map-classes", "car=9,Ship=8") == 2
+    assert "out" in error_of(capsys)
+    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == sorted(
+        {CIFAR10_CLASSES[number] for number in TO_CIFAR10}
+    )
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("car", "FROM=TO"), ("", "FROM=TO"), ("car=", "FROM=TO"), ("car=1,,Ship=8", "FROM=TO"), ("car=1,car=2", "twice"),
+    ("car=autombile,Ship=ship", "did you mean automobile?"), ("car=10,Ship=ship", "no class '10'"), ('"car=1', "read"),
+])  # fmt: skip
+def test_a_wrong_mapping_is_one_clear_line(models, tmp_path, capsys, text, expected):
+    assert boosted(models, source(models, "stl10"), tmp_path / "out.npz", "--map-classes", text) == 2
+    assert expected in error_of(capsys)
+    assert not (tmp_path / "out.npz").exists()
+
+
+def test_a_mapping_for_images_without_labels_is_refused(models, tmp_path, capsys):
+    Image.new("RGB", (32, 32)).save(tmp_path / "one.png")
+    for where in (source(models, "unlabelled"), str(tmp_path / "one.png")):
+        assert boosted(models, where, tmp_path / "out.npz", "--map-classes", "car=automobile") == 2
+        assert "has no labels" in error_of(capsys)
+
+
+def test_class_folders_and_numbers_of_a_set_are_mapped(tmp_path):
+    for number, folder in enumerate(("cat", "plane", "plane")):
+        (tmp_path / "set" / folder).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "set" / folder / f"{number}.png")
+    with pytest.raises(ValueError, match=r"label plane does not exist.*--map-classes plane=airplane"):
+        open_image_set(tmp_path / "set", classes=CIFAR10_CLASSES)
+    found = open_image_set(tmp_path / "set", classes=CIFAR10_CLASSES, mapping={"plane": "airplane"})
+    assert found.labels.tolist() == [3, 0, 0]
+    pixels = np.arange(4 * 8 * 8 * 3, dtype=np.uint8).reshape(4, 8, 8, 3)
+    np.savez(tmp_path / "set.npz", pixels, np.array([12, 3, 3, 0]))
+    with pytest.raises(ValueError, match=r"from 0 to 12.*--map-classes 0=CLASS,3=CLASS,12=CLASS"):
+        open_image_set(tmp_path / "set.npz", classes=CIFAR10_CLASSES)
+    found = open_image_set(tmp_path / "set.npz", classes=CIFAR10_CLASSES, mapping={"12": "cat", "3": "dog", "0": "9"})
+    assert found.labels.tolist() == [3, 5, 5, 9]
+    assert (to_uint8(found.batch(0, 4).images) == to_uint8(from_uint8(pixels))).all()
+    with pytest.raises(ValueError, match="label 0 does not exist"):
+        open_image_set(tmp_path / "set.npz", classes=CIFAR10_CLASSES, mapping={"12": "cat", "3": "dog"})
+
+
+def test_evaluate_counts_errors_on_the_mapped_labels(models, tmp_path):
+    # The judge only has to be another network; its errors depend on which labels reach it.
+    torch.manual_seed(1)
+    card = Card(name="other", kind="classifier", architecture="resnet9", arguments={"width": 4},
+                classes=CIFAR10_CLASSES)  # fmt: skip
+    export(ResNet9(10, 4), card, tmp_path)
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "real.npz", rng.integers(0, 256, (64, 32, 32, 3), np.uint8))
+    errors = {}
+    for name, cars in (("right", "automobile"), ("wrong", "truck")):
+        written = tmp_path / f"{name}.json"
+        status = main(["evaluate", source(models, "stl10"), "--classifier", str(models / "tiny.safetensors"), "--judge",
+                       str(tmp_path / "other.safetensors"), "--control", "none", "--no-random-direction", "--count",
+                       "45", "--seeds", "0", "--eps", "0", "--steps", "0", "--reference", str(tmp_path / "real.npz"),
+                       "--run", str(tmp_path / name), "--device", "cpu", "--output", str(written),
+                       "--map-classes", f"car={cars},Ship=ship"])  # fmt: skip
+        assert status == 0
+        found = json.loads(written.read_text())
+        assert f"car={cars}" in found["source"]
+        errors[name] = next(s["mean"] for s in found["rows"][0]["scores"] if s["metric"] == "errors")
+    images, labels = load_generator(models / "stl10.safetensors").sample(45)
+    with torch.no_grad():
+        read = load_classifier(tmp_path / "other.safetensors")(from_uint8(to_uint8(images))).argmax(1)
+    for name, car in (("right", 1), ("wrong", 9)):
+        table = torch.tensor([car if number == 1 else number for number in TO_CIFAR10])
+        assert errors[name] == pytest.approx(float((read != table[labels]).float().mean()))
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("Air-Plane", "airplane"), ("plane", "airplane"), ("trucks", "truck"), ("tabby cat", "cat"), ("car", None),
+    ("wing", None), ("!", None),
+])  # fmt: skip
+def test_names_are_suggested_only_where_they_are_near(name, expected):
+    assert nearest(name, CIFAR10_CLASSES) == expected
+
+
+def test_names_that_two_classes_share_are_told_apart_by_number():
+    known = ("crane", "dog", "crane")
+    assert class_table("a", known, known, "b", {"dog": "dog"}) == (0, 1, 2)
+    with pytest.raises(ValueError, match=r"2 classes are called 'crane'.*\[0, 2\]"):
+        class_number("crane", known)
+    assert class_number("2", known) == 2
+    assert parse_mapping('"tench, Tinca tinca=fish",b=c') == {"tench, Tinca tinca": "fish", "b": "c"}
