@@ -33,9 +33,12 @@ def main() -> None:
         sys.exit(2)
     try:
         demo.launch(
-            server_name=options.host, server_port=options.port, share=options.share or None,
-            mcp_server=options.mcp or None, **launch_options(),
-        )  # fmt: skip
+            server_name=options.host,
+            server_port=options.port,
+            share=options.share or None,
+            mcp_server=options.mcp or None,
+            **launch_options(),
+        )
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -431,8 +431,7 @@ def _checked_logits(network: FrozenNetwork, images: Tensor) -> Tensor:
         raise ValueError(f"the classifier must return logits (N, C) as a tensor, not {type(logits).__name__}")
     if logits.dim() != 2 or len(logits) != len(images) or not logits.shape[1]:
         raise ValueError(
-            f"the classifier must return logits (N, C), but returned {tuple(logits.shape)} for "
-            f"{len(images)} images"
+            f"the classifier must return logits (N, C), but returned {tuple(logits.shape)} for {len(images)} images"
         )
     return logits.to(network.dtype)
 

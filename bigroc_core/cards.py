@@ -12,8 +12,17 @@ from typing import Any
 from bigroc_core.checks import MAX_L0
 
 CIFAR10_CLASSES = (
-    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
-)  # fmt: skip
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
 
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
@@ -52,10 +61,24 @@ class Card:
 
 
 _KINDS: dict[str, type | tuple[type, ...]] = {
-    "name": str, "kind": str, "architecture": str, "title": str, "data": str, "license": str, "source": str,
-    "arguments": dict, "training": dict, "metrics": dict, "presets": dict, "conditional": bool,
-    "classes": list, "input_size": list, "mean": list, "std": list, "l0": (int, float, list, type(None)),
-}  # fmt: skip
+    "name": str,
+    "kind": str,
+    "architecture": str,
+    "title": str,
+    "data": str,
+    "license": str,
+    "source": str,
+    "arguments": dict,
+    "training": dict,
+    "metrics": dict,
+    "presets": dict,
+    "conditional": bool,
+    "classes": list,
+    "input_size": list,
+    "mean": list,
+    "std": list,
+    "l0": (int, float, list, type(None)),
+}
 
 
 def _is_number(value: Any) -> bool:

@@ -21,9 +21,7 @@ Labels = Tensor | np.ndarray | Sequence[int] | int
 
 def check_classifier(classifier: object) -> None:
     if not isinstance(classifier, nn.Module):
-        raise ValueError(
-            f"classifier must be a torch.nn.Module from images to logits, not {type(classifier).__name__}"
-        )
+        raise ValueError(f"classifier must be a torch.nn.Module from images to logits, not {type(classifier).__name__}")
 
 
 def check_images(images: object) -> None:

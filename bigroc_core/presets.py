@@ -83,7 +83,7 @@ PAPER_PRESETS: dict[str, PaperPreset] = {
     "p2-adm": _second("ADM", 2, 7, 0.14),
     "p2-biggan": _second("BigGAN, ImageNet", 2, 15, 0.1),
     "p2-iddpm": _second("iDDPM", 2, 7, 0.14),
-}  # fmt: skip
+}
 
 
 def paper_preset(name: str) -> PaperPreset:

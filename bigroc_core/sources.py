@@ -63,12 +63,18 @@ def add_end(parser: argparse.ArgumentParser, side: str, index: int, positional: 
     else:
         parser.add_argument(f"--{side}", required=True, metavar="IMAGE", help=said)
     parser.add_argument(f"--{side}-seed", type=int, default=0, metavar="N", help="of the generator (default 0)")
-    parser.add_argument(f"--{side}-index", type=int, default=index, metavar="N",
-                        help=f"which image of the seed (default {index})")  # fmt: skip
+    parser.add_argument(
+        f"--{side}-index", type=int, default=index, metavar="N", help=f"which image of the seed (default {index})"
+    )
     parser.add_argument(f"--{side}-class", metavar="CLASS", help="of a conditional generator; default: the index's")
 
 
 def end_of(options: argparse.Namespace, side: str) -> End:
     """The image that parsed options name."""
-    return End(getattr(options, side), getattr(options, f"{side}_seed"), getattr(options, f"{side}_index"),
-               getattr(options, f"{side}_class"), f"--{side}")  # fmt: skip
+    return End(
+        getattr(options, side),
+        getattr(options, f"{side}_seed"),
+        getattr(options, f"{side}_index"),
+        getattr(options, f"{side}_class"),
+        f"--{side}",
+    )

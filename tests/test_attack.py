@@ -65,9 +65,7 @@ def test_many_steps_in_float32_have_the_textbook_outcome(network, norm, eps):
     result = boost(classifier, x, labels, BoostConfig(eps=eps, steps=30, norm=norm), batch_size=5)
     expected = textbook(classifier, x, labels, eps, 30, norm)
     wanted = copy.deepcopy(classifier).eval()(expected)
-    ours, theirs = (
-        F.cross_entropy(logits, labels, reduction="none") for logits in (result.logits_after, wanted)
-    )
+    ours, theirs = (F.cross_entropy(logits, labels, reduction="none") for logits in (result.logits_after, wanted))
     assert (ours - theirs).abs().max() <= 0.01
     assert ((-ours).exp() - (-theirs).exp()).abs().max() <= 0.01
     assert (result.l2 - (expected - x).flatten(1).norm(dim=1)).abs().max() <= 0.01

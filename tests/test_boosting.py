@@ -217,9 +217,7 @@ def test_the_stream_ends_at_what_boost_returns(config, dtype, batch_size):
         assert torch.equal(snapshot.labels, result.labels)
         network = copy.deepcopy(classifier).to(dtype).eval()
         assert torch.allclose(snapshot.logits, network(snapshot.images), atol=1e-4)
-        assert torch.equal(
-            snapshot.resting & (result.steps_taken > snapshot.step), torch.zeros(5, dtype=torch.bool)
-        )
+        assert torch.equal(snapshot.resting & (result.steps_taken > snapshot.step), torch.zeros(5, dtype=torch.bool))
 
 
 def test_every_thins_the_stream_but_keeps_its_end():
@@ -451,9 +449,7 @@ def test_networks_of_unusual_build_work():
 class Cramped(nn.Module):
     """Runs out of memory when more than `room` images come at once."""
 
-    def __init__(
-        self, network: nn.Module, room: int, error: type[RuntimeError] = torch.OutOfMemoryError
-    ) -> None:
+    def __init__(self, network: nn.Module, room: int, error: type[RuntimeError] = torch.OutOfMemoryError) -> None:
         super().__init__()
         self.network = network
         self.room = room

@@ -13,17 +13,43 @@ from bigroc_core.generators.registry import load_generator
 
 @pytest.mark.parametrize("l0", [None, 1.5, (0.5, 2.0)])
 def test_a_card_comes_back_equal(tmp_path, l0):
-    card = Card(name="c", kind="classifier", architecture="resnet9", arguments={"width": 4}, classes=("cat", "dog"),
-                mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2), training={"epochs": 3}, l0=l0)  # fmt: skip
+    card = Card(
+        name="c",
+        kind="classifier",
+        architecture="resnet9",
+        arguments={"width": 4},
+        classes=("cat", "dog"),
+        mean=(0.5, 0.4, 0.3),
+        std=(0.2, 0.2, 0.2),
+        training={"epochs": 3},
+        l0=l0,
+    )
     (tmp_path / "c.json").write_text(card.to_json(), "utf-8")
     assert read_card(tmp_path / "c.json") == card
 
 
-@pytest.mark.parametrize(("key", "value"), [
-    ("name", 3), ("classes", 10), ("classes", "cat"), ("classes", [1, 2]), ("input_size", 32), ("input_size", [32, 0]),
-    ("mean", [0.5]), ("std", [1, 1, 0]), ("arguments", [4]), ("presets", None), ("l0", "high"), ("l0", -0.5),
-    ("l0", 1e9), ("l0", float("nan")), ("l0", []), ("l0", [1.0, True]), ("colour", "red"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", 3),
+        ("classes", 10),
+        ("classes", "cat"),
+        ("classes", [1, 2]),
+        ("input_size", 32),
+        ("input_size", [32, 0]),
+        ("mean", [0.5]),
+        ("std", [1, 1, 0]),
+        ("arguments", [4]),
+        ("presets", None),
+        ("l0", "high"),
+        ("l0", -0.5),
+        ("l0", 1e9),
+        ("l0", float("nan")),
+        ("l0", []),
+        ("l0", [1.0, True]),
+        ("colour", "red"),
+    ],
+)
 def test_an_impossible_entry_is_named(tmp_path, key, value):
     entries = {"name": "c", "kind": "classifier", "architecture": "resnet9", key: value}
     (tmp_path / "c.json").write_text(json.dumps(entries), "utf-8")
@@ -38,9 +64,13 @@ def test_a_reference_per_class_must_be_one_of_every_class(tmp_path):
         read_card(tmp_path / "c.json")
 
 
-@pytest.mark.parametrize(("kind", "architecture", "load"), [
-    ("classifier", "resnet9", load_classifier), ("generator", "dcgan", load_generator),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "architecture", "load"),
+    [
+        ("classifier", "resnet9", load_classifier),
+        ("generator", "dcgan", load_generator),
+    ],
+)
 @pytest.mark.parametrize("arguments", [{"breadth": 4}, {"width": -4}, {"width": "wide"}])
 def test_arguments_that_a_network_does_not_take_are_named(tmp_path, kind, architecture, load, arguments):
     card = Card(name="c", kind=kind, architecture=architecture, arguments=arguments, classes=CIFAR10_CLASSES)

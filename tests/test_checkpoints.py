@@ -44,8 +44,9 @@ def test_classifiers_are_small_enough_for_two_cores(name):
     assert logits.shape == (1, len(classifier.classes))
 
 
-@pytest.mark.parametrize("card", [*embedded_classifiers().values(), *embedded_generators().values()],
-                         ids=lambda card: card.name)  # fmt: skip
+@pytest.mark.parametrize(
+    "card", [*embedded_classifiers().values(), *embedded_generators().values()], ids=lambda card: card.name
+)
 def test_every_card_says_how_its_model_was_made(card):
     assert card.title
     assert card.data

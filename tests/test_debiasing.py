@@ -46,9 +46,7 @@ def test_histogram_counts_every_class():
 def test_entropy_in_nats():
     assert histogram_entropy(torch.tensor([5, 5, 5, 5])) == pytest.approx(math.log(4))
     assert histogram_entropy(torch.tensor([7, 0, 0])) == 0
-    assert histogram_entropy(torch.tensor([1, 3])) == pytest.approx(
-        -0.25 * math.log(0.25) - 0.75 * math.log(0.75)
-    )
+    assert histogram_entropy(torch.tensor([1, 3])) == pytest.approx(-0.25 * math.log(0.25) - 0.75 * math.log(0.75))
     for counts in ([0, 0], [3, -1]):
         with pytest.raises(ValueError, match="counts"):
             histogram_entropy(torch.tensor(counts))

@@ -127,18 +127,24 @@ def test_one_image_towards_itself_stays() -> None:
 def test_bad_input_is_named() -> None:
     model, (x, y) = Small(), pair(dtype=torch.float32)
     for message, arguments in (
-        ("target: images must be", (x, y * 2)), ("source: images must be", (x - 1, y)),
-        ("one shape and type", (x, y[:2])), ("one shape and type", (x, y.double())),
-    ):  # fmt: skip
+        ("target: images must be", (x, y * 2)),
+        ("source: images must be", (x - 1, y)),
+        ("one shape and type", (x, y[:2])),
+        ("one shape and type", (x, y.double())),
+    ):
         with pytest.raises(ValueError, match=message):
             bc.interpolate(model, *arguments, features=NAMES)
     for message, options in (
-        (r"fractions\[1\] must be", {"fractions": (0.5, 1.5)}), ("fractions must be one or more", {"fractions": ()}),
-        ("steps must be", {"steps": -1}), ("weights must be 3 numbers", {"weights": (1.0,)}),
-        (r"weights\[0\]", {"weights": (-1.0, 1, 1)}), ("not all be 0", {"weights": (0.0, 0.0, 0.0)}),
-        ("no submodule 'fourth'; it has first", {"features": ["fourth"]}), ("one or more", {"features": "first"}),
+        (r"fractions\[1\] must be", {"fractions": (0.5, 1.5)}),
+        ("fractions must be one or more", {"fractions": ()}),
+        ("steps must be", {"steps": -1}),
+        ("weights must be 3 numbers", {"weights": (1.0,)}),
+        (r"weights\[0\]", {"weights": (-1.0, 1, 1)}),
+        ("not all be 0", {"weights": (0.0, 0.0, 0.0)}),
+        ("no submodule 'fourth'; it has first", {"features": ["fourth"]}),
+        ("one or more", {"features": "first"}),
         ("batch_size", {"batch_size": 0}),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValueError, match=message):
             bc.interpolate(model, x, y, **{"features": NAMES, **options})
     with pytest.raises(ValueError, match="Small does not say which features"):

@@ -15,9 +15,7 @@ from bigroc_core.losses import LOSSES, loss_named, realism
 def by_hand(name: str, logits: list[float], c: int, l0: float) -> float:
     ce = math.log(sum(math.exp(z) for z in logits)) - logits[c]
     softplus = math.log1p(math.exp(logits[c]))
-    return {"ce": ce, "bce": -softplus, "ce-bce": ce - softplus, "combined": ce + 0.5 * (softplus - l0) ** 2}[
-        name
-    ]
+    return {"ce": ce, "bce": -softplus, "ce-bce": ce - softplus, "combined": ce + 0.5 * (softplus - l0) ** 2}[name]
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -16,12 +16,19 @@ from bigroc_core.presets import PAPER_PRESETS, paper_preset, settings_of
 @pytest.mark.parametrize(
     ("name", "eps", "steps", "alpha"),
     [
-        ("p1-cgan", 2.5, 30, 2.5 / 30), ("p1-biggan", 0.5, 30, 0.5 / 30), ("p1-stylegan2-ada", 0.14, 30, 0.14 / 30),
-        ("p1-ssgan", 1.5, 30, 0.05), ("p1-infomax-gan", 1.5, 30, 0.05), ("p1-cgan-pd", 1.5, 7, 1.5 * 1.5 / 7),
-        ("p1-sn-resnet-cifar10", 1.8, 7, 1.5 * 1.8 / 7), ("p1-adm-g-256", 3.0, 7, 4.5 / 7),
-        ("p2-ct-1", 10.0, 35, 0.1), ("p2-cd-2", 10.0, 7, 0.14), ("p2-biggan", 10.0, 15, 0.1),
+        ("p1-cgan", 2.5, 30, 2.5 / 30),
+        ("p1-biggan", 0.5, 30, 0.5 / 30),
+        ("p1-stylegan2-ada", 0.14, 30, 0.14 / 30),
+        ("p1-ssgan", 1.5, 30, 0.05),
+        ("p1-infomax-gan", 1.5, 30, 0.05),
+        ("p1-cgan-pd", 1.5, 7, 1.5 * 1.5 / 7),
+        ("p1-sn-resnet-cifar10", 1.8, 7, 1.5 * 1.8 / 7),
+        ("p1-adm-g-256", 3.0, 7, 4.5 / 7),
+        ("p2-ct-1", 10.0, 35, 0.1),
+        ("p2-cd-2", 10.0, 7, 0.14),
+        ("p2-biggan", 10.0, 15, 0.1),
     ],
-)  # fmt: skip
+)
 def test_settings_are_the_papers_in_units_of_images_in_0_1(name: str, eps: float, steps: int, alpha: float) -> None:
     config = paper_preset(name).config
     assert (config.eps, config.steps) == (pytest.approx(eps), steps)

@@ -47,8 +47,10 @@ def _torchvision_network(name: str, classes: int) -> nn.Module:
     known = models.list_models(module=models)
     if name not in known:
         ours = [*NETWORKS, *CIFAR_RESNETS]
-        raise ValueError(f"architecture {name!r} is not known{did_you_mean(name, [*known, *ours])}; give a "
-                         f"torchvision classification model, timm:NAME or one of {', '.join(ours)}")  # fmt: skip
+        raise ValueError(
+            f"architecture {name!r} is not known{did_you_mean(name, [*known, *ours])}; give a "
+            f"torchvision classification model, timm:NAME or one of {', '.join(ours)}"
+        )
     build = partial(models.get_model, name, weights=None, num_classes=classes)
     return build(init_weights=False) if name in ("googlenet", "inception_v3") else build()
 
@@ -71,7 +73,7 @@ def import_timm(wanted: str) -> Any:
 
 
 def did_you_mean(name: str, known: list[str]) -> str:
-    """" (did you mean a, b?)" with the closest known names, or nothing."""
+    """ " (did you mean a, b?)" with the closest known names, or nothing."""
     close = difflib.get_close_matches(name, known, 3)
     return f" (did you mean {', '.join(close)}?)" if close else ""
 
@@ -85,8 +87,9 @@ def feature_names(network: nn.Module, wanted: tuple[str, ...] | None = None) -> 
     if wanted is not None:
         for name in wanted:
             if name not in modules:
-                raise ValueError(f"the network has no module {name!r} to take features from"
-                                 f"{did_you_mean(name, modules)}")  # fmt: skip
+                raise ValueError(
+                    f"the network has no module {name!r} to take features from{did_you_mean(name, modules)}"
+                )
         return tuple(wanted)
     if own := getattr(network, "feature_names", ()):
         return tuple(own)

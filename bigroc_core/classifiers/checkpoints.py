@@ -32,8 +32,7 @@ class _NumpyScalar:
 
 # Old and new numpy name these differently; by name, reading does not depend on the numpy installed here.
 _ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (_NumpyScalar, name)
-    for name in ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    (_NumpyScalar, name) for name in ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
 ]
 # torch keeps its allow-list, and Python its warning filters, in one place per process: one read at a time.
 _READING = threading.Lock()
@@ -219,10 +218,14 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], what: str) -
     broken = [key for key in expected if key in weights and not torch.isfinite(weights[key]).all()]
     complaints = [
         f"{len(keys)} {label} ({_some(keys)})"
-        for label, keys in (("missing", missing), ("unexpected", extra), ("of another shape", different),
-                            ("not finite", broken))
+        for label, keys in (
+            ("missing", missing),
+            ("unexpected", extra),
+            ("of another shape", different),
+            ("not finite", broken),
+        )
         if keys
-    ]  # fmt: skip
+    ]
     if complaints:
         raise ValueError(f"{what} do not fit together: of the weights, " + "; ".join(complaints))
     with torch.no_grad():

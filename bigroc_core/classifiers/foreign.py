@@ -93,9 +93,16 @@ def _card(name: str, architecture: str, classes: int, state: StateDict) -> Card:
     if state.mean is not None and state.std is not None:
         mean, std = channels("the file's mean", state.mean), channels("the file's std", state.std, positive=True)
     return Card(
-        name=name, kind="classifier", architecture=architecture, classes=class_names(classes, cifar10=ten),
-        input_size=(32, 32) if cifar else (224, 224), mean=mean, std=std, title=name, source=name,
-    )  # fmt: skip
+        name=name,
+        kind="classifier",
+        architecture=architecture,
+        classes=class_names(classes, cifar10=ten),
+        input_size=(32, 32) if cifar else (224, 224),
+        mean=mean,
+        std=std,
+        title=name,
+        source=name,
+    )
 
 
 def class_names(classes: int, *, cifar10: bool) -> tuple[str, ...]:
@@ -120,9 +127,11 @@ def channels(name: str, values: Sequence[float], *, positive: bool = False) -> t
 
 
 def with_preprocessing(
-    loaded: Loaded, mean: Sequence[float] | None, std: Sequence[float] | None,
+    loaded: Loaded,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
     input_size: int | tuple[int, int] | None,
-) -> Loaded:  # fmt: skip
+) -> Loaded:
     """The same network, its card saying what is given here in place of what was known; ValueError if impossible."""
     changes: dict[str, object] = {}
     if mean is not None:

@@ -76,9 +76,7 @@ class ResNet9(nn.Module):
         if pool not in ("before", "after"):
             raise ValueError(f"pool must be 'before' or 'after', not {pool!r}")
         self.stem = ConvBlock(3, width, activation, stride=stem_stride)
-        self.stage1 = nn.Sequential(
-            ConvBlock(width, 2 * width, activation, pool), ResidualBlock(2 * width, activation)
-        )
+        self.stage1 = nn.Sequential(ConvBlock(width, 2 * width, activation, pool), ResidualBlock(2 * width, activation))
         self.stage2 = ConvBlock(2 * width, 4 * width, activation, pool)
         self.stage3 = nn.Sequential(
             ConvBlock(4 * width, 8 * width, activation, pool), ResidualBlock(8 * width, activation)
@@ -100,9 +98,7 @@ class PreActBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.shortcut = (
-            nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
-            if stride != 1 or inputs != outputs
-            else None
+            nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False) if stride != 1 or inputs != outputs else None
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -127,8 +123,9 @@ class WideResNet(nn.Module):
         stages = [
             nn.Sequential(
                 *(
-                    PreActBlock(channels[i] if b == 0 else channels[i + 1], channels[i + 1],
-                                stride=2 if b == 0 and i > 0 else 1)
+                    PreActBlock(
+                        channels[i] if b == 0 else channels[i + 1], channels[i + 1], stride=2 if b == 0 and i > 0 else 1
+                    )
                     for b in range(blocks)
                 )
             )

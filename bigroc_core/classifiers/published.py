@@ -39,12 +39,14 @@ def _salman(name: str, architecture: str, network: str) -> tuple[str, HubEntry]:
     return f"madrylab/{name}", HubEntry(repo, f"{name}.ckpt", architecture, 1000, title)
 
 
-HUB_CLASSIFIERS = dict((
-    _salman("resnet18_l2_eps3", "resnet18", "ResNet-18"),
-    _salman("resnet50_l2_eps3", "resnet50", "ResNet-50"),
-    _salman("wide_resnet50_2_l2_eps3", "wide_resnet50_2", "WRN-50-2"),
-    _salman("wide_resnet50_4_l2_eps3", "wide_resnet50_4", "WRN-50-4"),
-))  # fmt: skip
+HUB_CLASSIFIERS = dict(
+    (
+        _salman("resnet18_l2_eps3", "resnet18", "ResNet-18"),
+        _salman("resnet50_l2_eps3", "resnet50", "ResNet-50"),
+        _salman("wide_resnet50_2_l2_eps3", "wide_resnet50_2", "WRN-50-2"),
+        _salman("wide_resnet50_4_l2_eps3", "wide_resnet50_4", "WRN-50-4"),
+    )
+)
 
 
 def _downloaded(wanted: str, where: str, download: Callable[[], T]) -> T:
@@ -101,11 +103,20 @@ def torchvision_classifier(name: str) -> Loaded:
     network = new_network(architecture, len(weights.meta["categories"]))
     load_weights(network, state, f"torchvision's weights and its {architecture}")
     transforms = weights.transforms()
-    return Loaded(network, Card(
-        name=name, kind="classifier", architecture=architecture, classes=tuple(weights.meta["categories"]),
-        input_size=(transforms.crop_size[0], transforms.crop_size[0]), mean=channels("mean", transforms.mean),
-        std=channels("std", transforms.std), title=f"torchvision's {architecture}", source=weights.url,
-    ))  # fmt: skip
+    return Loaded(
+        network,
+        Card(
+            name=name,
+            kind="classifier",
+            architecture=architecture,
+            classes=tuple(weights.meta["categories"]),
+            input_size=(transforms.crop_size[0], transforms.crop_size[0]),
+            mean=channels("mean", transforms.mean),
+            std=channels("std", transforms.std),
+            title=f"torchvision's {architecture}",
+            source=weights.url,
+        ),
+    )
 
 
 def timm_classifier(name: str) -> Loaded:
@@ -119,12 +130,21 @@ def timm_classifier(name: str) -> Loaded:
     path = hub_file(settings.hf_hub_id, settings.hf_hub_filename or "model.safetensors", name)
     network = new_network(name, settings.num_classes)
     load_weights(network, state_dict_of(read_checkpoint(path), name).weights, f"timm's weights and its {model}")
-    return Loaded(network, Card(
-        name=name, kind="classifier", architecture=name, classes=class_names(settings.num_classes, cifar10=False),
-        input_size=(settings.input_size[1], settings.input_size[2]), mean=channels("mean", settings.mean),
-        std=channels("std", settings.std), title=f"timm's {model}", license=settings.license or "",
-        source=f"huggingface.co/{settings.hf_hub_id}",
-    ))  # fmt: skip
+    return Loaded(
+        network,
+        Card(
+            name=name,
+            kind="classifier",
+            architecture=name,
+            classes=class_names(settings.num_classes, cifar10=False),
+            input_size=(settings.input_size[1], settings.input_size[2]),
+            mean=channels("mean", settings.mean),
+            std=channels("std", settings.std),
+            title=f"timm's {model}",
+            license=settings.license or "",
+            source=f"huggingface.co/{settings.hf_hub_id}",
+        ),
+    )
 
 
 def robustbench_classifier(name: str) -> Loaded:
@@ -137,16 +157,20 @@ def robustbench_classifier(name: str) -> Loaded:
         from robustbench.model_zoo.enums import BenchmarkDataset, ThreatModel
         from robustbench.utils import load_model
     except ImportError as error:
-        raise ValueError(f"{name} needs the robustbench package and what it requires ({error}): "
-                         "pip install git+https://github.com/RobustBench/robustbench") from error  # fmt: skip
+        raise ValueError(
+            f"{name} needs the robustbench package and what it requires ({error}): "
+            "pip install git+https://github.com/RobustBench/robustbench"
+        ) from error
     *place, model = name.removeprefix("robustbench:").split("/")
     if len(place) not in (0, 2):
         raise ValueError(f"{name!r} does not name a model of RobustBench: write robustbench:DATASET/THREAT/MODEL")
     dataset, threat = place or ("cifar10", "L2")
     datasets, threats = ([entry.value for entry in kind] for kind in (BenchmarkDataset, ThreatModel))
     if dataset not in datasets or threat not in threats:
-        raise ValueError(f"RobustBench knows data sets {', '.join(datasets)} and threat models {', '.join(threats)}, "
-                         f"not {dataset}/{threat}")  # fmt: skip
+        raise ValueError(
+            f"RobustBench knows data sets {', '.join(datasets)} and threat models {', '.join(threats)}, "
+            f"not {dataset}/{threat}"
+        )
     zoo = model_dicts[BenchmarkDataset(dataset)][ThreatModel(threat)]
     if model not in zoo:
         raise ValueError(f"RobustBench has no {dataset} {threat} model {model!r}{did_you_mean(model, list(zoo))}")
@@ -161,8 +185,15 @@ def robustbench_classifier(name: str) -> Loaded:
     size = (224, 224) if dataset == "imagenet" else (32, 32)
     with torch.no_grad():
         classes = network(torch.zeros(1, 3, *size)).shape[1]
-    return Loaded(network, Card(
-        name=name, kind="classifier", architecture=f"robustbench:{model}", input_size=size,
-        classes=class_names(classes, cifar10=dataset == "cifar10"),
-        title=f"RobustBench's {model} ({dataset}, {threat})", source="robustbench.github.io",
-    ))  # fmt: skip
+    return Loaded(
+        network,
+        Card(
+            name=name,
+            kind="classifier",
+            architecture=f"robustbench:{model}",
+            input_size=size,
+            classes=class_names(classes, cifar10=dataset == "cifar10"),
+            title=f"RobustBench's {model} ({dataset}, {threat})",
+            source="robustbench.github.io",
+        ),
+    )

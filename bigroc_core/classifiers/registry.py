@@ -65,11 +65,16 @@ class ClassifierRow:
 def describe_classifiers() -> tuple[ClassifierRow, ...]:
     """Every classifier known by name, embedded ones first, then how to name those of other libraries."""
     embedded = (
-        ClassifierRow(card.name, card.title, "embedded",
-                      _parameters(card.architecture, len(card.classes), card.arguments),
-                      card.input_size, card.metrics)
+        ClassifierRow(
+            card.name,
+            card.title,
+            "embedded",
+            _parameters(card.architecture, len(card.classes), card.arguments),
+            card.input_size,
+            card.metrics,
+        )
         for card in embedded_classifiers().values()
-    )  # fmt: skip
+    )
     hub = (
         ClassifierRow(name, entry.title, "hub", _parameters(entry.architecture, entry.classes, {}), (224, 224))
         for name, entry in HUB_CLASSIFIERS.items()
@@ -159,8 +164,11 @@ def _find(name: str, arch: str | None, classes: int | None) -> Loaded:
     if name.startswith("hub:"):
         loaded = read_foreign(hub_file_named(name), arch, classes)
         return Loaded(loaded.network, dataclasses.replace(loaded.card, name=name, title=name, source=name))
-    for prefix, read in (("torchvision:", torchvision_classifier), ("timm:", timm_classifier),
-                         ("robustbench:", robustbench_classifier)):  # fmt: skip
+    for prefix, read in (
+        ("torchvision:", torchvision_classifier),
+        ("timm:", timm_classifier),
+        ("robustbench:", robustbench_classifier),
+    ):
         if name.startswith(prefix):
             return read(name)
     path = Path(name)

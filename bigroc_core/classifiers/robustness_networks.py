@@ -66,9 +66,13 @@ class CifarResNet(nn.Module):
     feature_names = ("layer1", "layer2", "layer3", "layer4")
 
     def __init__(
-        self, block: type[BasicBlock] | type[Bottleneck], blocks: tuple[int, int, int, int],
-        width: int = 64, *, classes: int = 10,
-    ) -> None:  # fmt: skip
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        blocks: tuple[int, int, int, int],
+        width: int = 64,
+        *,
+        classes: int = 10,
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)

@@ -81,9 +81,13 @@ def open_source(
         sample(0, 0)  # refuses a bad seed before anything is written
         mapped = "" if table is None else f", classes {table.tolist()}"
         return Source(
-            total, generator.classes or None, sample, bool(generator.classes), f"{text}?seed={seed}{mapped}",
+            total,
+            generator.classes or None,
+            sample,
+            bool(generator.classes),
+            f"{text}?seed={seed}{mapped}",
             preset=preset_of(generator.card, classifier.card.name),
-        )  # fmt: skip
+        )
     found = open_image_set(text, classifier.card.input_size, classifier.classes or None, mapping)
     total = len(found) if count is None else count
     if not 1 <= total <= len(found):
@@ -128,9 +132,7 @@ def check_classes(name: str, classes: tuple[str, ...], classifier: Classifier) -
         )
 
 
-def labels_to(
-    classifier: Classifier, name: str, classes: tuple[str, ...], mapping: Mapping[str, str]
-) -> Tensor | None:
+def labels_to(classifier: Classifier, name: str, classes: tuple[str, ...], mapping: Mapping[str, str]) -> Tensor | None:
     """A table (C,) from a generator's labels to the classifier's, or None where they are the same.
 
     classes: the generator's, none if it is unconditional. Raises ValueError naming those that are neither mapped nor
@@ -147,9 +149,12 @@ def labels_to(
 
 def add_class_mapping(parser: argparse.ArgumentParser) -> None:
     """Add the option that says which of the classifier's classes the images' classes are."""
-    parser.add_argument(OPTION, metavar="FROM=TO,…",
-                        help="the images' classes as the classifier's, by name or number, for instance "
-                        "automobile=car,airplane=plane; classes of the same name need none")  # fmt: skip
+    parser.add_argument(
+        OPTION,
+        metavar="FROM=TO,…",
+        help="the images' classes as the classifier's, by name or number, for instance "
+        "automobile=car,airplane=plane; classes of the same name need none",
+    )
 
 
 def mapping_of(options: argparse.Namespace, classifier: Classifier) -> dict[str, str]:
@@ -163,10 +168,11 @@ def mapping_of(options: argparse.Namespace, classifier: Classifier) -> dict[str,
 def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the `boost` command."""
     parser = commands.add_parser(
-        "boost", help="boost a set of images, or a generator's samples",
+        "boost",
+        help="boost a set of images, or a generator's samples",
         description="Boost IN into OUT. A killed run, started again, continues and gives the same bytes.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("source", metavar="IN", help="folder, zip, .npz, image, or generator:NAME")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder or .npz")
     parser.add_argument("--classifier", default="cifar10-robust", help="embedded name or checkpoint file")
@@ -175,8 +181,11 @@ def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
     parser.add_argument("--seed", type=int, default=0, help="of the generator")
     parser.add_argument("--target", type=int, help="one target class for all, instead of the images' own labels")
     parser.add_argument("--estimate", action="store_true", help="estimate targets even where labels are known")
-    parser.add_argument("--debias-set", metavar="SET",
-                        help="estimate targets with debiasing, fitted on this image set or generator:NAME")  # fmt: skip
+    parser.add_argument(
+        "--debias-set",
+        metavar="SET",
+        help="estimate targets with debiasing, fitted on this image set or generator:NAME",
+    )
     parser.add_argument("--debias-count", type=int, default=1000, help="images of the debiasing set")
     parser.add_argument("--debias-seed", type=int, default=1_000_000, help="seed of a generated debiasing set")
     add_class_mapping(parser)
@@ -188,16 +197,21 @@ def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
 def add_boosting(parser: argparse.ArgumentParser) -> None:
     """Add the options that make a BoostConfig, each overruling the generator's preset."""
     text = "default: the generator's preset, else "
-    parser.add_argument("--preset", metavar="NAME", help="a row of the papers' tables, as `presets` lists them; "
-                        "the options below overrule it (default: the generator's own)")  # fmt: skip
+    parser.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="a row of the papers' tables, as `presets` lists them; "
+        "the options below overrule it (default: the generator's own)",
+    )
     parser.add_argument("--eps", type=float, help=f"radius of the ball, images in [0, 1] ({text}{BoostConfig().eps})")
     parser.add_argument("--steps", type=int, help=f"PGD steps T ({text}{BoostConfig().steps})")
     parser.add_argument("--step-size", type=float, help="step size α (default: eps/steps)")
     parser.add_argument("--norm", choices=NORMS, help="of the ball")
     parser.add_argument("--loss", choices=sorted(LOSSES), help="what PGD minimises")
     parser.add_argument("--gradient", choices=GRADIENTS)
-    parser.add_argument("--stop-at", type=probability_or_l0, metavar="P",
-                        help="an image rests at this p of its target, or at l0")  # fmt: skip
+    parser.add_argument(
+        "--stop-at", type=probability_or_l0, metavar="P", help="an image rests at this p of its target, or at l0"
+    )
     parser.add_argument("--l0", type=float, help="reference realism, default: the classifier card's")
 
 
@@ -273,9 +287,12 @@ def run_boost(options: argparse.Namespace) -> None:
             print(f"note: {note}")
     # The set that debiasing was fitted on, not the shift: its last digits depend on how many images fit into memory.
     settings: dict[str, Any] = {
-        "source": source.identity, "classifier": f"{classifier.card.name}:{fingerprint(classifier)[:16]}",
-        "targets": targets, "debias": fitted_on, **asdict(config),
-    }  # fmt: skip
+        "source": source.identity,
+        "classifier": f"{classifier.card.name}:{fingerprint(classifier)[:16]}",
+        "targets": targets,
+        "debias": fitted_on,
+        **asdict(config),
+    }
     names = classifier.classes or source.classes
     with state.main_process_first():
         writer = write_image_set(options.out, source.count, options.batch_size, settings, names)
@@ -286,8 +303,12 @@ def run_boost(options: argparse.Namespace) -> None:
             _read_once(source, missing)
         # Nobody writes before all have seen what is missing, else their shares would not fit together.
         state.wait_for_everyone()
-        with tqdm(total=sum(stop - start for start, stop in mine), unit="image", desc="boost",
-                  disable=not state.is_main_process) as bar:  # fmt: skip
+        with tqdm(
+            total=sum(stop - start for start, stop in mine),
+            unit="image",
+            desc="boost",
+            disable=not state.is_main_process,
+        ) as bar:
             for start, stop in mine:
                 images, labels = source.read(start, stop - start)
                 chosen = labels if targets == "own" else options.target if targets != "estimated" else None
@@ -314,8 +335,15 @@ def _read_once(source: Source, batches: list[tuple[int, int]]) -> None:
 
 def _targets_of(options: argparse.Namespace, source: Source, classifier: Classifier) -> str:
     """Which targets: "own" labels, "estimated", or "class 3". ValueError where the options contradict each other."""
-    chosen = [name for name, given in (("--target", options.target is not None), ("--estimate", options.estimate),
-                                       ("--debias-set", options.debias_set is not None)) if given]  # fmt: skip
+    chosen = [
+        name
+        for name, given in (
+            ("--target", options.target is not None),
+            ("--estimate", options.estimate),
+            ("--debias-set", options.debias_set is not None),
+        )
+        if given
+    ]
     if options.target is not None and len(chosen) > 1:
         raise ValueError(f"{' and '.join(chosen)} contradict each other: a given target is not estimated")
     if options.target is not None:

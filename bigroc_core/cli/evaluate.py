@@ -86,8 +86,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="CIFAR-10: torchvision's folder, an .npz or class folders")
     parser.add_argument("--device", help="torch device; default: cuda where there is one, else cpu")
     parser.add_argument("--output", type=Path, help="also write the result as JSON")
-    parser.add_argument("--write-card", action="store_true",
-                        help="write the result, with this command, into the embedded model's card")  # fmt: skip
+    parser.add_argument(
+        "--write-card", action="store_true", help="write the result, with this command, into the embedded model's card"
+    )
 
 
 def booster(options: argparse.Namespace, preset: dict[str, Any], device: torch.device | None = None) -> Classifier:
@@ -209,9 +210,11 @@ class _References:
         for name in self.names:
             stream, content = self._images(name, None)
             key = hashlib.sha256((network.key + content).encode()).hexdigest()[:20]
-            found.append(reference_features(
-                network, stream, stream.size or 0, cache_folder() / f"inception-{key}", self._progress, share
-            ))  # fmt: skip
+            found.append(
+                reference_features(
+                    network, stream, stream.size or 0, cache_folder() / f"inception-{key}", self._progress, share
+                )
+            )
         return InceptionMeasuring(network, tuple(found), metrics)
 
 
@@ -300,17 +303,23 @@ def update_card(path: Path, *, metrics: dict[str, Any] | None = None, presets: d
 def add_evaluate_classifier_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the `evaluate-classifier` command."""
     parser = commands.add_parser(
-        "evaluate-classifier", help="clean accuracy, and accuracy under L2 PGD",
+        "evaluate-classifier",
+        help="clean accuracy, and accuracy under L2 PGD",
         description="Accuracy on CIFAR-10's test images: clean, and under untargeted L2 PGD on the cross-entropy with "
         "step 2.5·eps/steps from a zero start.",
-    )  # fmt: skip
+    )
     parser.add_argument("classifier", metavar="NAME", help="embedded classifier or checkpoint file")
     parser.add_argument("--eps", type=float, default=0.5, help="L2 radius, images in [0, 1] (default 0.5)")
     parser.add_argument("--steps", type=int, default=20, help="PGD steps (default 20)")
     parser.add_argument("--count", type=int, help="only the first so many test images")
     parser.add_argument("--batch-size", type=int, default=250)
-    parser.add_argument("--autoattack", type=int, default=0, metavar="N",
-                        help="also AutoAttack on N images, if torchattacks is installed")  # fmt: skip
+    parser.add_argument(
+        "--autoattack",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also AutoAttack on N images, if torchattacks is installed",
+    )
     add_common(parser)
 
 
@@ -348,10 +357,11 @@ def run_evaluate_classifier(options: argparse.Namespace) -> None:
 def add_reference_statistics_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the `reference-statistics` command."""
     parser = commands.add_parser(
-        "reference-statistics", help="lay CIFAR-10's statistics beside an embedded classifier",
+        "reference-statistics",
+        help="lay CIFAR-10's statistics beside an embedded classifier",
         description="Mean and covariance of CIFAR-10's train, validation and test images in an embedded classifier's "
         "features, written beside its checkpoint, so that distances to them need no data set.",
-    )  # fmt: skip
+    )
     parser.add_argument("classifier", metavar="NAME", help="embedded classifier")
     parser.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS), help="default: all")
     parser.add_argument("--data", type=Path, help="CIFAR-10: torchvision's folder, an .npz or class folders")
@@ -379,48 +389,91 @@ def run_reference_statistics(options: argparse.Namespace) -> None:
 
 def _add_sweeping(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--chooser", default="cifar10-standard", help="an ε is chosen in its features")
-    parser.add_argument("--largest", type=float, default=4.0,
-                        help="try L2 ε up to this, and L∞ ε of the same change per pixel (default 4)")  # fmt: skip
+    parser.add_argument(
+        "--largest",
+        type=float,
+        default=4.0,
+        help="try L2 ε up to this, and L∞ ε of the same change per pixel (default 4)",
+    )
 
 
 def add_evaluate_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the `evaluate` command."""
     parser = commands.add_parser(
-        "evaluate", help="what boosting does to the distance from real images, beside two controls",
+        "evaluate",
+        help="what boosting does to the distance from real images, beside two controls",
         description="Images as they came, boosted, and at the same size of change boosted through a standard "
         "classifier and moved in a random direction: Fréchet distance to real images in a judge's features, and the "
         "judge's errors on the target classes; with --metrics also FID, IS, KID, precision and recall. A killed run "
         "goes on where it stopped; accelerate launch spreads it over processes.",
-    )  # fmt: skip
+    )
     parser.add_argument("images", metavar="IN", help="generator:NAME, or a folder, zip or .npz of images")
     parser.add_argument("--count", type=int, help="images per seed (default: 2000, an image set's: all)")
     parser.add_argument("--seeds", type=int, nargs="+", help="default: 0 1 2; an image set has one alone")
     parser.add_argument("--classifier", help="boost through it (default: the preset's, else cifar10-robust)")
     parser.add_argument("--control", default="cifar10-standard", help="the control's classifier, or none")
     parser.add_argument("--no-random-direction", action="store_true", help="leave that control out")
-    parser.add_argument("--beside-eps", type=float, nargs="+", default=[], metavar="EPS",
-                        help="rows with other ε, for instance a paper's")  # fmt: skip
-    parser.add_argument("--beside", nargs="+", default=[], metavar="WAY",
-                        help="rows boosted otherwise, to the same targets: a classifier's name, settings, or both, "
-                        "as cifar10-standard,eps=2,stop_at=none; what is not said is as in the main row")  # fmt: skip
-    parser.add_argument("--judge", default="cifar10-judge",
-                        help="measures, and takes no part in boosting; or none")  # fmt: skip
-    parser.add_argument("--reference", nargs="+", default=["train", "test"], metavar="SET",
-                        help="CIFAR-10's train, validation or test images, or a folder, zip or .npz")  # fmt: skip
-    parser.add_argument("--metrics", nargs="+", choices=METRICS, default=[],
-                        help="also these, in Inception's features (prc: precision and recall)")  # fmt: skip
-    parser.add_argument("--inception-weights", type=Path, metavar="FILE",
-                        help="in torch-fidelity's format (default: its cache, or its download)")  # fmt: skip
-    parser.add_argument("--inception-layer", default="2048", metavar="D",
-                        help="64, 192 or 768 for few images; then not comparable with anyone's FID")  # fmt: skip
-    parser.add_argument("--debias", type=int, default=0, metavar="N",
-                        help="estimate targets with debiasing, fitted to N more images of the generator")  # fmt: skip
+    parser.add_argument(
+        "--beside-eps",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="EPS",
+        help="rows with other ε, for instance a paper's",
+    )
+    parser.add_argument(
+        "--beside",
+        nargs="+",
+        default=[],
+        metavar="WAY",
+        help="rows boosted otherwise, to the same targets: a classifier's name, settings, or both, "
+        "as cifar10-standard,eps=2,stop_at=none; what is not said is as in the main row",
+    )
+    parser.add_argument("--judge", default="cifar10-judge", help="measures, and takes no part in boosting; or none")
+    parser.add_argument(
+        "--reference",
+        nargs="+",
+        default=["train", "test"],
+        metavar="SET",
+        help="CIFAR-10's train, validation or test images, or a folder, zip or .npz",
+    )
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        choices=METRICS,
+        default=[],
+        help="also these, in Inception's features (prc: precision and recall)",
+    )
+    parser.add_argument(
+        "--inception-weights",
+        type=Path,
+        metavar="FILE",
+        help="in torch-fidelity's format (default: its cache, or its download)",
+    )
+    parser.add_argument(
+        "--inception-layer",
+        default="2048",
+        metavar="D",
+        help="64, 192 or 768 for few images; then not comparable with anyone's FID",
+    )
+    parser.add_argument(
+        "--debias",
+        type=int,
+        default=0,
+        metavar="N",
+        help="estimate targets with debiasing, fitted to N more images of the generator",
+    )
     parser.add_argument("--find-eps", action="store_true", help="first find ε as `sweep` does, on seeds of its own")
     parser.add_argument("--sweep-seeds", type=int, nargs="+", default=[1000, 1001], help="for --find-eps")
     parser.add_argument("--sweep-count", type=int, default=1_000, help="images per seed for --find-eps")
     _add_sweeping(parser)
-    parser.add_argument("--run", dest="run_folder", type=Path, metavar="DIR",
-                        help="folder of the run (default: one in runs/ for these settings)")  # fmt: skip
+    parser.add_argument(
+        "--run",
+        dest="run_folder",
+        type=Path,
+        metavar="DIR",
+        help="folder of the run (default: one in runs/ for these settings)",
+    )
     parser.add_argument("--images-to", type=Path, metavar="DIR", help="also write the images of every row here")
     add_class_mapping(parser)
     parser.add_argument("--csv", type=Path, help="also write the table as CSV")
@@ -478,30 +531,65 @@ def evaluated(options: argparse.Namespace) -> Measured:
         if set(options.sweep_seeds) & set(seeds) and images.size is None:
             raise ValueError("an ε is reported on other seeds than it was chosen on; change --seeds or --sweep-seeds")
         largest = dataclasses.replace(config, eps=_largest(options.largest, config.norm, classifier), step_size=None)
-        swept = _swept(options, images, classifier, [largest], min(options.sweep_count, images.size or 2**63),
-                       options.sweep_seeds if images.size is None else [0], debias, progress, share)[0]  # fmt: skip
+        swept = _swept(
+            options,
+            images,
+            classifier,
+            [largest],
+            min(options.sweep_count, images.size or 2**63),
+            options.sweep_seeds if images.size is None else [0],
+            debias,
+            progress,
+            share,
+        )[0]
         config = dataclasses.replace(config, eps=swept.best.eps, step_size=None)
         if share.index == 0:
             print(sweep_table(swept))
     main = Way(classifier, config)
     beside = [way_of(text, main) for text in [*(f"eps={eps}" for eps in options.beside_eps), *options.beside]]
-    folder = _run_folder(options, "evaluate", images.name, [
-        main.settings(), control and fingerprint(control), options.no_random_direction, options.debias,
-        [way.settings() for way in beside],
-    ])  # fmt: skip
+    folder = _run_folder(
+        options,
+        "evaluate",
+        images.name,
+        [
+            main.settings(),
+            control and fingerprint(control),
+            options.no_random_direction,
+            options.debias,
+            [way.settings() for way in beside],
+        ],
+    )
     found = evaluate(
-        images, classifier, judge, config, distances, count=count, seeds=seeds, control=control,
-        random_direction=not options.no_random_direction, beside=beside, debias=debias, inception=inception,
-        run=folder, images_to=options.images_to, progress=progress, share=share,
-    )  # fmt: skip
+        images,
+        classifier,
+        judge,
+        config,
+        distances,
+        count=count,
+        seeds=seeds,
+        control=control,
+        random_direction=not options.no_random_direction,
+        beside=beside,
+        debias=debias,
+        inception=inception,
+        run=folder,
+        images_to=options.images_to,
+        progress=progress,
+        share=share,
+    )
     return Measured(found, classifier, control, swept, card, share.index == 0)
 
 
 def _report(options: argparse.Namespace, measured: Measured) -> None:
     found, classifier, control, swept, card, _ = measured
     print(as_text(found))
-    result = {"classifier": classifier.card.name, "control": control.card.name if control else None,
-              **found.to_dict(), "debias_images": options.debias, "command": command_line()}  # fmt: skip
+    result = {
+        "classifier": classifier.card.name,
+        "control": control.card.name if control else None,
+        **found.to_dict(),
+        "debias_images": options.debias,
+        "command": command_line(),
+    }
     if swept is not None:
         result["sweep"] = swept.to_dict()
     for path, text in ((options.csv, as_csv), (options.latex, as_latex)):
@@ -547,32 +635,49 @@ def _refuse_swept_seeds(card: Card | None, classifier: Classifier, config: Boost
 def add_sweep_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the `sweep` command."""
     parser = commands.add_parser(
-        "sweep", help="find the ε that brings a generator's images nearest to real ones",
+        "sweep",
+        help="find the ε that brings a generator's images nearest to real ones",
         description="The ε with the lowest Fréchet distance to CIFAR-10's validation images, in the features of a "
         "classifier that is neither the boosting one nor the judge. Several steps, norms or losses are tried in "
         "all combinations. With --write-card the best becomes the generator's preset. A killed run goes on where it "
         "stopped; accelerate launch spreads it over processes.",
-    )  # fmt: skip
+    )
     parser.add_argument("images", metavar="IN", help="generator:NAME, or a folder, zip or .npz of images")
     parser.add_argument("--count", type=int, help="images per seed (default: 1000, an image set's: all)")
     parser.add_argument("--seeds", type=int, nargs="+", help="never those of a report (default: 1000 1001)")
     parser.add_argument("--classifier", help="boost through it (default: cifar10-robust)")
-    parser.add_argument("--reference", default="validation", metavar="SET",
-                        help="CIFAR-10's train, validation or test images, or a folder, zip or .npz")  # fmt: skip
+    parser.add_argument(
+        "--reference",
+        default="validation",
+        metavar="SET",
+        help="CIFAR-10's train, validation or test images, or a folder, zip or .npz",
+    )
     _add_sweeping(parser)
-    parser.add_argument("--eps-list", type=float, nargs="+", metavar="EPS",
-                        help="exactly these ε, instead of coarse to fine")  # fmt: skip
+    parser.add_argument(
+        "--eps-list", type=float, nargs="+", metavar="EPS", help="exactly these ε, instead of coarse to fine"
+    )
     parser.add_argument("--steps", type=int, nargs="+", default=[30], metavar="T")
     parser.add_argument("--step-size", type=float, help="step size α (default eps/steps); needs --eps-list")
     parser.add_argument("--norm", choices=NORMS, nargs="+", default=["l2"])
     parser.add_argument("--loss", choices=sorted(LOSSES), nargs="+", default=["ce"])
-    parser.add_argument("--stop-at", type=probability_or_l0, metavar="P",
-                        help="an image rests at this p of its target, or at l0")  # fmt: skip
-    parser.add_argument("--debias", type=int, default=0, metavar="N",
-                        help="estimate targets with debiasing, fitted to N more images of the generator")  # fmt: skip
+    parser.add_argument(
+        "--stop-at", type=probability_or_l0, metavar="P", help="an image rests at this p of its target, or at l0"
+    )
+    parser.add_argument(
+        "--debias",
+        type=int,
+        default=0,
+        metavar="N",
+        help="estimate targets with debiasing, fitted to N more images of the generator",
+    )
     add_class_mapping(parser)
-    parser.add_argument("--run", dest="run_folder", type=Path, metavar="DIR",
-                        help="folder of the runs (default: one in runs/ for these settings)")  # fmt: skip
+    parser.add_argument(
+        "--run",
+        dest="run_folder",
+        type=Path,
+        metavar="DIR",
+        help="folder of the runs (default: one in runs/ for these settings)",
+    )
     add_common(parser)
 
 
@@ -601,16 +706,36 @@ def _swept(
     reference = _References([name], options.data, progress).in_features_of(chooser)
     found = []
     for config in configs:
-        folder = _run_folder(options, "sweep", images.name, [
-            fingerprint(classifier), fingerprint(chooser), dataclasses.asdict(config), options.debias,
-        ])  # fmt: skip
+        folder = _run_folder(
+            options,
+            "sweep",
+            images.name,
+            [
+                fingerprint(classifier),
+                fingerprint(chooser),
+                dataclasses.asdict(config),
+                options.debias,
+            ],
+        )
         if options.run_folder is not None:
             folder = folder / f"sweep-T{config.steps}-{config.norm}-{config.loss}"
-        found.append(sweep(
-            images, classifier, chooser, config, next(iter(reference.values())),
-            reference_name=next(iter(reference)), count=count, seeds=seeds, grid=getattr(options, "eps_list", None),
-            debias=debias, run=folder, progress=progress, share=share,
-        ))  # fmt: skip
+        found.append(
+            sweep(
+                images,
+                classifier,
+                chooser,
+                config,
+                next(iter(reference.values())),
+                reference_name=next(iter(reference)),
+                count=count,
+                seeds=seeds,
+                grid=getattr(options, "eps_list", None),
+                debias=debias,
+                run=folder,
+                progress=progress,
+                share=share,
+            )
+        )
     return sorted(found, key=lambda one: one.best.mean)
 
 
@@ -622,10 +747,16 @@ def run_sweep(options: argparse.Namespace) -> None:
     progress = _bars() if share.index == 0 else None
     classifier = booster(options, {}, device)
     configs = [
-        BoostConfig(eps=_largest(options.largest, norm, classifier), steps=steps, step_size=options.step_size,
-                    norm=norm, loss=loss, stop_at=options.stop_at)
+        BoostConfig(
+            eps=_largest(options.largest, norm, classifier),
+            steps=steps,
+            step_size=options.step_size,
+            norm=norm,
+            loss=loss,
+            stop_at=options.stop_at,
+        )
         for steps, norm, loss in itertools.product(options.steps, options.norm, options.loss)
-    ]  # fmt: skip
+    ]
     images, card = _images_to_measure(options, classifier)
     count = options.count if options.count is not None else images.size or 1_000
     seeds = options.seeds or ([1000, 1001] if images.size is None else [0])
@@ -640,15 +771,29 @@ def run_sweep(options: argparse.Namespace) -> None:
     best = found[0]
     if best.at_the_end:
         print("note: the best ε is the largest tried; a larger one may be better still")
-    result = {"classifier": classifier.card.name, **best.to_dict(), "others": [one.to_dict() for one in found[1:]],
-              "debias_images": options.debias, "command": command_line()}  # fmt: skip
+    result = {
+        "classifier": classifier.card.name,
+        **best.to_dict(),
+        "others": [one.to_dict() for one in found[1:]],
+        "debias_images": options.debias,
+        "command": command_line(),
+    }
     finish(options, result)
     if options.write_card:
         assert card is not None  # _embedded_generator_card saw to it
         config = best.config
         preset = {
-            "eps": best.best.eps, "steps": config.steps, "step_size": config.step_size, "norm": config.norm,
-            "loss": config.loss, "classifier": classifier.card.name, "source": "swept", "command": command_line(),
-        } | ({} if config.stop_at is None else {"stop_at": config.stop_at})  # fmt: skip
-        update_card(CHECKPOINTS / f"{card.name}.json", metrics={_entry("sweep", card, classifier): result},
-                    presets={_entry("preset", card, classifier): preset})  # fmt: skip
+            "eps": best.best.eps,
+            "steps": config.steps,
+            "step_size": config.step_size,
+            "norm": config.norm,
+            "loss": config.loss,
+            "classifier": classifier.card.name,
+            "source": "swept",
+            "command": command_line(),
+        } | ({} if config.stop_at is None else {"stop_at": config.stop_at})
+        update_card(
+            CHECKPOINTS / f"{card.name}.json",
+            metrics={_entry("sweep", card, classifier): result},
+            presets={_entry("preset", card, classifier): preset},
+        )

@@ -37,19 +37,30 @@ BATCH = 250
 def add_evaluate_joint_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the `evaluate-joint` command."""
     parser = commands.add_parser(
-        "evaluate-joint", help="how well a joint model tells generated images from real ones",
+        "evaluate-joint",
+        help="how well a joint model tells generated images from real ones",
         description="The area under the ROC curve of softplus(f_c) between real images and generated ones that it was "
         "not trained on (1: always told apart, 0.5: never), source by source; ℓ₀ (P2 Eq. 14) of real images; accuracy "
         "clean and under L2 PGD, as evaluate-classifier has it. c is an image's label, or without one the class that "
         "the model sees.",
-    )  # fmt: skip
+    )
     parser.add_argument("classifier", metavar="NAME", help="embedded classifier or checkpoint file")
-    parser.add_argument("--generated", nargs="+", metavar="SOURCE", help="generator:NAME, or a folder, zip or .npz; "
-                        "default: all embedded generators of the model's size")  # fmt: skip
-    parser.add_argument("--real", metavar="SET", help="real images to tell them from and to classify, with labels; "
-                        "default: CIFAR-10's test images")  # fmt: skip
-    parser.add_argument("--held-out", metavar="SET", help="real images that ℓ₀ is of; default: CIFAR-10's validation "
-                        "images, or with --real the card's ℓ₀ stays")  # fmt: skip
+    parser.add_argument(
+        "--generated",
+        nargs="+",
+        metavar="SOURCE",
+        help="generator:NAME, or a folder, zip or .npz; default: all embedded generators of the model's size",
+    )
+    parser.add_argument(
+        "--real",
+        metavar="SET",
+        help="real images to tell them from and to classify, with labels; default: CIFAR-10's test images",
+    )
+    parser.add_argument(
+        "--held-out",
+        metavar="SET",
+        help="real images that ℓ₀ is of; default: CIFAR-10's validation images, or with --real the card's ℓ₀ stays",
+    )
     parser.add_argument("--count", type=int, default=2_000, help="real images, and images of each source")
     parser.add_argument("--seed", type=int, default=0, help="of generators")
     parser.add_argument("--eps", type=float, default=0.5, help="L2 radius of PGD, images in [0, 1]")

@@ -53,9 +53,11 @@ SETS = [name for name, kind in FIGURE_KINDS.items() if kind.layout in ("pairs", 
 def add_figure_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the `figure` command and its kinds."""
     figure = commands.add_parser(
-        "figure", help="make a figure for a paper or a page", description="Figures at print resolution. Each file "
+        "figure",
+        help="make a figure for a paper or a page",
+        description="Figures at print resolution. Each file "
         "carries the recipe that it was made from: `figure --again FILE` makes the same figure from it.",
-    )  # fmt: skip
+    )
     figure.add_argument("--again", type=Path, metavar="FILE", help="a .png, .pdf or .svg that this command wrote")
     figure.add_argument("--output", type=Path, help="of --again: a .png, .pdf or .svg (default: FILE-again)")
     figure.add_argument("--device", help="torch device; default: cuda where there is one, else cpu")
@@ -66,18 +68,28 @@ def add_figure_parser(commands: Commands[argparse.ArgumentParser]) -> None:
 
     for name in SETS:
         kind = FIGURE_KINDS[name]
-        made = kinds.add_parser(name, parents=[shared], help=kind.shows,
-                                description=f"P1 Fig. {name[3:]}. {kind.shows}")  # fmt: skip
+        made = kinds.add_parser(
+            name, parents=[shared], help=kind.shows, description=f"P1 Fig. {name[3:]}. {kind.shows}"
+        )
         _add_source(made, kind)
         if kind.layout == "threat":
-            made.add_argument("--quantile", type=float, default=0.7, metavar="Q",
-                              help="the L∞ ε is this quantile of |δ| of the L2 result (default 0.7)")  # fmt: skip
+            made.add_argument(
+                "--quantile",
+                type=float,
+                default=0.7,
+                metavar="Q",
+                help="the L∞ ε is this quantile of |δ| of the L2 result (default 0.7)",
+            )
         else:
             _add_debias(made)
         add_boosting(made)
 
-    fig2 = kinds.add_parser("fig2", parents=[shared], help=FIGURE_KINDS["fig2"].shows,
-                            description="P1 Fig. 2 (its ε = 30, T = 60, α = 0.5 are on [-1, 1] pixels).")  # fmt: skip
+    fig2 = kinds.add_parser(
+        "fig2",
+        parents=[shared],
+        help=FIGURE_KINDS["fig2"].shows,
+        description="P1 Fig. 2 (its ε = 30, T = 60, α = 0.5 are on [-1, 1] pixels).",
+    )
     given = fig2.add_mutually_exclusive_group(required=True)
     given.add_argument("--generator", help="start from one of its images")
     given.add_argument("--image", type=Path, help="start from this image file")
@@ -85,41 +97,66 @@ def add_figure_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     fig2.add_argument("--index", type=int, default=0, help="which image of the seed")
     fig2.add_argument("--robust", default="cifar10-robust", metavar="NAME")
     fig2.add_argument("--standard", default="cifar10-standard", metavar="NAME")
-    fig2.add_argument("--eps", type=float, default=ALIGNED_CONFIG["eps"],
-                      help="L2 radius, images in [0, 1] (default 15)")  # fmt: skip
+    fig2.add_argument(
+        "--eps", type=float, default=ALIGNED_CONFIG["eps"], help="L2 radius, images in [0, 1] (default 15)"
+    )
     fig2.add_argument("--steps", type=int, default=ALIGNED_CONFIG["steps"])
     fig2.add_argument("--step-size", type=float, default=ALIGNED_CONFIG["step_size"])
-    fig2.add_argument("--stop-at", type=probability_or_l0, metavar="P",
-                      help="an image rests at this p of its class: what it takes to convince each network")  # fmt: skip
+    fig2.add_argument(
+        "--stop-at",
+        type=probability_or_l0,
+        metavar="P",
+        help="an image rests at this p of its class: what it takes to convince each network",
+    )
 
-    fig5 = kinds.add_parser("fig5", parents=[shared], help=FIGURE_KINDS["fig5"].shows, description="P1 Fig. 5. Of an "
-                            "unconditional generator the surest of 200 images is taken for each class.")  # fmt: skip
+    fig5 = kinds.add_parser(
+        "fig5",
+        parents=[shared],
+        help=FIGURE_KINDS["fig5"].shows,
+        description="P1 Fig. 5. Of an unconditional generator the surest of 200 images is taken for each class.",
+    )
     fig5.add_argument("--generators", nargs="+", metavar="NAME", help="default: all embedded ones")
     fig5.add_argument("--seed", type=int, default=0)
     fig5.add_argument("--classifier", default="cifar10-robust")
 
-    fig6 = kinds.add_parser("fig6", parents=[shared], help=FIGURE_KINDS["fig6"].shows,
-                            description="P1 Fig. 6: interpolation by P1 Eq. 3, one frame per c. Under each frame "
-                            "‖δ‖₂ and its feature distance to the target as a share of the source's.")  # fmt: skip
+    fig6 = kinds.add_parser(
+        "fig6",
+        parents=[shared],
+        help=FIGURE_KINDS["fig6"].shows,
+        description="P1 Fig. 6: interpolation by P1 Eq. 3, one frame per c. Under each frame "
+        "‖δ‖₂ and its feature distance to the target as a share of the source's.",
+    )
     for side, index in (("source", 0), ("target", 1)):
         fig6.add_argument(f"--{side}", required=True, metavar="IMAGE", help="an image file, or generator:NAME")
         fig6.add_argument(f"--{side}-seed", type=int, default=0)
-        fig6.add_argument(f"--{side}-index", type=int, default=index,
-                          help=f"which image of the seed (default {index})")  # fmt: skip
+        fig6.add_argument(f"--{side}-index", type=int, default=index, help=f"which image of the seed (default {index})")
         fig6.add_argument(f"--{side}-class", metavar="CLASS", help="of a conditional generator; default: the index's")
     fig11 = kinds.add_parser("fig11", parents=[shared], help=FIGURE_KINDS["fig11"].shows, description="P1 Fig. 11.")
-    fig11.add_argument("--pair", nargs=2, action="append", metavar=("SOURCE", "TARGET"), help="image files, or "
-                       "generator:NAME:SEED:NUMBER; several times (default: three pairs of the first "
-                       "class-conditional generator)")  # fmt: skip
+    fig11.add_argument(
+        "--pair",
+        nargs=2,
+        action="append",
+        metavar=("SOURCE", "TARGET"),
+        help="image files, or "
+        "generator:NAME:SEED:NUMBER; several times (default: three pairs of the first "
+        "class-conditional generator)",
+    )
     for walk in (fig6, fig11):
-        walk.add_argument("--classifiers", nargs="+", default=["cifar10-robust", "cifar10-standard"], metavar="NAME",
-                          help="one row each (default cifar10-robust cifar10-standard)")  # fmt: skip
-        walk.add_argument("--c", nargs="+", type=float, default=list(FRACTIONS),
-                          help="radii as shares of ‖x_t - x_s‖₂, from 0 to 1")  # fmt: skip
+        walk.add_argument(
+            "--classifiers",
+            nargs="+",
+            default=["cifar10-robust", "cifar10-standard"],
+            metavar="NAME",
+            help="one row each (default cifar10-robust cifar10-standard)",
+        )
+        walk.add_argument(
+            "--c", nargs="+", type=float, default=list(FRACTIONS), help="radii as shares of ‖x_t - x_s‖₂, from 0 to 1"
+        )
         walk.add_argument("--steps", type=int, default=60)
         walk.add_argument("--weights", nargs="+", type=float, help="one per resolution, fine to coarse; default 1 each")
-        walk.add_argument("--warm-start", action="store_true",
-                          help="begin each frame where the one of the next smaller c ended")  # fmt: skip
+        walk.add_argument(
+            "--warm-start", action="store_true", help="begin each frame where the one of the next smaller c ended"
+        )
 
     pairs = kinds.add_parser("side-by-side", parents=[shared], help="images before and after boosting, row under row")
     _add_source(pairs, FigureKind("", "", "pairs", rows=1))
@@ -150,14 +187,24 @@ def _add_source(parser: argparse.ArgumentParser, kind: FigureKind) -> None:
     parser.add_argument("--start", type=int, default=0, help="the first image of the seed, or of the set")
     parser.add_argument("--rows", type=int, default=kind.rows, help=f"default {kind.rows}")
     parser.add_argument("--columns", type=int, default=kind.columns, help=f"of each block (default {kind.columns})")
-    parser.add_argument("--classes", nargs="+", metavar="CLASS", help="one per row, in turn, of a conditional "
-                        f"generator (default {' '.join(kind.classes) or 'all, image by image'})")  # fmt: skip
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="CLASS",
+        help="one per row, in turn, of a conditional "
+        f"generator (default {' '.join(kind.classes) or 'all, image by image'})",
+    )
     parser.add_argument("--classifier", help="default: the generator's preset, else cifar10-robust")
 
 
 def _add_debias(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--debias", type=int, default=DEBIAS["count"], metavar="N", help="where targets are estimated: "
-                        "fit debiasing to N more images of the generator, 0 for none (default 1000)")  # fmt: skip
+    parser.add_argument(
+        "--debias",
+        type=int,
+        default=DEBIAS["count"],
+        metavar="N",
+        help="where targets are estimated: fit debiasing to N more images of the generator, 0 for none (default 1000)",
+    )
 
 
 def run_figure(options: argparse.Namespace) -> None:
@@ -207,9 +254,14 @@ class _Asked:
         """The recipe; ValueError for bad input."""
         kind = self.options.kind
         make_settings = {
-            "fig2": self._aligned, "fig5": self._families, "fig6": self._walk, "fig11": self._walks,
-            "debias": self._histograms, "sweep": self._sweep, "training": self._training,
-        }.get(kind, self._set)  # fmt: skip
+            "fig2": self._aligned,
+            "fig5": self._families,
+            "fig6": self._walk,
+            "fig11": self._walks,
+            "debias": self._histograms,
+            "sweep": self._sweep,
+            "training": self._training,
+        }.get(kind, self._set)
         settings = make_settings()
         return Recipe(kind, settings, self.images)
 
@@ -227,14 +279,13 @@ class _Asked:
             raise ValueError("--count, --rows and --columns must be at least 1")
         count = count or options.rows * options.columns
         card = None if options.images else self._card(options.generator or generator_of(kind, embedded_generators()))
-        preset: dict[str, Any] = (
-            dict(THREAT_CONFIG) if kind.layout == "threat" else preset_of(card, options.classifier)
-        )
+        preset: dict[str, Any] = dict(THREAT_CONFIG) if kind.layout == "threat" else preset_of(card, options.classifier)
         classifier = self._classifier(str(options.classifier or preset.get("classifier") or "cifar10-robust"))
         settings: dict[str, Any] = {
-            "columns": options.columns, "classifier": classifier.card.name,
+            "columns": options.columns,
+            "classifier": classifier.card.name,
             "config": dataclasses.asdict(boosting(options, preset)),
-        }  # fmt: skip
+        }
         if kind.layout == "threat":
             settings["share"] = options.quantile
         else:
@@ -243,8 +294,14 @@ class _Asked:
             settings["source"] = self._from_set(options, count, classifier)
             return settings
         assert card is not None
-        source = drawn(card, seed=options.seed, start=options.start, rows=options.rows, columns=options.columns,
-                       classes=tuple(options.classes or kind.classes))  # fmt: skip
+        source = drawn(
+            card,
+            seed=options.seed,
+            start=options.start,
+            rows=options.rows,
+            columns=options.columns,
+            classes=tuple(options.classes or kind.classes),
+        )
         if options.classes and not card.conditional:
             raise ValueError(f"{card.name} is unconditional: it draws no class that is asked for")
         if getattr(options, "count", None) is not None:
@@ -303,8 +360,11 @@ class _Asked:
         for name in names:
             card = self._card(name)
             source = families_source(card, options.seed)
-            one = {"config": dataclasses.asdict(BoostConfig(**_of_config(preset_of(card)))), "debias": debias_for(card),
-                   "source": source}  # fmt: skip
+            one = {
+                "config": dataclasses.asdict(BoostConfig(**_of_config(preset_of(card)))),
+                "debias": debias_for(card),
+                "source": source,
+            }
             sets.append(one if name in embedded else one | self._from_elsewhere(source, one["debias"], classifier))
         return {"sets": sets, "classifier": classifier.card.name}
 
@@ -314,17 +374,27 @@ class _Asked:
         named = str(options.image) if options.image else f"{GENERATOR_PREFIX}{options.generator}"
         start = self._end(named, options.seed, options.index, None, robust.card.input_size, "--generator")
         config = BoostConfig(eps=options.eps, steps=options.steps, step_size=options.step_size, stop_at=options.stop_at)
-        return {"start": start, "robust": robust.card.name, "standard": standard.card.name,
-                "config": dataclasses.asdict(config)}  # fmt: skip
+        return {
+            "start": start,
+            "robust": robust.card.name,
+            "standard": standard.card.name,
+            "config": dataclasses.asdict(config),
+        }
 
     def _walk(self) -> dict[str, Any]:
         options = self.options
         settings, size = self._ways()
         ends = [
-            self._end(getattr(options, side), getattr(options, f"{side}_seed"), getattr(options, f"{side}_index"),
-                      getattr(options, f"{side}_class"), size, f"--{side}")
+            self._end(
+                getattr(options, side),
+                getattr(options, f"{side}_seed"),
+                getattr(options, f"{side}_index"),
+                getattr(options, f"{side}_class"),
+                size,
+                f"--{side}",
+            )
             for side in ("source", "target")
-        ]  # fmt: skip
+        ]
         return {**settings, "pairs": [ends]}
 
     def _walks(self) -> dict[str, Any]:
@@ -339,9 +409,12 @@ class _Asked:
         options = self.options
         classifiers = [self._classifier(name) for name in options.classifiers]
         return {
-            "classifiers": [classifier.card.name for classifier in classifiers], "c": sorted(options.c),
-            "steps": options.steps, "weights": options.weights, "warm_start": options.warm_start,
-        }, classifiers[0].card.input_size  # fmt: skip
+            "classifiers": [classifier.card.name for classifier in classifiers],
+            "c": sorted(options.c),
+            "steps": options.steps,
+            "weights": options.weights,
+            "warm_start": options.warm_start,
+        }, classifiers[0].card.input_size
 
     def _numbered_end(self, named: str, size: tuple[int, int]) -> dict[str, Any]:
         if not named.startswith(GENERATOR_PREFIX):
@@ -383,8 +456,10 @@ class _Asked:
         options = self.options
         card = self._card(options.generator)
         if card.name not in embedded_generators():
-            raise ValueError(f"{card.name} is not embedded, and a recipe would have to hold {options.count:,} of its "
-                             "images: `figure fig3` takes such generators")  # fmt: skip
+            raise ValueError(
+                f"{card.name} is not embedded, and a recipe would have to hold {options.count:,} of its "
+                "images: `figure fig3` takes such generators"
+            )
         return {
             "source": {"generator": card.name, "seed": options.seed, "count": options.count},
             "classifier": self._classifier(options.classifier).card.name,

@@ -24,24 +24,38 @@ FRACTIONS = (0.1, 0.25, 0.5, 0.75, 1.0)
 def add_interpolate_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the `interpolate` command."""
     parser = commands.add_parser(
-        "interpolate", help="move one image towards another by matching a classifier's features",
+        "interpolate",
+        help="move one image towards another by matching a classifier's features",
         description="P1 Eq. 3: for each c the image within c·‖x_t - x_s‖₂ of SOURCE whose features are nearest to "
         "TARGET's. OUT is a folder (a PNG per frame, both ends, frames.csv and settings.json; a folder per classifier "
         "where there are several), an .npz (arr_0, frames in order of classifiers and c) or a .gif.",
-    )  # fmt: skip
+    )
     add_end(parser, "source", 0, positional=True)
     add_end(parser, "target", 1, positional=True)
     parser.add_argument("out", metavar="OUT", type=Path, help="folder, .npz or .gif")
-    parser.add_argument("--classifier", nargs="+", default=["cifar10-robust"], metavar="NAME",
-                        help="embedded names or checkpoint files (default cifar10-robust)")  # fmt: skip
+    parser.add_argument(
+        "--classifier",
+        nargs="+",
+        default=["cifar10-robust"],
+        metavar="NAME",
+        help="embedded names or checkpoint files (default cifar10-robust)",
+    )
     parser.add_argument("--arch", help="architecture of foreign checkpoint files")
-    parser.add_argument("--c", nargs="+", type=float, default=list(FRACTIONS), metavar="C",
-                        help="radii as shares of ‖x_t - x_s‖₂, from 0 to 1 (default 0.1 0.25 0.5 0.75 1)")  # fmt: skip
+    parser.add_argument(
+        "--c",
+        nargs="+",
+        type=float,
+        default=list(FRACTIONS),
+        metavar="C",
+        help="radii as shares of ‖x_t - x_s‖₂, from 0 to 1 (default 0.1 0.25 0.5 0.75 1)",
+    )
     parser.add_argument("--steps", type=int, default=60, metavar="T", help="PGD steps per frame (default 60)")
-    parser.add_argument("--weights", nargs="+", type=float, metavar="W",
-                        help="one per resolution, fine to coarse; default 1 each")  # fmt: skip
-    parser.add_argument("--warm-start", action="store_true",
-                        help="begin each frame where the one of the next smaller c ended")  # fmt: skip
+    parser.add_argument(
+        "--weights", nargs="+", type=float, metavar="W", help="one per resolution, fine to coarse; default 1 each"
+    )
+    parser.add_argument(
+        "--warm-start", action="store_true", help="begin each frame where the one of the next smaller c ended"
+    )
     parser.add_argument("--device", help="torch device; default CUDA where there is one")
 
 
@@ -59,8 +73,9 @@ def run_interpolate(options: argparse.Namespace) -> None:
         classifiers.append(loaded)
     sizes = {classifier.card.name: classifier.card.input_size for classifier in classifiers}
     if len(sizes) < len(classifiers):
-        raise ValueError(f"two of the classifiers are called {classifiers[0].card.name}: the files could not be told "
-                         "apart")  # fmt: skip
+        raise ValueError(
+            f"two of the classifiers are called {classifiers[0].card.name}: the files could not be told apart"
+        )
     if len(set(sizes.values())) > 1:
         told = ", ".join(f"{name} {height}×{width}" for name, (height, width) in sizes.items())
         raise ValueError(f"the classifiers take images of different sizes ({told}); run them one by one")
@@ -68,9 +83,13 @@ def run_interpolate(options: argparse.Namespace) -> None:
     read = {side: end.read(next(iter(sizes.values()))) for side, end in ends.items()}
     fractions = sorted(set(options.c))
     settings = {
-        **{side: _settings_of(end) for side, end in ends.items()}, "classifiers": list(sizes), "c": fractions,
-        "steps": options.steps, "weights": options.weights, "warm_start": options.warm_start,
-    }  # fmt: skip
+        **{side: _settings_of(end) for side, end in ends.items()},
+        "classifiers": list(sizes),
+        "c": fractions,
+        "steps": options.steps,
+        "weights": options.weights,
+        "warm_start": options.warm_start,
+    }
     notes = [f"{side}: {note}" for side, found in read.items() for note in found.notes]
     source, target = (rounded(read[side].pixels) for side in ("source", "target"))
     run = Interpolation.begin(source, target, list(sizes), settings, notes)

@@ -61,10 +61,19 @@ def _preset_rows() -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [head]
     for name, preset in PAPER_PRESETS.items():
         config = preset.config
-        rows.append((
-            name, preset.system, preset.source, str(preset.size), f"{config.eps:g}", f"{2 * config.eps:g}",
-            str(config.steps), f"{config.alpha:.4g}", f"{preset.printed_eps:g} on {preset.scale}",
-        ))  # fmt: skip
+        rows.append(
+            (
+                name,
+                preset.system,
+                preset.source,
+                str(preset.size),
+                f"{config.eps:g}",
+                f"{2 * config.eps:g}",
+                str(config.steps),
+                f"{config.alpha:.4g}",
+                f"{preset.printed_eps:g} on {preset.scale}",
+            )
+        )
     return rows
 
 

@@ -36,12 +36,20 @@ from bigroc_core.training.splits import LabelledImages
 # FIDs that P2 prints: none, robust classifier, non-robust joint, robust joint (Table 1); none, robust classifier, joint
 # (Table 2); CE, BCE, Eq. 12, Eq. 13 (Table 3).
 PUBLISHED: dict[str, dict[str, tuple[float, ...]]] = {
-    "1": {"CT, 1 step": (13.00, 10.71, 12.30, 9.60), "CT, 2 steps": (11.12, 9.65, 11.28, 8.51),
-          "CD, 1 step": (6.20, 5.55, 6.33, 4.95), "CD, 2 steps": (4.69, 4.20, 4.66, 3.84)},
+    "1": {
+        "CT, 1 step": (13.00, 10.71, 12.30, 9.60),
+        "CT, 2 steps": (11.12, 9.65, 11.28, 8.51),
+        "CD, 1 step": (6.20, 5.55, 6.33, 4.95),
+        "CD, 2 steps": (4.69, 4.20, 4.66, 3.84),
+    },
     "2": {"ADM": (2.61, 2.40, 2.31), "BigGAN": (4.06, 3.92, 3.83), "iDDPM": (2.92, 2.67, 2.55)},
-    "3": {"CT, 1 step": (10.78, 9.75, 9.71, 9.60), "CT, 2 steps": (10.26, 8.59, 8.62, 8.51),
-          "CD, 1 step": (5.51, 5.00, 5.10, 4.95), "CD, 2 steps": (4.17, 3.89, 4.97, 3.84)},
-}  # fmt: skip
+    "3": {
+        "CT, 1 step": (10.78, 9.75, 9.71, 9.60),
+        "CT, 2 steps": (10.26, 8.59, 8.62, 8.51),
+        "CD, 1 step": (5.51, 5.00, 5.10, 4.95),
+        "CD, 2 steps": (4.17, 3.89, 4.97, 3.84),
+    },
+}
 COLUMNS = {
     "1": ("none", "robust classifier", "non-robust joint", "robust joint"),
     "2": ("none", "robust classifier", "robust joint"),
@@ -56,13 +64,14 @@ CURVE_PGD, CURVE_CONSISTENCY = (1, 2, 5, 10), (1, 2, 4, 8)
 def add_tables_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add the `tables` command."""
     parser = commands.add_parser(
-        "tables", help="P2's tables and its curve of quality against time, as one page",
+        "tables",
+        help="P2's tables and its curve of quality against time, as one page",
         description="P2's Table 1 (consistency in one and two steps: none, robust classifier, non-robust joint model, "
         "robust joint model), Table 2 (other generators), Table 3 (losses) and Section 4.2's quality against time, on "
         "the generators here. Every generator's rows move the same images to the same targets. The page is written "
         "anew after each generator; a killed run goes on where it stopped. Rows that FILE.json holds already are kept "
         "where their command and all models in it are still the same; times are always taken anew.",
-    )  # fmt: skip
+    )
     parser.add_argument("--joint", default="cifar10-joint", help="the joint model (default cifar10-joint)")
     parser.add_argument("--vanilla", default="cifar10-joint-vanilla", help="the one trained without attacks")
     parser.add_argument("--classifier", default="cifar10-robust", help="the robust classifier")
@@ -76,8 +85,13 @@ def add_tables_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--timed", type=int, default=100, help="images that steps are timed on")
     parser.add_argument("--data", type=Path, help="CIFAR-10: torchvision's folder, an .npz or class folders")
     parser.add_argument("--device", help="torch device; default: cuda where there is one, else cpu")
-    parser.add_argument("--output", type=Path, default=Path("RESULTS.md"), metavar="FILE.md",
-                        help="the page; FILE.json beside it has every number (default RESULTS.md)")  # fmt: skip
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("RESULTS.md"),
+        metavar="FILE.md",
+        help="the page; FILE.json beside it has every number (default RESULTS.md)",
+    )
 
 
 def run_tables(options: argparse.Namespace) -> None:
@@ -120,8 +134,19 @@ class Source:
         for field in ("eps", "steps", "step_size", "norm", "loss", "gradient", "stop_at"):
             if (value := getattr(robust, field)) is not None:
                 words += [f"--{field.replace('_', '-')}", str(value)]
-        words += ["--judge", options.judge, "--control", "none", "--no-random-direction", "--reference", "train",
-                  "--count", str(count), "--seeds", *map(str, options.seeds)]  # fmt: skip
+        words += [
+            "--judge",
+            options.judge,
+            "--control",
+            "none",
+            "--no-random-direction",
+            "--reference",
+            "train",
+            "--count",
+            str(count),
+            "--seeds",
+            *map(str, options.seeds),
+        ]
         if not self.card.conditional:
             words += ["--debias", "1000"]
         if self.ways:
@@ -163,8 +188,10 @@ class _Page:
         self.timing: dict[str, Any] = {}
         self.stopping: dict[str, dict[str, Any]] = {}
         self.before = measured_before(options.output.with_suffix(".json"))
-        self.classifiers = {name: load_classifier(name, device=self.device)
-                            for name in (options.joint, options.vanilla, options.classifier)}  # fmt: skip
+        self.classifiers = {
+            name: load_classifier(name, device=self.device)
+            for name in (options.joint, options.vanilla, options.classifier)
+        }
         for name in (options.joint, options.vanilla):
             if self.classifiers[name].card.l0 is None:
                 raise ValueError(f"{name} is no joint model: its card has no ℓ₀")
@@ -177,8 +204,10 @@ class _Page:
         self.consistency, self.others = cards[options.consistency], [cards[name] for name in wanted]
         # All that is missing is said before anything is measured.
         self.robust = {card.name: swept(card, options.classifier, "") for card in (self.consistency, *self.others)}
-        self.joint = {card.name: swept(card, options.joint, "--loss combined --stop-at l0")
-                      for card in (self.consistency, *self.others)}  # fmt: skip
+        self.joint = {
+            card.name: swept(card, options.joint, "--loss combined --stop-at l0")
+            for card in (self.consistency, *self.others)
+        }
 
     # ------------------------------------------------------------------------------------------------- measuring
 
@@ -195,13 +224,18 @@ class _Page:
             if only & {"1", "3"}:
                 ways["robust joint"] = (options.joint, config)
             if "3" in only:
-                ways |= {loss: (options.joint, dataclasses.replace(config, loss=loss))  # type: ignore[arg-type]
-                         for loss in ABLATION if loss != config.loss}  # fmt: skip
+                ways |= {
+                    loss: (options.joint, dataclasses.replace(config, loss=loss))  # type: ignore[arg-type]
+                    for loss in ABLATION
+                    if loss != config.loss
+                }
             if ways:
                 found.append(Source(name, self.consistency, ways))
         if "2" in only:
-            found += [Source(card.name, card, {"robust joint": (options.joint, self.joint[card.name])})
-                      for card in self.others]  # fmt: skip
+            found += [
+                Source(card.name, card, {"robust joint": (options.joint, self.joint[card.name])})
+                for card in self.others
+            ]
         # What takes longest comes last.
         return sorted(found, key=lambda source: source.name == two_steps)
 
@@ -233,8 +267,10 @@ class _Page:
         used = (self.options.classifier, self.options.judge, *(name for name, _ in source.ways.values()))
         classifiers = {name: self.classifiers.get(name) or load_classifier(name) for name in used}
         cards = {source.card.name: source.card} | {name: one.card for name, one in classifiers.items()}
-        models = {name: {"weights": checkpoint_hash(name), "arguments": card.arguments, "l0": card.l0}
-                  for name, card in cards.items()}  # fmt: skip
+        models = {
+            name: {"weights": checkpoint_hash(name), "arguments": card.arguments, "l0": card.l0}
+            for name, card in cards.items()
+        }
         # By way of JSON, which has no tuples: it is compared with what a file holds.
         found: dict[str, Any] = json.loads(json.dumps({"command": _line(words), "models": models}))
         return found
@@ -274,18 +310,26 @@ class _Page:
         for _ in range(3):
             for stops in (True, False):
                 began = time.perf_counter()
-                result = boost(classifier, images, labels, debias=debias,
-                               config=config if stops else dataclasses.replace(config, stop_at=None))  # fmt: skip
+                result = boost(
+                    classifier,
+                    images,
+                    labels,
+                    debias=debias,
+                    config=config if stops else dataclasses.replace(config, stop_at=None),
+                )
                 seconds[stops].append(time.perf_counter() - began)
                 if stops:
                     stopped = result
         untouched = stopped.steps_taken == 0
         self.stopping[name] = {
-            "images": len(images), "untouched": float(untouched.float().mean()),
+            "images": len(images),
+            "untouched": float(untouched.float().mean()),
             "returned_bit_for_bit": bool(torch.equal(stopped.images[untouched], images[untouched])),
-            "steps": config.steps, "mean_steps": float(stopped.steps_taken.float().mean()),
-            "seconds": statistics.median(seconds[True]), "seconds_without": statistics.median(seconds[False]),
-        }  # fmt: skip
+            "steps": config.steps,
+            "mean_steps": float(stopped.steps_taken.float().mean()),
+            "seconds": statistics.median(seconds[True]),
+            "seconds_without": statistics.median(seconds[False]),
+        }
 
     def some_images(self, name: str, classifier: Classifier) -> tuple[torch.Tensor, torch.Tensor | None, Any]:
         """Images of a generator that no table is of, their labels, and the debiasing where targets are estimated."""
@@ -321,10 +365,15 @@ class _Page:
             rows = dict(zip(("0", "nothing", *source.ways), found.rows, strict=False))
             rows.pop("nothing")
             for pgd, row in rows.items():
-                self.curve.append({
-                    "consistency_steps": steps, "pgd_steps": int(pgd), "seconds": seconds + int(pgd) * per_step,
-                    "command": _line(words), **_numbers(found, row),
-                })  # fmt: skip
+                self.curve.append(
+                    {
+                        "consistency_steps": steps,
+                        "pgd_steps": int(pgd),
+                        "seconds": seconds + int(pgd) * per_step,
+                        "command": _line(words),
+                        **_numbers(found, row),
+                    }
+                )
             self.write()
 
     # --------------------------------------------------------------------------------------------------- telling
@@ -347,19 +396,23 @@ class _Page:
         options = self.options
         seeds = " ".join(map(str, options.seeds))
         lines = [
-            "# Boosting with the joint classifier–discriminator", "",
+            "# Boosting with the joint classifier–discriminator",
+            "",
             f"P2's tables on the generators that come along. Fréchet distance to CIFAR-10's training images in "
             f"`{options.judge}`'s features, {options.count:,} images per seed, mean ± standard deviation over seeds "
             f"{seeds}; in brackets the gain over the images as they came. **Bold**: below every column to its left by "
             "more than twice the standard error of the difference, seed by seed. P2's own numbers are FIDs at 64 "
-            "pixels on ImageNet: only the order of columns can be compared.", "",
-            f"Written by `{command_line()}`. A dash is not measured yet.", "",
-        ]  # fmt: skip
+            "pixels on ImageNet: only the order of columns can be compared.",
+            "",
+            f"Written by `{command_line()}`. A dash is not measured yet.",
+            "",
+        ]
         two = {"1 step": self.consistency.name, "2 steps": f"{self.consistency.name}?num_inference_steps=2"}
         titles = {
-            "1": "Table 1: consistency models", "2": "Table 2: other generators, without training again",
+            "1": "Table 1: consistency models",
+            "2": "Table 2: other generators, without training again",
             "3": "Table 3: what is minimised",
-        }  # fmt: skip
+        }
         trained_on = self.classifiers[options.joint].card.training.get("recipe", {}).get("generated", [])
 
         def seen(name: str) -> str:
@@ -369,17 +422,21 @@ class _Page:
         for part in ("1", "2", "3"):
             if part not in options.only:
                 continue
-            names = {f"{card.name}{seen(card.name)}": card.name for card in self.others} if part == "2" else {
-                f"{self.consistency.name}, {steps}": name for steps, name in two.items()
-            }  # fmt: skip
+            names = (
+                {f"{card.name}{seen(card.name)}": card.name for card in self.others}
+                if part == "2"
+                else {f"{self.consistency.name}, {steps}": name for steps, name in two.items()}
+            )
             columns = COLUMNS[part]
             lines += [f"## {titles[part]}", "", f"| | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
             for shown, name in names.items():
                 rows = self.measured.get(name, {}).get("rows", {})
                 chosen = [rows.get(ablation.get(column, column)) for column in columns]
                 lines.append(f"| {shown} | {' | '.join(_cells(chosen, first=part != '3'))} |")
-            lines += [f"| *P2: {name}, FID* | {' | '.join(f'*{value:.2f}*' for value in values)} |"
-                      for name, values in PUBLISHED[part].items()]  # fmt: skip
+            lines += [
+                f"| *P2: {name}, FID* | {' | '.join(f'*{value:.2f}*' for value in values)} |"
+                for name, values in PUBLISHED[part].items()
+            ]
             lines += [""]
         lines += self._stopping_text() + self._curve_text(picture) + self._commands_text()
         return "\n".join(lines) + "\n"
@@ -388,12 +445,14 @@ class _Page:
         if not self.stopping:
             return []
         lines = [
-            "## Early stopping", "",
+            "## Early stopping",
+            "",
             "An image rests once it reads as real, softplus(f_c) ≥ ℓ₀; one that does so from the start comes back bit "
-            "for bit. The same images with and without, in turns, median of three.", "",
+            "for bit. The same images with and without, in turns, median of three.",
+            "",
             "| | images | left untouched | mean steps | steps saved | seconds | without | time saved |",
             "|---|---|---|---|---|---|---|---|",
-        ]  # fmt: skip
+        ]
         for name, one in self.stopping.items():
             saved, time_saved = 1 - one["mean_steps"] / one["steps"], 1 - one["seconds"] / one["seconds_without"]
             lines.append(
@@ -406,15 +465,22 @@ class _Page:
         if not self.curve:
             return []
         lines = [
-            "## Quality against time", "",
+            "## Quality against time",
+            "",
             "More consistency steps, or more PGD steps on one-step images (Eq. 13, no early stop); "
             f"{self.timing['device']}, one PGD step {1e3 * self.timing['pgd_step']:.2f} ms an image. "
-            f"{self.options.curve_count:,} images per seed.", "",
-            "| consistency steps | PGD steps | ms per image | distance |", "|---|---|---|---|",
-        ]  # fmt: skip
+            f"{self.options.curve_count:,} images per seed.",
+            "",
+            "| consistency steps | PGD steps | ms per image | distance |",
+            "|---|---|---|---|",
+        ]
         for one in self.curve:
-            cells = (one["consistency_steps"], one["pgd_steps"], f"{1e3 * one['seconds']:.2f}",
-                     cell(one["distance"], 1, 3))  # fmt: skip
+            cells = (
+                one["consistency_steps"],
+                one["pgd_steps"],
+                f"{1e3 * one['seconds']:.2f}",
+                cell(one["distance"], 1, 3),
+            )
             lines.append(f"| {' | '.join(map(str, cells))} |")
         return [*lines, "", *([f"![Quality against time]({picture.name})", ""] if picture else [])]
 
@@ -423,8 +489,15 @@ class _Page:
         commands += [one["command"] for one in self.curve if one["command"] not in commands]
         if not commands:
             return []
-        return ["## Commands", "", "Each gives the rows of one generator:", "", "```sh",
-                *dict.fromkeys(commands), "```"]  # fmt: skip
+        return [
+            "## Commands",
+            "",
+            "Each gives the rows of one generator:",
+            "",
+            "```sh",
+            *dict.fromkeys(commands),
+            "```",
+        ]
 
 
 def measured_before(path: Path) -> dict[str, dict[str, Any]]:
@@ -459,9 +532,11 @@ def _test_images(path: Path | None, count: int) -> LabelledImages | None:
 def _numbers(found: Evaluation, row: Row) -> dict[str, Any]:
     distance = next(metric for metric in found.metrics if metric.name == "distance")
     return {
-        "distance": list(row.scores[distance]), "gain": list(found.gains(row, distance)),
-        "errors": list(row.scores[ERRORS]), "l2": list(row.l2),
-    }  # fmt: skip
+        "distance": list(row.scores[distance]),
+        "gain": list(found.gains(row, distance)),
+        "errors": list(row.scores[ERRORS]),
+        "l2": list(row.l2),
+    }
 
 
 def _cells(rows: Sequence[dict[str, Any] | None], first: bool) -> list[str]:

@@ -34,9 +34,7 @@ class BatchSize:
         self.images = max(1, tried // 2)
 
 
-def in_batches(
-    compute: Callable[..., tuple[Tensor, ...]], size: BatchSize, *tensors: Tensor
-) -> tuple[Tensor, ...]:
+def in_batches(compute: Callable[..., tuple[Tensor, ...]], size: BatchSize, *tensors: Tensor) -> tuple[Tensor, ...]:
     """compute(*tensors) over batches of rows, joined again. A batch that is out of memory is halved and
     redone.
 

@@ -68,10 +68,14 @@ def evaluate_classifier(
         "clean": clean / len(data),
         "pgd": robust / len(data),
         "protocol": {
-            "norm": "l2", "eps": eps, "steps": steps, "step_size": "2.5*eps/steps", "start": "zero",
+            "norm": "l2",
+            "eps": eps,
+            "steps": steps,
+            "step_size": "2.5*eps/steps",
+            "start": "zero",
             "loss": "cross-entropy",
         },
-    }  # fmt: skip
+    }
     if attack_strongly is not None:
         right = 0
         for start in tqdm(range(0, autoattack, batch_size), desc="AutoAttack", disable=not progress):

@@ -77,22 +77,29 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: every number per seed, its mean and its standard deviation."""
         return {
-            "source": self.source, "count": self.count, "seeds": list(self.seeds),
-            "config": dataclasses.asdict(self.config), "distances_and_errors_of": self.judge,
+            "source": self.source,
+            "count": self.count,
+            "seeds": list(self.seeds),
+            "config": dataclasses.asdict(self.config),
+            "distances_and_errors_of": self.judge,
             "inception": self.inception,
             "rows": [
                 {
                     "images": row.name,
                     "l2": summary(row.l2),
                     "scores": [
-                        {"metric": metric.name, "reference": metric.reference, **summary(values),
-                         "gain": summary(self.gains(row, metric))}
+                        {
+                            "metric": metric.name,
+                            "reference": metric.reference,
+                            **summary(values),
+                            "gain": summary(self.gains(row, metric)),
+                        }
                         for metric, values in row.scores.items()
                     ],
                 }
                 for row in self.rows
             ],
-        }  # fmt: skip
+        }
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> Evaluation:
@@ -100,14 +107,23 @@ class Evaluation:
         rows = tuple(
             Row(
                 one["images"],
-                {Metric(score["metric"], score["reference"], score["metric"] in HIGHER_IS_BETTER): _numbers(score)
-                 for score in one["scores"]},
+                {
+                    Metric(score["metric"], score["reference"], score["metric"] in HIGHER_IS_BETTER): _numbers(score)
+                    for score in one["scores"]
+                },
                 _numbers(one["l2"]),
             )
             for one in told["rows"]
-        )  # fmt: skip
-        return cls(told["source"], told["distances_and_errors_of"], told["inception"], told["count"],
-                   tuple(told["seeds"]), BoostConfig(**told["config"]), rows)  # fmt: skip
+        )
+        return cls(
+            told["source"],
+            told["distances_and_errors_of"],
+            told["inception"],
+            told["count"],
+            tuple(told["seeds"]),
+            BoostConfig(**told["config"]),
+            rows,
+        )
 
 
 def _numbers(told: Mapping[str, Any]) -> tuple[float, ...]:
@@ -159,8 +175,11 @@ class Way(NamedTuple):
 
     def settings(self) -> dict[str, Any]:
         """All that decides what becomes of an image: JSON-ready."""
-        return {"classifier": fingerprint(self.classifier), "l0": self.classifier.card.l0,
-                "config": dataclasses.asdict(self.config)}  # fmt: skip
+        return {
+            "classifier": fingerprint(self.classifier),
+            "l0": self.classifier.card.l0,
+            "config": dataclasses.asdict(self.config),
+        }
 
 
 def evaluate(
@@ -218,8 +237,13 @@ def evaluate(
     control_name = f"boosted, {control.card.name}, same ‖δ‖" if control else ""
     main = Way(classifier, config)
     others = {way.name: way for way in beside if way.settings() != main.settings()}
-    names = [UNBOOSTED, boosted_name, *others, *([control_name] if control else []),
-             *([RANDOM_DIRECTION] if random_direction else [])]  # fmt: skip
+    names = [
+        UNBOOSTED,
+        boosted_name,
+        *others,
+        *([control_name] if control else []),
+        *([RANDOM_DIRECTION] if random_direction else []),
+    ]
 
     def variants(seed: int, start: int, images: Tensor, labels: Tensor | None) -> Variants:
         result = boost(classifier, images, labels, config=config, debias=debias)
@@ -238,11 +262,15 @@ def evaluate(
         return made, result.labels
 
     settings = {
-        "kind": "evaluate", "source": source.name, **main.settings(),
-        "control": fingerprint(control) if control else None, "random_direction": random_direction,
+        "kind": "evaluate",
+        "source": source.name,
+        **main.settings(),
+        "control": fingerprint(control) if control else None,
+        "random_direction": random_direction,
         "beside": [way.settings() for way in others.values()],
-        "debias": None if debias is None else debias.tolist(), "shard": SHARD,
-    }  # fmt: skip
+        "debias": None if debias is None else debias.tolist(),
+        "shard": SHARD,
+    }
     pictures = Pictures(images_to, tuple(names), classifier.classes or None) if images_to is not None else None
     rows: dict[str, list[tuple[dict[Metric, float], float]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as scratch:
@@ -268,14 +296,21 @@ def evaluate(
             progress("metrics", len(seeds), len(seeds))
         share.wait()
     return Evaluation(
-        source.name, judge.card.name if judge else "", inception.network.name if inception else "", count,
-        tuple(seeds), config,
+        source.name,
+        judge.card.name if judge else "",
+        inception.network.name if inception else "",
+        count,
+        tuple(seeds),
+        config,
         tuple(
-            Row(name, {metric: tuple(scores[metric] for scores, _ in found) for metric in found[0][0]},
-                tuple(length for _, length in found))
+            Row(
+                name,
+                {metric: tuple(scores[metric] for scores, _ in found) for metric in found[0][0]},
+                tuple(length for _, length in found),
+            )
             for name, found in rows.items()
         ),
-    )  # fmt: skip
+    )
 
 
 def check_roles(measuring: Classifier, *boosting: Classifier) -> None:

@@ -68,8 +68,11 @@ def _digest_of_weights(described: list[Any], module: nn.Module) -> str:
     digest = hashlib.sha256(json.dumps(described).encode())
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.ndim
-                      else str(tensor.item()).encode())  # fmt: skip
+        digest.update(
+            tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+            if tensor.ndim
+            else str(tensor.item()).encode()
+        )
     return digest.hexdigest()
 
 

@@ -83,9 +83,16 @@ def reference_features(
         stage = "reference"
         run = Run(cache / "shards", {"kind": "reference", "images": stream.name, "inception": inception.key})
         run.open()
-        run.measure(stage, stream, {"inception": inception},
-                    lambda _seed, _start, images, _labels: ({"as they are": images}, torch.zeros(len(images))),
-                    count, 0, progress, share)  # fmt: skip
+        run.measure(
+            stage,
+            stream,
+            {"inception": inception},
+            lambda _seed, _start, images, _labels: ({"as they are": images}, torch.zeros(len(images))),
+            count,
+            0,
+            progress,
+            share,
+        )
         if share.index == 0:
             with whole_or_not_at_all(features) as path:
                 join(path, count, run.values(stage, "as they are", count, 0, "inception/features"))
@@ -95,9 +102,7 @@ def reference_features(
             shutil.rmtree(cache / "shards")
         share.wait()
     with np.load(statistics, allow_pickle=False) as kept:
-        return Reference(
-            stream.name, FeatureStatistics(int(kept["count"]), kept["mean"], kept["covariance"]), features
-        )
+        return Reference(stream.name, FeatureStatistics(int(kept["count"]), kept["mean"], kept["covariance"]), features)
 
 
 def check_counts(metrics: Sequence[str], count: int, references: Sequence[Reference], dimensions: int) -> None:
@@ -165,10 +170,14 @@ def inception_score(logits: Tensor) -> float:
 
     order = np.random.RandomState(IS_SEED).permutation(len(logits))
     splits = [order[i * len(order) // IS_SPLITS : (i + 1) * len(order) // IS_SPLITS] for i in range(IS_SPLITS)]
-    return float(np.mean([
-        isc_features_to_metric(logits[torch.from_numpy(split)], splits=1, shuffle=False)[KEY_METRIC_ISC_MEAN]
-        for split in splits
-    ]))  # fmt: skip
+    return float(
+        np.mean(
+            [
+                isc_features_to_metric(logits[torch.from_numpy(split)], splits=1, shuffle=False)[KEY_METRIC_ISC_MEAN]
+                for split in splits
+            ]
+        )
+    )
 
 
 def kernel_distance(features: Tensor, reference: Tensor) -> float:
@@ -189,4 +198,3 @@ def precision_recall(features: Tensor, reference: Tensor) -> tuple[float, float]
         features, reference, prc_neighborhood=NEIGHBOURS, prc_batch_size=PRC_ROWS, save_cpu_ram=True, verbose=False
     )
     return float(found[KEY_METRIC_PRECISION]), float(found[KEY_METRIC_RECALL])
-

@@ -50,10 +50,12 @@ def realism_statistics(model: nn.Module, images: Images, batch: int = 250) -> di
     """
     if not len(images):
         raise ValueError("ℓ₀ is a mean over real images, and there are none")
-    found = torch.cat([
-        scores(model, images.floats(slice(start, start + batch)), images.labels[start : start + batch], batch)
-        for start in range(0, len(images), batch)
-    ])  # fmt: skip
+    found = torch.cat(
+        [
+            scores(model, images.floats(slice(start, start + batch)), images.labels[start : start + batch], batch)
+            for start in range(0, len(images), batch)
+        ]
+    )
     readings = F.softplus(found.double(), threshold=1e9)
     classes = int(images.labels.max()) + 1
     of_class = [readings[images.labels == label] for label in range(classes)]

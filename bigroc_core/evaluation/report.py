@@ -89,17 +89,36 @@ def as_csv(found: Evaluation) -> str:
         for metric, values in row.scores.items():
             gains = found.gains(row, metric)
             features = found.judge if metric.name in ("distance", "errors") else found.inception
-            writer.writerow([
-                row.name, metric.name, metric.reference, features, *mean_and_std(values), *mean_and_std(gains), *values,
-            ])  # fmt: skip
+            writer.writerow(
+                [
+                    row.name,
+                    metric.name,
+                    metric.reference,
+                    features,
+                    *mean_and_std(values),
+                    *mean_and_std(gains),
+                    *values,
+                ]
+            )
     return out.getvalue()
 
 
 _LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "‖δ‖₂": r"$\|\delta\|_2$", "‖δ‖": r"$\|\delta\|$",
-    "ε": r"$\varepsilon$", "±": r"$\pm$",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "‖δ‖₂": r"$\|\delta\|_2$",
+    "‖δ‖": r"$\|\delta\|$",
+    "ε": r"$\varepsilon$",
+    "±": r"$\pm$",
+}
 
 
 def latex(text: str) -> str:
@@ -131,10 +150,22 @@ def as_latex(found: Evaluation) -> str:
         body.append(" & ".join(written) + r" \\")
     head = " & ".join(latex(title) for title in lines[0]) + r" \\"
     columns = "l" + "r" * (len(lines[0]) - 1)
-    return "\n".join([
-        r"\begin{table}", r"\centering", f"\\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *body,
-        r"\bottomrule", r"\end{tabular}", f"\\caption{{{latex(caption(found))}.}}", r"\end{table}", "",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            f"\\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            head,
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            f"\\caption{{{latex(caption(found))}.}}",
+            r"\end{table}",
+            "",
+        ]
+    )
 
 
 def sweep_table(found: Sweep) -> str:
@@ -142,8 +173,9 @@ def sweep_table(found: Sweep) -> str:
     lines = [["ε", "steps", "stage", "mean ‖δ‖₂", "distance", ""]]
     for point in found.points:
         mark = "best" if point is found.best else ""
-        lines.append([f"{point.eps:.3f}", str(point.steps), point.stage, cell(point.l2, 1, 3),
-                      cell(point.frechet, 1, 3), mark])  # fmt: skip
+        lines.append(
+            [f"{point.eps:.3f}", str(point.steps), point.stage, cell(point.l2, 1, 3), cell(point.frechet, 1, 3), mark]
+        )
     seeds = " ".join(map(str, found.seeds))
     return (
         f"{found.source}: {found.count} images, seeds {seeds}; Fréchet distance to {found.reference} in "

@@ -81,9 +81,10 @@ def whole_or_not_at_all(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         raise OSError(
-            error.errno, f"{path} could not be written ({error.strerror or error}). Nothing written so far is lost: "
-            "once that is mended, for instance by making room, the same command goes on"
-        ) from error  # fmt: skip
+            error.errno,
+            f"{path} could not be written ({error.strerror or error}). Nothing written so far is lost: "
+            "once that is mended, for instance by making room, the same command goes on",
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

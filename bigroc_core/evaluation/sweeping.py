@@ -66,15 +66,19 @@ class Sweep:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; config's eps is the best."""
         return {
-            "source": self.source, "count": self.count, "seeds": list(self.seeds),
-            "features_of": self.chooser, "reference": self.reference,
+            "source": self.source,
+            "count": self.count,
+            "seeds": list(self.seeds),
+            "features_of": self.chooser,
+            "reference": self.reference,
             "config": dataclasses.asdict(dataclasses.replace(self.config, eps=self.best.eps)),
-            "best": self.best.eps, "at_the_end_of_the_range": self.at_the_end,
+            "best": self.best.eps,
+            "at_the_end_of_the_range": self.at_the_end,
             "points": [
                 {"eps": p.eps, "steps": p.steps, "stage": p.stage, "frechet": summary(p.frechet), "l2": summary(p.l2)}
                 for p in self.points
             ],
-        }  # fmt: skip
+        }
 
 
 def sweep(
@@ -121,9 +125,13 @@ def sweep(
     # Under the name that the run knows a measuring classifier by.
     extractors = {"judge": ClassifierFeatures(chooser)}
     settings = {
-        "kind": "sweep", "source": source.name, "classifier": fingerprint(classifier),
-        "config": dataclasses.asdict(config), "debias": None if debias is None else debias.tolist(), "shard": SHARD,
-    }  # fmt: skip
+        "kind": "sweep",
+        "source": source.name,
+        "classifier": fingerprint(classifier),
+        "config": dataclasses.asdict(config),
+        "debias": None if debias is None else debias.tolist(),
+        "shard": SHARD,
+    }
 
     def path_variants(_seed: int, _start: int, images: Tensor, labels: Tensor | None) -> Variants:
         every = _coarse_stride(config.steps)
@@ -175,9 +183,15 @@ def sweep(
         fine = [full(kept, eps) for eps in candidates]
     points = tuple(sorted((*coarse, *fine), key=lambda p: (p.eps, p.stage)))
     return Sweep(
-        source.name, chooser.card.name, reference_name, count, tuple(seeds), config, points,
+        source.name,
+        chooser.card.name,
+        reference_name,
+        count,
+        tuple(seeds),
+        config,
+        points,
         min(fine, key=lambda p: p.mean),
-    )  # fmt: skip
+    )
 
 
 def _coarse_stride(steps: int) -> int:

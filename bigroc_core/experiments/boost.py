@@ -186,8 +186,7 @@ class Run:
         ]
 
 
-ROW_HEADERS = ["#", "target y", "reads as, before", "p(y|x) before", "reads as, after", "p(y|x) after",
-               "‖δ‖₂", "‖δ‖∞"]  # fmt: skip
+ROW_HEADERS = ["#", "target y", "reads as, before", "p(y|x) before", "reads as, after", "p(y|x) after", "‖δ‖₂", "‖δ‖∞"]
 REALISM_HEADERS = ["realism before", "realism after"]
 
 
@@ -324,8 +323,12 @@ def compute(
             targets = snapshot.labels.cpu().numpy()
             yield Run(originals, found.names, classifier.classes, targets, settings, found.notes)
         if snapshot.step % every == 0 or snapshot.step == config.steps or bool(snapshot.resting.all()):
-            yield Stage(snapshot.step, to_uint8(snapshot.images), snapshot.logits.float().cpu().numpy(),
-                        snapshot.resting.cpu().numpy())  # fmt: skip
+            yield Stage(
+                snapshot.step,
+                to_uint8(snapshot.images),
+                snapshot.logits.float().cpu().numpy(),
+                snapshot.resting.cpu().numpy(),
+            )
         else:
             yield Stage(snapshot.step)
 
@@ -378,9 +381,14 @@ def run_settings(source: Source, target: Target, classifier: str, config: BoostC
     if target.kind == DEBIASED:
         settings |= {"validation_count": target.validation_count, "validation_seed": target.validation_seed}
     return settings | {
-        "eps": config.eps, "steps": config.steps, "step_size": config.step_size, "norm": config.norm,
-        "loss": config.loss, "gradient": config.gradient, "stop_at": config.stop_at,
-    }  # fmt: skip
+        "eps": config.eps,
+        "steps": config.steps,
+        "step_size": config.step_size,
+        "norm": config.norm,
+        "loss": config.loss,
+        "gradient": config.gradient,
+        "stop_at": config.stop_at,
+    }
 
 
 def archive(run: Run) -> bytes:
@@ -393,9 +401,13 @@ def archive(run: Run) -> bytes:
     ]
     table = io.StringIO(newline="")
     csv.writer(table).writerows([run.headers, *run.rows(frame)])
-    return zipped([
-        *files, ("results.csv", table.getvalue().encode()), ("settings.json", settings_json(run).encode()),
-    ])  # fmt: skip
+    return zipped(
+        [
+            *files,
+            ("results.csv", table.getvalue().encode()),
+            ("settings.json", settings_json(run).encode()),
+        ]
+    )
 
 
 def settings_json(run: Run) -> str:

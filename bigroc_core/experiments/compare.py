@@ -98,10 +98,14 @@ def compare(asked: CompareAsked, device: str | None = None) -> Iterator[Comparis
     movers = [classifier_named(name, device) for name in named]
     for mover in movers:
         if mover.classes != judge.classes or mover.card.input_size != judge.card.input_size:
-            raise ValueError(f"{mover.card.name} has other classes or another image size than {asked.classifier}, the "
-                             "Boost tab's classifier: they cannot share images and targets")  # fmt: skip
-    configs = [asked.config if asked.varied == CLASSIFIER else replace(asked.config, **{asked.varied: value})
-               for value in values]  # fmt: skip
+            raise ValueError(
+                f"{mover.card.name} has other classes or another image size than {asked.classifier}, the "
+                "Boost tab's classifier: they cannot share images and targets"
+            )
+    configs = [
+        asked.config if asked.varied == CLASSIFIER else replace(asked.config, **{asked.varied: value})
+        for value in values
+    ]
     found = source_images(asked.source, judge.classes, judge.card.input_size, device)
     labels, debias = target_labels(asked.target, found, asked.source, judge, device)
     originals = to_uint8(found.images)
@@ -113,10 +117,15 @@ def compare(asked: CompareAsked, device: str | None = None) -> Iterator[Comparis
     targets = first.labels.cpu().numpy()
     before = certainty_of(judge, originals, targets)
     run = Comparison(
-        originals, np.stack([before] * len(values)), targets, judge.classes,
+        originals,
+        np.stack([before] * len(values)),
+        targets,
+        judge.classes,
         [Row(name_of(asked.varied, value), "", originals.copy(), before) for value in values],
-        settings_of(asked, values), found.notes, total=sum(config.steps for config in configs),
-    )  # fmt: skip
+        settings_of(asked, values),
+        found.notes,
+        total=sum(config.steps for config in configs),
+    )
     for place, (stream, config, mover) in enumerate(zip(streams, configs, movers, strict=True)):
         for _ in walked(run, place, stream, config.steps, judge, judged=mover is judge):
             run.seconds = time.perf_counter() - began
@@ -182,10 +191,12 @@ def opening_request(steps: int | None = None) -> CompareAsked:
     preset = {k: v for k, v in controls.presets_of(name)["recommended"].items() if k in snippets.CONFIG_FIELDS}
     return CompareAsked(
         source=Source(generator=name, count=6),
-        target=Target(kind=GIVEN if card.conditional else ESTIMATED), classifier=next(iter(classifier_cards())),
-        config=BoostConfig(**preset | ({} if steps is None else {"steps": steps})), varied=EPS,
+        target=Target(kind=GIVEN if card.conditional else ESTIMATED),
+        classifier=next(iter(classifier_cards())),
+        config=BoostConfig(**preset | ({} if steps is None else {"steps": steps})),
+        varied=EPS,
         values=(0.5, 1.0, 2.0, 4.0),
-    )  # fmt: skip
+    )
 
 
 def opening(kept: Path = KEPT) -> Comparison:

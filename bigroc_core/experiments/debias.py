@@ -62,9 +62,14 @@ class Study:
 
 
 def study_of(
-    generator_name: str, classifier_name: str, count: float, seed: float, validation_count: float,
-    validation_seed: float, device: str | None = None,
-) -> Iterator[Study]:  # fmt: skip
+    generator_name: str,
+    classifier_name: str,
+    count: float,
+    seed: float,
+    validation_count: float,
+    validation_seed: float,
+    device: str | None = None,
+) -> Iterator[Study]:
     """The study, growing: yielded after each chunk of images, the last time finished. ValueError for bad input."""
     device = device or compute_device()
     total = whole(count, "the number of images", 1, MAX_SAMPLES_PER_REQUEST)
@@ -73,10 +78,18 @@ def study_of(
     if seeds[0] == seeds[1]:
         raise ValueError("the validation seed must differ from the images' seed: the two sets have to be separate")
     generator, classifier = generator_named(generator_name, device), classifier_named(classifier_name, device)
-    study = Study(classifier.classes, {
-        "generator": generator_name, "classifier": classifier_name, "count": total, "seed": seeds[0],
-        "validation_count": held_out, "validation_seed": seeds[1],
-    }, total=total + held_out)  # fmt: skip
+    study = Study(
+        classifier.classes,
+        {
+            "generator": generator_name,
+            "classifier": classifier_name,
+            "count": total,
+            "seed": seeds[0],
+            "validation_count": held_out,
+            "validation_seed": seeds[1],
+        },
+        total=total + held_out,
+    )
 
     def drawn(number: int, seed: int, doing: str) -> Iterator[torch.Tensor]:
         for start in range(0, number, CHUNK):
@@ -111,9 +124,14 @@ study_on_gpu = on_gpu(study_of)
 
 
 def run_study(
-    generator: str, classifier: str, count: float, seed: float, validation_count: float, validation_seed: float,
+    generator: str,
+    classifier: str,
+    count: float,
+    seed: float,
+    validation_count: float,
+    validation_seed: float,
     device: str | None = None,
-) -> Generator[Study, None, None]:  # fmt: skip
+) -> Generator[Study, None, None]:
     """`study_of`, on the GPU that a ZeroGPU Space lends where no device is named."""
     run = study_of if device else study_on_gpu
     yield from run(generator, classifier, count, seed, validation_count, validation_seed, device)

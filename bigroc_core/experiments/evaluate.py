@@ -120,9 +120,13 @@ class Measured:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         result: dict[str, Any] = {
-            "classifier": self.asked.classifier, "control": self.asked.control, **self.found.to_dict(),
-            "debias_images": self.asked.debias, "notes": list(self.notes), "command": self.command,
-        }  # fmt: skip
+            "classifier": self.asked.classifier,
+            "control": self.asked.control,
+            **self.found.to_dict(),
+            "debias_images": self.asked.debias,
+            "notes": list(self.notes),
+            "command": self.command,
+        }
         if self.swept is not None:
             result["sweep"] = self.swept.to_dict()
         return _finite(result)
@@ -273,42 +277,46 @@ def problems(asked: Measurement, path: str | Path | None) -> dict[str, str]:
             wrong.setdefault(name, why)
 
     check(
-        "classifier", asked.classifier not in classifier_cards(),
+        "classifier",
+        asked.classifier not in classifier_cards(),
         f"there is no classifier {asked.classifier!r} here; choose one of {', '.join(classifier_cards())}",
-    )  # fmt: skip
-    check(
-        "eps_from", asked.eps_from not in (FIXED, PRESET, SWEEP), f"choose one of {FIXED}, {PRESET}, {SWEEP}"
-    )  # fmt: skip
+    )
+    check("eps_from", asked.eps_from not in (FIXED, PRESET, SWEEP), f"choose one of {FIXED}, {PRESET}, {SWEEP}")
     if wrong:
         return wrong
     least = least_images(judge_name())
     check(
-        "count", asked.count < least,
+        "count",
+        asked.count < least,
         f"a distance in {judge_name()}'s features needs at least {least} images; {asked.count} are too few",
-    )  # fmt: skip
+    )
     if asked.eps_from == SWEEP:
         check(
-            "eps_from", asked.classifier == STANDARD_NETWORK,
+            "eps_from",
+            asked.classifier == STANDARD_NETWORK,
             f"{STANDARD_NETWORK} chooses the ε of a sweep, so it cannot boost as well; take another classifier",
-        )  # fmt: skip
+        )
         check("eps", asked.config.eps <= 0, "a sweep tries ε up to this: it must be above 0")
         check("steps", asked.config.steps < 1, "a sweep needs at least 1 step")
         least = least_images(STANDARD_NETWORK)
         check(
-            "count", asked.count < least,
+            "count",
+            asked.count < least,
             f"a sweep chooses in {STANDARD_NETWORK}'s features, which needs at least {least} images; {asked.count} are "
             "too few",
-        )  # fmt: skip
+        )
     if asked.source == GENERATOR:
         card = generator_cards().get(asked.generator)
         check(
-            "generator", card is None,
+            "generator",
+            card is None,
             f"there is no generator {asked.generator!r} here; choose one of {', '.join(generator_cards())}",
-        )  # fmt: skip
+        )
         check(
-            "debias", card is not None and card.conditional and asked.debias > 0,
+            "debias",
+            card is not None and card.conditional and asked.debias > 0,
             "this generator's images have labels, with which debiasing plays no part: set it to 0",
-        )  # fmt: skip
+        )
     elif asked.source == UPLOADED_SET:
         check("eps_from", asked.eps_from == PRESET, "an uploaded set has no preset: choose another way")
         check("seeds", asked.seeds > 1, "an uploaded set is fixed and has no seeds: take 1")
@@ -355,16 +363,35 @@ def measure(asked: Measurement, folder: Path, report: Report) -> Measured:
     if asked.eps_from == SWEEP:
         chooser = measuring(STANDARD_NETWORK, where)
         swept = sweep(
-            stream, classifier, chooser, dataclasses.replace(config, step_size=None),
-            reference(chooser, CHOSEN_ON, stages), reference_name=title(CHOSEN_ON), count=asked.sweep_count,
-            seeds=asked.sweep_seeds, debias=debias, run=run / "sweep", progress=stages,
-        )  # fmt: skip
+            stream,
+            classifier,
+            chooser,
+            dataclasses.replace(config, step_size=None),
+            reference(chooser, CHOSEN_ON, stages),
+            reference_name=title(CHOSEN_ON),
+            count=asked.sweep_count,
+            seeds=asked.sweep_seeds,
+            debias=debias,
+            run=run / "sweep",
+            progress=stages,
+        )
         config = dataclasses.replace(config, eps=swept.best.eps, step_size=None)
         notes += _about_the_sweep(asked, swept)
     found = evaluate(
-        stream, classifier, judge, config, references, count=asked.count, seeds=range(asked.seeds), control=control,
-        random_direction=asked.random, debias=debias, inception=inception, run=run / "evaluate", progress=stages,
-    )  # fmt: skip
+        stream,
+        classifier,
+        judge,
+        config,
+        references,
+        count=asked.count,
+        seeds=range(asked.seeds),
+        control=control,
+        random_direction=asked.random,
+        debias=debias,
+        inception=inception,
+        run=run / "evaluate",
+        progress=stages,
+    )
     shutil.rmtree(run, ignore_errors=True)
     return Measured(asked, found, swept, tuple(notes), time.monotonic() - began)
 
@@ -456,16 +483,32 @@ class Stages:
         said = SAID.get(stage, f"sweep, ε = {stage.removeprefix('eps ')}" if stage.startswith("eps ") else stage)
         counted = f": {done:,} / {total:,} images" if kind != "metrics" else ""
         # The last hundredth is for the distances, which no stage is weighed for.
-        self._report(f"{said}{f' (seed {seed})' if seed else ''}{counted}",
-                     min(0.99 * (self._done + self._current) / max(self._whole, 1), 0.99))  # fmt: skip
+        self._report(
+            f"{said}{f' (seed {seed})' if seed else ''}{counted}",
+            min(0.99 * (self._done + self._current) / max(self._whole, 1), 0.99),
+        )
 
 
 def command(asked: Measurement) -> str:
     """The command that measures the same; an uploaded file is taken from the current folder."""
     config, generated = asked.config, asked.source == GENERATOR
-    words = ["python", "-m", "bigroc_core", "evaluate", f"generator:{asked.generator}" if generated else asked.file,
-             "--count", asked.count, "--seeds", *range(asked.seeds), "--classifier", asked.classifier,
-             "--control", asked.control or "none", "--judge", judge_name()]  # fmt: skip
+    words = [
+        "python",
+        "-m",
+        "bigroc_core",
+        "evaluate",
+        f"generator:{asked.generator}" if generated else asked.file,
+        "--count",
+        asked.count,
+        "--seeds",
+        *range(asked.seeds),
+        "--classifier",
+        asked.classifier,
+        "--control",
+        asked.control or "none",
+        "--judge",
+        judge_name(),
+    ]
     words += [] if asked.random else ["--no-random-direction"]
     if asked.eps_from == SWEEP:
         words += ["--find-eps", "--largest", _as_largest(asked), "--sweep-count", asked.sweep_count]

@@ -200,10 +200,14 @@ def end_settings(end: End) -> dict[str, Any]:
 def settings_of(asked: Asked, names: tuple[str, ...]) -> dict[str, Any]:
     """Everything that decides the result, as plain JSON."""
     return {
-        "source": end_settings(asked.source), "target": end_settings(asked.target), "classifiers": list(names),
-        "c": list(asked.fractions), "steps": asked.steps,
-        "weights": None if asked.weights is None else list(asked.weights), "warm_start": asked.warm_start,
-    }  # fmt: skip
+        "source": end_settings(asked.source),
+        "target": end_settings(asked.target),
+        "classifiers": list(names),
+        "c": list(asked.fractions),
+        "steps": asked.steps,
+        "weights": None if asked.weights is None else list(asked.weights),
+        "warm_start": asked.warm_start,
+    }
 
 
 def as_python(settings: dict[str, Any]) -> str:
@@ -213,32 +217,42 @@ def as_python(settings: dict[str, Any]) -> str:
     reading = "read_image, " if any("generator" not in end for end in ends.values()) else ""
     first = settings["classifiers"][0]
     lines = [
-        "from pathlib import Path", "", "import bigroc_core as bc",
-        f"from bigroc_core.images import encode_png, from_uint8, {reading}to_uint8", "",
-    ]  # fmt: skip
+        "from pathlib import Path",
+        "",
+        "import bigroc_core as bc",
+        f"from bigroc_core.images import encode_png, from_uint8, {reading}to_uint8",
+        "",
+    ]
     for side, end in ends.items():
         if "generator" in end:
             label = ""
             if "class" in end:
                 label = f"labels=[{generator_cards()[end['generator']].classes.index(end['class'])}], "
-            lines += [f'{side}, _ = bc.load_generator("{end["generator"]}").sample(1, {label}seed={end["seed"]}, '
-                      f"start={end['number']})"]  # fmt: skip
+            lines += [
+                f'{side}, _ = bc.load_generator("{end["generator"]}").sample(1, {label}seed={end["seed"]}, '
+                f"start={end['number']})"
+            ]
         else:
             path = f"assets/examples/{end['example']}" if "example" in end else end["file"]
             lines += [f"{side} = read_image({path!r}, size={classifier_cards()[first].input_size}).pixels[None]"]
     options = f"steps={settings['steps']}, weights={settings['weights']}, warm_start={settings['warm_start']}"
-    return "\n".join([
-        *lines,
-        "source, target = from_uint8(to_uint8(source)), from_uint8(to_uint8(target))  # as saved in files",
-        f"fractions = {settings['c']}",
-        f"for name in {settings['classifiers']}:",
-        "    classifier = bc.load_classifier(name)",
-        f"    frames = bc.interpolate(classifier, source, target, fractions, {options})",
-        '    folder = Path("interpolated") / name',
-        "    folder.mkdir(parents=True, exist_ok=True)",
-        "    for c, frame in zip(fractions, frames):",
-        '        (folder / f"c-{c:.3f}.png").write_bytes(encode_png(frame[0]))',
-    ]) + "\n"  # fmt: skip
+    return (
+        "\n".join(
+            [
+                *lines,
+                "source, target = from_uint8(to_uint8(source)), from_uint8(to_uint8(target))  # as saved in files",
+                f"fractions = {settings['c']}",
+                f"for name in {settings['classifiers']}:",
+                "    classifier = bc.load_classifier(name)",
+                f"    frames = bc.interpolate(classifier, source, target, fractions, {options})",
+                '    folder = Path("interpolated") / name',
+                "    folder.mkdir(parents=True, exist_ok=True)",
+                "    for c, frame in zip(fractions, frames):",
+                '        (folder / f"c-{c:.3f}.png").write_bytes(encode_png(frame[0]))',
+            ]
+        )
+        + "\n"
+    )
 
 
 def as_command(settings: dict[str, Any]) -> str:
@@ -292,8 +306,13 @@ def opening_request(steps: int) -> Asked:
     else:
         first = next(iter(generator_cards()))
         ends = End(generator=first, number=0), End(generator=first, number=1)
-    return Asked(source=ends[0], target=ends[1], classifier=next(iter(classifier_cards())),
-                 fractions=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0), steps=steps)  # fmt: skip
+    return Asked(
+        source=ends[0],
+        target=ends[1],
+        classifier=next(iter(classifier_cards())),
+        fractions=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
+        steps=steps,
+    )
 
 
 def opening_interpolation(kept: Path = KEPT) -> Interpolation:
@@ -307,9 +326,18 @@ def opening_interpolation(kept: Path = KEPT) -> Interpolation:
         settings = json.loads(str(entries["settings"]))
         if str(entries["digest"]) == weights_digest(names) and settings == settings_of(asked, names):
             return Interpolation(
-                entries["source"], entries["target"], names, asked.fractions, entries["frames"], entries["distances"],
-                entries["at_source"], settings, done=60, seconds=float(entries["seconds"]), finished=True,
-            )  # fmt: skip
+                entries["source"],
+                entries["target"],
+                names,
+                asked.fractions,
+                entries["frames"],
+                entries["distances"],
+                entries["at_source"],
+                settings,
+                done=60,
+                seconds=float(entries["seconds"]),
+                finished=True,
+            )
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         # A page with a shorter example is better than none.
         pass
@@ -321,8 +349,13 @@ def keep_opening(path: Path = KEPT) -> None:
     """Compute the opening example anew and keep it: `python -m bigroc_core.experiments.interpolate`."""
     *_, run = run_interpolation(opening_request(60), device="cpu")
     entries = {key: getattr(run, key) for key in ("source", "target", "frames", "distances", "at_source")}
-    np.savez_compressed(path, **entries, seconds=np.array(run.seconds), settings=np.array(json.dumps(run.settings)),
-                        digest=np.array(weights_digest(run.classifiers)))  # fmt: skip
+    np.savez_compressed(
+        path,
+        **entries,
+        seconds=np.array(run.seconds),
+        settings=np.array(json.dumps(run.settings)),
+        digest=np.array(weights_digest(run.classifiers)),
+    )
 
 
 if __name__ == "__main__":

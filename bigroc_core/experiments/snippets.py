@@ -83,8 +83,14 @@ def as_command(settings: dict[str, Any], to: str = "boosted") -> str:
         return "# One command takes one target class for all images, and all of a generator's classes: use the Python."
     words = ["python", "-m", "bigroc_core", "boost"]
     if settings["source"] == "generator":
-        words += [f"generator:{settings['generator']}", to, "--count", str(settings["count"]),
-                  "--seed", str(settings["seed"])]  # fmt: skip
+        words += [
+            f"generator:{settings['generator']}",
+            to,
+            "--count",
+            str(settings["count"]),
+            "--seed",
+            str(settings["seed"]),
+        ]
     else:
         words += ["assets/examples" if settings["source"] == "examples" else "FOLDER_OF_YOUR_IMAGES", to]
     words += ["--classifier", settings["classifier"]]
@@ -94,8 +100,14 @@ def as_command(settings: dict[str, Any], to: str = "boosted") -> str:
     elif settings["target"] == "estimated":
         words += ["--estimate"]
     elif settings["target"] != "given class":
-        words += ["--debias-set", f"generator:{settings['generator']}", "--debias-count",
-                  str(settings["validation_count"]), "--debias-seed", str(settings["validation_seed"])]  # fmt: skip
+        words += [
+            "--debias-set",
+            f"generator:{settings['generator']}",
+            "--debias-count",
+            str(settings["validation_count"]),
+            "--debias-seed",
+            str(settings["validation_seed"]),
+        ]
     return shlex.join([*words, *_config_words(settings)])
 
 

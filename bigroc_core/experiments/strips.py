@@ -64,21 +64,32 @@ class Interpolation:
 
     @classmethod
     def begin(
-        cls, source: Tensor, target: Tensor, classifiers: Sequence[str], settings: dict[str, Any],
+        cls,
+        source: Tensor,
+        target: Tensor,
+        classifiers: Sequence[str],
+        settings: dict[str, Any],
         notes: Sequence[str] = (),
-    ) -> Interpolation:  # fmt: skip
+    ) -> Interpolation:
         """The run before its first step. source, target: (3, H, W) at 8-bit levels. settings: "c", ascending, and
         "steps" among them. ValueError where source and target are the same."""
         if torch.equal(source, target):
-            raise ValueError("source and target are the same image: there is no way between them. Choose two that "
-                             "differ")  # fmt: skip
+            raise ValueError(
+                "source and target are the same image: there is no way between them. Choose two that differ"
+            )
         fractions, levels = tuple(settings["c"]), to_uint8(source)
         shape = (len(classifiers), len(fractions))
         return cls(
-            levels, to_uint8(target), tuple(classifiers), fractions,
-            np.broadcast_to(levels, (*shape, *levels.shape)).copy(), np.full(shape, np.nan),
-            np.full(len(classifiers), np.nan), settings, tuple(notes),
-        )  # fmt: skip
+            levels,
+            to_uint8(target),
+            tuple(classifiers),
+            fractions,
+            np.broadcast_to(levels, (*shape, *levels.shape)).copy(),
+            np.full(shape, np.nan),
+            np.full(len(classifiers), np.nan),
+            settings,
+            tuple(notes),
+        )
 
     def take(self, stage: Stage) -> None:
         """Let the run stand where a stage of it stands."""
@@ -115,13 +126,17 @@ class Interpolation:
         """The table: per finished frame, by classifier and c."""
         return [
             [
-                name, c, round(c * self.whole, 3), round(self.l2(strip, frame), 3),
-                float(f"{self.distances[strip, frame]:.4g}"), round(100 * self.share(strip, frame), 2),
+                name,
+                c,
+                round(c * self.whole, 3),
+                round(self.l2(strip, frame), 3),
+                float(f"{self.distances[strip, frame]:.4g}"),
+                round(100 * self.share(strip, frame), 2),
             ]
             for strip, name in enumerate(self.classifiers)
             for frame, c in enumerate(self.fractions)
             if self.reached(strip, frame)
-        ]  # fmt: skip
+        ]
 
 
 def stages(
@@ -187,9 +202,12 @@ def frame_files(run: Interpolation, folders: bool = True) -> list[tuple[str, byt
     table = io.StringIO(newline="")
     csv.writer(table).writerows([TABLE_HEADERS, *run.rows()])
     return [
-        ("source.png", encode_png(from_uint8(run.source))), ("target.png", encode_png(from_uint8(run.target))),
-        *frames, ("frames.csv", table.getvalue().encode()), ("settings.json", settings_json(run).encode()),
-    ]  # fmt: skip
+        ("source.png", encode_png(from_uint8(run.source))),
+        ("target.png", encode_png(from_uint8(run.target))),
+        *frames,
+        ("frames.csv", table.getvalue().encode()),
+        ("settings.json", settings_json(run).encode()),
+    ]
 
 
 def animation(run: Interpolation) -> bytes:

@@ -88,11 +88,18 @@ class Comparison:
     def table(self) -> list[list[Any]]:
         """Per row and image: target, p(y | x), and the size of the change."""
         return [
-            [row.name, i + 1, self.classes[y], round(float(row.certainty[i]), 4), round(float(self.l2(place)[i]), 3),
-             round(float(self.linf(place)[i]), 4)]
-            for place, row in enumerate(self.rows) if row.finished
+            [
+                row.name,
+                i + 1,
+                self.classes[y],
+                round(float(row.certainty[i]), 4),
+                round(float(self.l2(place)[i]), 3),
+                round(float(self.linf(place)[i]), 4),
+            ]
+            for place, row in enumerate(self.rows)
+            if row.finished
             for i, y in enumerate(self.targets)
-        ]  # fmt: skip
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,10 +169,20 @@ def compare_balls(asked: BallsAsked, device: str | None = None) -> Iterator[Comp
     first = next(iter(boost_stream(classifier, images, found.labels, BoostConfig(eps=0.0, steps=0))))
     targets = first.labels.cpu().numpy()
     before = certainty_of(classifier, originals, targets)
-    rows = [Row(f"L2, ε = {asked.eps:g}", "‖δ‖₂ ≤ ε", originals.copy(), before),
-            Row("L∞", f"ε = q{asked.share:g} of |δ|", originals.copy(), before)]  # fmt: skip
-    run = Comparison(originals, np.stack([before, before]), targets, classifier.classes, rows, _balls_settings(asked),
-                     found.notes, total=2 * steps)  # fmt: skip
+    rows = [
+        Row(f"L2, ε = {asked.eps:g}", "‖δ‖₂ ≤ ε", originals.copy(), before),
+        Row("L∞", f"ε = q{asked.share:g} of |δ|", originals.copy(), before),
+    ]
+    run = Comparison(
+        originals,
+        np.stack([before, before]),
+        targets,
+        classifier.classes,
+        rows,
+        _balls_settings(asked),
+        found.notes,
+        total=2 * steps,
+    )
     result = images
     for snapshot in walked(run, 0, boost_stream(classifier, images, first.labels, config), steps, classifier):
         run.seconds, result = time.perf_counter() - began, snapshot.images
@@ -188,8 +205,10 @@ def align(asked: AlignedAsked, device: str | None = None) -> Iterator[Comparison
     device = device or compute_device()
     names = [asked.classifier, *([STANDARD] if STANDARD in classifier_cards() else [])]
     networks = [classifier_named(name, device) for name in dict.fromkeys(names)]
-    if any(other.classes != networks[0].classes or other.card.input_size != networks[0].card.input_size
-           for other in networks):  # fmt: skip
+    if any(
+        other.classes != networks[0].classes or other.card.input_size != networks[0].card.input_size
+        for other in networks
+    ):
         networks = networks[:1]
     image, notes = image_of(asked.start, "chosen", networks[0].card.input_size, device)
     count = len(networks[0].classes)
@@ -197,13 +216,25 @@ def align(asked: AlignedAsked, device: str | None = None) -> Iterator[Comparison
     originals = to_uint8(image[None]).repeat(count, 0)
     before = np.stack([certainty_of(network, originals, targets.numpy()) for network in networks])
     rows = [
-        Row(network.card.name, "robust" if "robust" in network.card.name else "standard: not robust",
-            originals.copy(), before[place])
+        Row(
+            network.card.name,
+            "robust" if "robust" in network.card.name else "standard: not robust",
+            originals.copy(),
+            before[place],
+        )
         for place, network in enumerate(networks)
-    ]  # fmt: skip
-    run = Comparison(originals, before, targets.numpy(), networks[0].classes, rows,
-                     _aligned_settings(asked, [network.card.name for network in networks]), notes, repeated=True,
-                     total=len(rows) * steps)  # fmt: skip
+    ]
+    run = Comparison(
+        originals,
+        before,
+        targets.numpy(),
+        networks[0].classes,
+        rows,
+        _aligned_settings(asked, [network.card.name for network in networks]),
+        notes,
+        repeated=True,
+        total=len(rows) * steps,
+    )
     images = from_uint8(originals).to(device)
     for place, network in enumerate(networks):
         for _ in walked(run, place, boost_stream(network, images, targets.to(device), config), steps, network):
@@ -235,8 +266,14 @@ def _balls_settings(asked: BallsAsked) -> dict[str, Any]:
 
 
 def _aligned_settings(asked: AlignedAsked, names: list[str]) -> dict[str, Any]:
-    return {"image": end_settings(asked.start), "classifiers": names, "eps": asked.eps, "steps": asked.steps,
-            "step_size": asked.step_size, "stop_at": asked.stop_at}  # fmt: skip
+    return {
+        "image": end_settings(asked.start),
+        "classifiers": names,
+        "eps": asked.eps,
+        "steps": asked.steps,
+        "step_size": asked.step_size,
+        "stop_at": asked.stop_at,
+    }
 
 
 def settings_json(run: Comparison) -> str:
@@ -248,14 +285,32 @@ def balls_command(run: Comparison) -> str:
     """The command that draws this comparison as P1 Fig. 4; images that no generator drew come from the download."""
     settings, words = run.settings, ["python", "-m", "bigroc_core", "figure", "fig4"]
     if settings["source"] == "generator":
-        words += ["--generator", settings["generator"], "--seed", str(settings["seed"]), "--columns", "1", "--rows",
-                  str(settings["count"])]  # fmt: skip
+        words += [
+            "--generator",
+            settings["generator"],
+            "--seed",
+            str(settings["seed"]),
+            "--columns",
+            "1",
+            "--rows",
+            str(settings["count"]),
+        ]
         if "classes" in settings:
             words += ["--classes", *(run.classes[y] for y in run.targets)]
     else:
         words += ["--images", "original", "--rows", "1", "--columns", str(len(run.targets))]
-    words += ["--classifier", settings["classifier"], "--eps", f"{settings['eps']:g}", "--steps",
-              str(settings["steps"]), "--quantile", f"{settings['quantile']:g}", "--output", "fig4.png"]  # fmt: skip
+    words += [
+        "--classifier",
+        settings["classifier"],
+        "--eps",
+        f"{settings['eps']:g}",
+        "--steps",
+        str(settings["steps"]),
+        "--quantile",
+        f"{settings['quantile']:g}",
+        "--output",
+        "fig4.png",
+    ]
     return shlex.join(words)
 
 
@@ -267,8 +322,14 @@ def aligned_command(run: Comparison) -> str:
         words += ["--generator", image["generator"], "--seed", str(image["seed"]), "--index", str(image["number"])]
     else:
         words += ["--image", f"assets/examples/{image['example']}" if "example" in image else image["file"]]
-    words += ["--robust", settings["classifiers"][0], "--eps", f"{settings['eps']:g}", "--steps",
-              str(settings["steps"])]  # fmt: skip
+    words += [
+        "--robust",
+        settings["classifiers"][0],
+        "--eps",
+        f"{settings['eps']:g}",
+        "--steps",
+        str(settings["steps"]),
+    ]
     for name in ("step_size", "stop_at"):
         if settings[name] is not None:
             words += [f"--{name.replace('_', '-')}", f"{settings[name]:g}"]
@@ -289,9 +350,9 @@ def archive(run: Comparison) -> bytes:
     files = [(f"original/{i:03d}.png", encode_png(from_uint8(pixels))) for i, pixels in enumerate(originals)]
     if not run.repeated:
         labels = io.StringIO(newline="")
-        csv.writer(labels).writerows([
-            ["file", "label"], *([f"{i:03d}.png", run.classes[y]] for i, y in enumerate(run.targets))
-        ])  # fmt: skip
+        csv.writer(labels).writerows(
+            [["file", "label"], *([f"{i:03d}.png", run.classes[y]] for i, y in enumerate(run.targets))]
+        )
         files.append(("original/labels.csv", labels.getvalue().encode()))
     for row in run.rows:
         if row.finished:
@@ -301,9 +362,13 @@ def archive(run: Comparison) -> bytes:
             ]
     table = io.StringIO(newline="")
     csv.writer(table).writerows([TABLE_HEADERS, *run.table()])
-    return zipped([
-        *files, ("table.csv", table.getvalue().encode()), ("settings.json", settings_json(run).encode()),
-    ])  # fmt: skip
+    return zipped(
+        [
+            *files,
+            ("table.csv", table.getvalue().encode()),
+            ("settings.json", settings_json(run).encode()),
+        ]
+    )
 
 
 # ------------------------------------------------------------------------------------- the examples kept in assets/
@@ -320,9 +385,13 @@ def opening_balls(steps: int) -> BallsAsked:
 def opening_aligned(steps: int) -> AlignedAsked:
     """The example of P1 Fig. 2 that the tab opens with."""
     return AlignedAsked(
-        start=End(generator=next(iter(generator_cards())), number=8), classifier=next(iter(classifier_cards())),
-        eps=ALIGNED_CONFIG["eps"], steps=steps, step_size=ALIGNED_CONFIG["step_size"], stop_at=0.99,
-    )  # fmt: skip
+        start=End(generator=next(iter(generator_cards())), number=8),
+        classifier=next(iter(classifier_cards())),
+        eps=ALIGNED_CONFIG["eps"],
+        steps=steps,
+        step_size=ALIGNED_CONFIG["step_size"],
+        stop_at=0.99,
+    )
 
 
 def opening(kept: Path = KEPT) -> tuple[Comparison, Comparison]:
@@ -333,9 +402,9 @@ def opening(kept: Path = KEPT) -> tuple[Comparison, Comparison]:
             if str(found["digest"]) == _digest():
                 runs = unpacked(found, "balls"), unpacked(found, "aligned")
                 asked = {**_balls_settings(balls), "linf_eps": runs[0].settings.get("linf_eps")}
-                if runs[0].settings == asked and runs[1].settings == _aligned_settings(aligned, [
-                    row.name for row in runs[1].rows
-                ]):  # fmt: skip
+                if runs[0].settings == asked and runs[1].settings == _aligned_settings(
+                    aligned, [row.name for row in runs[1].rows]
+                ):
                     return runs
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         # A page with shorter examples is better than none.
@@ -352,8 +421,13 @@ def _digest() -> str:
 
 def packed(run: Comparison, name: str) -> dict[str, Any]:
     """A finished run as entries of an .npz, each beginning with `name`."""
-    told = {"rows": [[row.name, row.note] for row in run.rows], "classes": run.classes, "settings": run.settings,
-            "notes": run.notes, "repeated": run.repeated}  # fmt: skip
+    told = {
+        "rows": [[row.name, row.note] for row in run.rows],
+        "classes": run.classes,
+        "settings": run.settings,
+        "notes": run.notes,
+        "repeated": run.repeated,
+    }
     return {
         **{f"{name}-{key}": getattr(run, key) for key in ("originals", "before", "targets")},
         f"{name}-images": np.stack([row.images for row in run.rows]),
@@ -368,11 +442,18 @@ def unpacked(found: Any, name: str) -> Comparison:
     rows = [
         Row(title, note, found[f"{name}-images"][place], found[f"{name}-certainty"][place], True)
         for place, (title, note) in enumerate(told["rows"])
-    ]  # fmt: skip
+    ]
     return Comparison(
-        found[f"{name}-originals"], found[f"{name}-before"], found[f"{name}-targets"], tuple(told["classes"]), rows,
-        told["settings"], tuple(told["notes"]), told["repeated"], finished=True,
-    )  # fmt: skip
+        found[f"{name}-originals"],
+        found[f"{name}-before"],
+        found[f"{name}-targets"],
+        tuple(told["classes"]),
+        rows,
+        told["settings"],
+        tuple(told["notes"]),
+        told["repeated"],
+        finished=True,
+    )
 
 
 def keep_opening(path: Path = KEPT) -> None:

@@ -35,10 +35,19 @@ RED = "#D4002A"
 # In columns of images.
 _BETWEEN_BLOCKS = 0.35
 _STYLE: Any = {
-    "font.family": "DejaVu Sans", "font.size": 7.0, "axes.linewidth": 0.6, "axes.spines.top": False,
-    "axes.spines.right": False, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "lines.linewidth": 1.2,
-    "legend.frameon": False, "pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "bigroc",
-}  # fmt: skip
+    "font.family": "DejaVu Sans",
+    "font.size": 7.0,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.2,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "bigroc",
+}
 # rc_context changes settings of the whole process, so one thread draws at a time.
 _drawing = threading.Lock()
 
@@ -156,18 +165,25 @@ def tile_figure(
         for tile in tiles:
             x = left + round(tile.column * (wide + gap))
             y = round(float(np.interp(tile.row, range(len(tops)), tops)))
-            axes = figure.add_axes((x / total_width, 1 - (y + tall) / total_height,
-                                    wide / total_width, tall / total_height))  # fmt: skip
+            axes = figure.add_axes(
+                (x / total_width, 1 - (y + tall) / total_height, wide / total_width, tall / total_height)
+            )
             axes.imshow(to_uint8(tile.image), interpolation="none", aspect="auto")
             axes.set_axis_off()
             if tile.frame:
                 # Around the image, in the gap: no pixel is covered.
                 edges = (x - gap / 2, y - gap / 2, wide + gap, tall + gap)
-                figure.add_artist(Rectangle(
-                    (edges[0] / total_width, 1 - (edges[1] + edges[3]) / total_height), edges[2] / total_width,
-                    edges[3] / total_height, fill=False, edgecolor=tile.frame, linewidth=72 * gap / DPI,
-                    transform=figure.transFigure,
-                ))  # fmt: skip
+                figure.add_artist(
+                    Rectangle(
+                        (edges[0] / total_width, 1 - (edges[1] + edges[3]) / total_height),
+                        edges[2] / total_width,
+                        edges[3] / total_height,
+                        fill=False,
+                        edgecolor=tile.frame,
+                        linewidth=72 * gap / DPI,
+                        transform=figure.transFigure,
+                    )
+                )
             write(x + wide / 2, y - gap, tile.above)
             for number, text in enumerate(tile.below.split("\n"), 1):
                 write(x + wide / 2, y + tall + number * line, text)
@@ -215,9 +231,7 @@ class Block:
     marked: Tensor | None = None
 
 
-def blocks(
-    shown: Sequence[Block], columns: int, row_names: Sequence[str] = (), room_inches: float = 0.0
-) -> Figure:  # fmt: skip
+def blocks(shown: Sequence[Block], columns: int, row_names: Sequence[str] = (), room_inches: float = 0.0) -> Figure:
     """The same images in several versions, block beside block: P1 Figs. 1, 4, 5 and 7 to 10.
 
     columns: of each block. row_names: one per row. Raises ValueError if the blocks differ in number of images.
@@ -237,15 +251,24 @@ def blocks(
             frame = RED if block.marked is not None and bool(block.marked[index]) else None
             tiles.append(Tile(image, row, left + column, frame=frame))
     return tile_figure(
-        tiles, row_names, lines_below=[0] * rows, titles=titles, gap_inches=0.012, room_inches=room_inches,
+        tiles,
+        row_names,
+        lines_below=[0] * rows,
+        titles=titles,
+        gap_inches=0.012,
+        room_inches=room_inches,
         width_inches=7.0,
-    )  # fmt: skip
+    )
 
 
 def fig3(
-    shown: tuple[Block, Block, Block], counts: tuple[Sequence[int], Sequence[int]], entropies: tuple[float, float],
-    classes: Sequence[str], columns: int, note: str,
-) -> Figure:  # fmt: skip
+    shown: tuple[Block, Block, Block],
+    counts: tuple[Sequence[int], Sequence[int]],
+    entropies: tuple[float, float],
+    classes: Sequence[str],
+    columns: int,
+    note: str,
+) -> Figure:
     """P1 Fig. 3: generated images, boosted without and boosted with debiasing; under the latter two the histograms of
     their targets, one count per class, and the entropies in nats. note: stands under the first block.
 
@@ -315,10 +338,13 @@ def interpolations(walks: Sequence[Walk], fractions: Sequence[float]) -> Figure:
 
 
 def side_by_side(
-    before: Tensor, after: Tensor, captions: Sequence[str] = (), columns: int = 10, names: tuple[str, str] = (
-        "original", "boosted"
-    ), width_inches: float = WIDTH_INCHES,
-) -> Figure:  # fmt: skip
+    before: Tensor,
+    after: Tensor,
+    captions: Sequence[str] = (),
+    columns: int = 10,
+    names: tuple[str, str] = ("original", "boosted"),
+    width_inches: float = WIDTH_INCHES,
+) -> Figure:
     """Images (N, 3, H, W) in rows, each row of originals over its row of boosted ones.
 
     captions: one per image, under the boosted one. Raises ValueError if the two are not of one shape.
@@ -359,9 +385,13 @@ def debias_histograms(
     with _drawing, matplotlib.rc_context(_STYLE):
         figure, panels = _chart(WIDTH_INCHES, 2.1, 2)
         for axes, counts, name, colour, entropy in zip(
-            panels, (without, with_debiasing), ("without debiasing", "with debiasing"), (GREY, BLUE), entropies,
+            panels,
+            (without, with_debiasing),
+            ("without debiasing", "with debiasing"),
+            (GREY, BLUE),
+            entropies,
             strict=True,
-        ):  # fmt: skip
+        ):
             axes.bar(range(len(classes)), list(counts), color=colour, width=0.75)
             axes.axhline(sum(counts) / len(classes), color="black", linewidth=0.7, linestyle=(0, (4, 3)))
             axes.set_xticks(range(len(classes)), list(classes), rotation=40, ha="right", rotation_mode="anchor")
@@ -380,13 +410,32 @@ def training_curves(lines: Sequence[Mapping[str, float]], vanilla: bool = False)
     if not lines:
         raise ValueError("a curve needs at least one point")
     panels: list[tuple[str, dict[str, tuple[str, str]]]] = [
-        ("loss", {"ce_real": ("CE, real", BLUE), "ce_generated": ("CE, generated", ORANGE),
-                  "bce_real": ("BCE, real", GREY), "bce_generated": ("BCE, generated", GREEN)}),
-        ("attacked images", {"real": ("σ(f$_c$), real", BLUE), "generated": ("σ(f$_c$), generated", ORANGE),
-                             "stopped": ("attacks stopped", GREY)}),
-        ("held-out images", {"auc": ("real from generated, AUC", BLUE), "clean": ("accuracy, clean", ORANGE),
-                             "pgd10": ("accuracy, PGD-10", GREY)}),
-    ]  # fmt: skip
+        (
+            "loss",
+            {
+                "ce_real": ("CE, real", BLUE),
+                "ce_generated": ("CE, generated", ORANGE),
+                "bce_real": ("BCE, real", GREY),
+                "bce_generated": ("BCE, generated", GREEN),
+            },
+        ),
+        (
+            "attacked images",
+            {
+                "real": ("σ(f$_c$), real", BLUE),
+                "generated": ("σ(f$_c$), generated", ORANGE),
+                "stopped": ("attacks stopped", GREY),
+            },
+        ),
+        (
+            "held-out images",
+            {
+                "auc": ("real from generated, AUC", BLUE),
+                "clean": ("accuracy, clean", ORANGE),
+                "pgd10": ("accuracy, PGD-10", GREY),
+            },
+        ),
+    ]
     if vanilla:
         panels.pop(1)
     steps = [line["step"] for line in lines]
@@ -422,8 +471,9 @@ def quality_against_time(points: Sequence[Mapping[str, Any]], features_of: str) 
             milliseconds = [1e3 * point["seconds"] for point in chosen]
             means = [float(np.mean(point["distance"])) for point in chosen]
             bars = [float(np.std(point["distance"], ddof=1)) if len(point["distance"]) > 1 else 0.0 for point in chosen]
-            axes.errorbar(milliseconds, means, yerr=bars, color=colour, marker=marker, markersize=3.5, capsize=2,
-                          label=name)  # fmt: skip
+            axes.errorbar(
+                milliseconds, means, yerr=bars, color=colour, marker=marker, markersize=3.5, capsize=2, label=name
+            )
             for x, y, point in zip(milliseconds, means, chosen, strict=True):
                 axes.annotate(str(point[by]), (x, y), xytext=(3, 4), textcoords="offset points", size=6, color=colour)
         axes.set_xlabel("ms per image")
@@ -449,8 +499,10 @@ def sweep_curve(
         raise ValueError("a curve needs at least one point")
     with _drawing, matplotlib.rc_context(_STYLE):
         figure, (axes,) = _chart(3.4, 2.4)
-        for group, name, colour, marker in ((coarse, "along one run's path", GREY, "o"),
-                                            (points, "full runs", BLUE, "s")):  # fmt: skip
+        for group, name, colour, marker in (
+            (coarse, "along one run's path", GREY, "o"),
+            (points, "full runs", BLUE, "s"),
+        ):
             if not group:
                 continue
             eps, means, deviations = zip(*sorted(group), strict=True)

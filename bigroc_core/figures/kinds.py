@@ -33,37 +33,57 @@ class FigureKind:
 _ALL = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FIGURE_KINDS: dict[str, FigureKind] = {
     "fig1": FigureKind(
-        "Three classes", "Three classes: generated, and boosted.", "pairs", ("biggan", "cgan"), rows=3, columns=8,
+        "Three classes",
+        "Three classes: generated, and boosted.",
+        "pairs",
+        ("biggan", "cgan"),
+        rows=3,
+        columns=8,
         classes=("bird", "automobile", "truck"),
     ),
     "fig2": FigureKind(
-        "Aligned gradients", "One image moved towards every class, through a robust and through a standard network.",
+        "Aligned gradients",
+        "One image moved towards every class, through a robust and through a standard network.",
         "aligned",
     ),
     "fig3": FigureKind(
-        "Debiasing", "Boosted without and with debiasing, and which classes the targets fall on.", "debias",
-        ("sngan",), conditional=False,
+        "Debiasing",
+        "Boosted without and with debiasing, and which classes the targets fall on.",
+        "debias",
+        ("sngan",),
+        conditional=False,
     ),
     "fig4": FigureKind(
-        "Threat models", "Boosted in an L∞ ball and in an L2 ball of comparable size.", "threat", ("cgan",), rows=3,
-        columns=6, classes=("airplane", "automobile", "bird"),
+        "Threat models",
+        "Boosted in an L∞ ball and in an L2 ball of comparable size.",
+        "threat",
+        ("cgan",),
+        rows=3,
+        columns=6,
+        classes=("airplane", "automobile", "bird"),
     ),
     "fig5": FigureKind("Every generator", "Every generator: one image per class, generated and boosted.", "families"),
     "fig6": FigureKind("Interpolation", "From one image to another by matching features.", "walk"),
     "fig7": FigureKind(
-        "Class-conditional, all classes", "A class-conditional generator, a row per class: generated, and boosted.",
-        "pairs", ("biggan", "cgan-pd", "cgan"), classes=_ALL,
+        "Class-conditional, all classes",
+        "A class-conditional generator, a row per class: generated, and boosted.",
+        "pairs",
+        ("biggan", "cgan-pd", "cgan"),
+        classes=_ALL,
     ),
     "fig8": FigureKind("VAE", "An unconditional VAE: generated, and boosted.", "pairs", ("vae",), conditional=False),
     "fig9": FigureKind(
-        "WGAN-GP", "An unconditional WGAN-GP: generated, and boosted.", "pairs", ("wgan-gp", "sngan"),
+        "WGAN-GP",
+        "An unconditional WGAN-GP: generated, and boosted.",
+        "pairs",
+        ("wgan-gp", "sngan"),
         conditional=False,
     ),
     "fig10": FigureKind(
         "SSGAN", "An unconditional SSGAN: generated, and boosted.", "pairs", ("ssgan",), conditional=False
     ),
     "fig11": FigureKind("More interpolations", "From one image to another, several times.", "walk"),
-}  # fmt: skip
+}
 assert set(FIGURE_KINDS) <= set(SCHEMAS)
 # Debiasing is fitted to this many images, drawn with this seed, as in P1.
 DEBIAS = {"count": 1_000, "seed": 1_000_000}

@@ -84,12 +84,20 @@ def training_recipe(name: str, lines: Sequence[Mapping[str, Any]]) -> Recipe:
 def sweep_recipe(result: Mapping[str, Any]) -> Recipe:
     """The recipe of a sweep's curve, from what `sweep --output` writes. ValueError for anything else."""
     try:
-        return Recipe("sweep", {
-            "points": [{"stage": p["stage"], "eps": p["eps"], "mean": p["frechet"]["mean"], "std": p["frechet"]["std"]}
-                       for p in result["points"]],
-            "best": result["best"], "features_of": result["features_of"], "norm": result["config"]["norm"],
-            "source": result["source"], "seeds": result["seeds"],
-        })  # fmt: skip
+        return Recipe(
+            "sweep",
+            {
+                "points": [
+                    {"stage": p["stage"], "eps": p["eps"], "mean": p["frechet"]["mean"], "std": p["frechet"]["std"]}
+                    for p in result["points"]
+                ],
+                "best": result["best"],
+                "features_of": result["features_of"],
+                "norm": result["config"]["norm"],
+                "source": result["source"],
+                "seeds": result["seeds"],
+            },
+        )
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
@@ -126,10 +134,17 @@ def make(
     classifiers: by name, those that are not embedded. ValueError where the recipe does not fit the models.
     """
     makers = {
-        "fig2": _aligned, "fig3": _debiased, "fig4": _threat_models, "fig5": _families, "fig6": _interpolated,
-        "fig11": _interpolated, "side-by-side": _side_by_side, "debias": _histograms, "sweep": _sweep,
+        "fig2": _aligned,
+        "fig3": _debiased,
+        "fig4": _threat_models,
+        "fig5": _families,
+        "fig6": _interpolated,
+        "fig11": _interpolated,
+        "side-by-side": _side_by_side,
+        "debias": _histograms,
+        "sweep": _sweep,
         "training": _training,
-    }  # fmt: skip
+    }
     return (yield from makers.get(recipe.figure, _pairs)(recipe, Models(device, classifiers)))
 
 
@@ -206,9 +221,13 @@ def boosted(
         labels = None if found.labels is None else found.labels[rows].to(device)
         last = None
         for last in boost_stream(
-            classifier, found.images[rows].to(device), labels, config, debias=None if labels is not None else shift,
+            classifier,
+            found.images[rows].to(device),
+            labels,
+            config,
+            debias=None if labels is not None else shift,
             batch_size=BATCH,
-        ):  # fmt: skip
+        ):
             share = last.step / max(config.steps, 1)
             yield Progress(round(start + share * (min(start + BATCH, count) - start)), count, doing)
         assert last is not None
@@ -295,8 +314,9 @@ def _aligned(recipe: Recipe, models: Models) -> Making[Made]:
     config, rows = BoostConfig(**settings["config"]), []
     for classifier, title in ((robust, "Robust"), (standard, "Standard")):
         rows.append((yield from targeted_row(classifier, original, config, title)))
-    said = "; ".join(f"{row.name.lower()}: mean P {row.certainty.mean():.3f}, mean ‖δ‖₂ {row.l2.mean():.2f}"
-                     for row in rows)  # fmt: skip
+    said = "; ".join(
+        f"{row.name.lower()}: mean P {row.certainty.mean():.3f}, mean ‖δ‖₂ {row.l2.mean():.2f}" for row in rows
+    )
     towards = f"{name} moved towards every class through {settings['robust']} and {settings['standard']}"
     return Made(fig2(original, rows, robust.classes), f"{towards}, ε = {config.eps:g}, T = {config.steps}; {said}.")
 
@@ -324,11 +344,15 @@ def _debiased(recipe: Recipe, models: Models) -> Making[Made]:
         Block("boosted with debiasing", with_shift.images, with_shift.labels == top),
     )
     note = f"Red: taken for {name},\n{times[0]} of {len(found.images)} without debiasing,\n{times[1]} with it."
-    figure = fig3(shown, (counts[0].tolist(), counts[1].tolist()), entropies, classifier.classes, settings["columns"],
-                  note)  # fmt: skip
-    return Made(figure, f"{len(found.images)} images of {found.name}, {_how(config, settings['classifier'])}: "
-                f"{name} {times[0]} → {times[1]}, entropy of the targets {entropies[0]:.3f} → {entropies[1]:.3f} nats "
-                "with debiasing (P1 Eq. 2).")  # fmt: skip
+    figure = fig3(
+        shown, (counts[0].tolist(), counts[1].tolist()), entropies, classifier.classes, settings["columns"], note
+    )
+    return Made(
+        figure,
+        f"{len(found.images)} images of {found.name}, {_how(config, settings['classifier'])}: "
+        f"{name} {times[0]} → {times[1]}, entropy of the targets {entropies[0]:.3f} → {entropies[1]:.3f} nats "
+        "with debiasing (P1 Eq. 2).",
+    )
 
 
 def _threat_models(recipe: Recipe, models: Models) -> Making[Made]:
@@ -342,21 +366,36 @@ def _threat_models(recipe: Recipe, models: Models) -> Making[Made]:
     found = images_from(settings["source"], recipe, classifier)
     l2 = yield from boosted(found, classifier, config, doing="L2")
     eps = linf_eps_of(l2.exact - found.images, settings["share"])
-    other = BoostConfig(eps=eps, steps=config.steps, norm="linf", loss=config.loss, gradient=config.gradient,
-                        stop_at=config.stop_at, l0=config.l0)  # fmt: skip
+    other = BoostConfig(
+        eps=eps,
+        steps=config.steps,
+        norm="linf",
+        loss=config.loss,
+        gradient=config.gradient,
+        stop_at=config.stop_at,
+        l0=config.l0,
+    )
     targets = Found(found.images, l2.labels, found.name)
     linf = yield from boosted(targets, classifier, other, doing="L∞")
     columns = settings["columns"]
-    figure = blocks([
-        Block("generated", found.images), Block(f"L∞, ε = {eps:.3f}", linf.images),
-        Block(f"L2, ε = {config.eps:g}", l2.images),
-    ], columns, _row_names(found.labels, columns, classifier.classes))  # fmt: skip
+    figure = blocks(
+        [
+            Block("generated", found.images),
+            Block(f"L∞, ε = {eps:.3f}", linf.images),
+            Block(f"L2, ε = {config.eps:g}", l2.images),
+        ],
+        columns,
+        _row_names(found.labels, columns, classifier.classes),
+    )
     share = settings["share"]
-    return Made(figure, f"{len(found.images)} images of {found.name} boosted through {settings['classifier']}, "
-                f"T = {config.steps}: in L2 with ε = {config.eps:g} "
-                f"({_moved(classifier, found.images, l2.images, l2.labels)}), and in L∞ with ε = {eps:.4f}, the "
-                f"{share:.0%} quantile of |δ| over all pixels of the L2 result "
-                f"({_moved(classifier, found.images, linf.images, l2.labels)}).")  # fmt: skip
+    return Made(
+        figure,
+        f"{len(found.images)} images of {found.name} boosted through {settings['classifier']}, "
+        f"T = {config.steps}: in L2 with ε = {config.eps:g} "
+        f"({_moved(classifier, found.images, l2.images, l2.labels)}), and in L∞ with ε = {eps:.4f}, the "
+        f"{share:.0%} quantile of |δ| over all pixels of the L2 result "
+        f"({_moved(classifier, found.images, linf.images, l2.labels)}).",
+    )
 
 
 def _families(recipe: Recipe, models: Models) -> Making[Made]:
@@ -439,15 +478,24 @@ def _interpolated(recipe: Recipe, models: Models) -> Making[Made]:
 
 
 def _frames(
-    classifier: Classifier, source: Tensor, target: Tensor, fractions: Sequence[float], settings: Mapping[str, Any],
+    classifier: Classifier,
+    source: Tensor,
+    target: Tensor,
+    fractions: Sequence[float],
+    settings: Mapping[str, Any],
     name: str,
-) -> Making[Tensor]:  # fmt: skip
+) -> Making[Tensor]:
     device = classifier.mean.device
     found: dict[int, Tensor] = {}
     for point in interpolate_stream(
-        classifier, source[None].to(device), target[None].to(device), fractions, settings["steps"],
-        settings["weights"], warm_start=settings["warm_start"],
-    ):  # fmt: skip
+        classifier,
+        source[None].to(device),
+        target[None].to(device),
+        fractions,
+        settings["steps"],
+        settings["weights"],
+        warm_start=settings["warm_start"],
+    ):
         found[point.place] = point.images[0].cpu()
         yield Progress(len(found), len(fractions), f"interpolating through {name}")
     return torch.stack([found[place] for place in range(len(fractions))])
@@ -479,9 +527,12 @@ def _histograms(recipe: Recipe, models: Models) -> Making[Made]:
     counts = [class_histogram(values.argmax(1).cpu(), len(classifier.classes)) for values in (logits, logits + shift)]
     entropies = histogram_entropy(counts[0]), histogram_entropy(counts[1])
     figure = debias_histograms(counts[0].tolist(), counts[1].tolist(), classifier.classes, entropies)
-    return Made(figure, f"Classes that {settings['classifier']} sees in {len(found.images):,} images of {found.name}: "
-                f"entropy {entropies[0]:.3f} nats without, {entropies[1]:.3f} with debiasing fitted to "
-                f"{settings['debias']['count']:,} others.")  # fmt: skip
+    return Made(
+        figure,
+        f"Classes that {settings['classifier']} sees in {len(found.images):,} images of {found.name}: "
+        f"entropy {entropies[0]:.3f} nats without, {entropies[1]:.3f} with debiasing fitted to "
+        f"{settings['debias']['count']:,} others.",
+    )
 
 
 def _training(recipe: Recipe, models: Models) -> Making[Made]:
@@ -493,9 +544,12 @@ def _training(recipe: Recipe, models: Models) -> Making[Made]:
     vanilla = not any(line["real"] for line in lines)
     yield Progress(0, 1, "drawing")
     last = lines[-1]
-    return Made(training_curves(lines, vanilla), f"{recipe.settings['name']}: joint training, {last['step']:,} "
-                f"iterations; at its end held-out images are told apart with AUC {last['auc']:.3f}, accuracy "
-                f"{last['clean']:.1%} clean and {last['pgd10']:.1%} under PGD.")  # fmt: skip
+    return Made(
+        training_curves(lines, vanilla),
+        f"{recipe.settings['name']}: joint training, {last['step']:,} "
+        f"iterations; at its end held-out images are told apart with AUC {last['auc']:.3f}, accuracy "
+        f"{last['clean']:.1%} clean and {last['pgd10']:.1%} under PGD.",
+    )
 
 
 def _sweep(recipe: Recipe, models: Models) -> Making[Made]:
@@ -509,9 +563,15 @@ def _sweep(recipe: Recipe, models: Models) -> Making[Made]:
     }
     norm = "L2" if settings["norm"] == "l2" else "L$\\infty$"
     yield Progress(0, 1, "drawing")
-    figure = sweep_curve(groups["fine"], settings["best"], settings["features_of"], groups["coarse"],
-                         f"$\\epsilon$ ({norm}, images in [0, 1])")  # fmt: skip
-    return Made(figure, f"{settings['source']}: Fréchet distance in {settings['features_of']}'s features over ε; best "
-                f"{settings['best']:.3g}.")  # fmt: skip
-
-
+    figure = sweep_curve(
+        groups["fine"],
+        settings["best"],
+        settings["features_of"],
+        groups["coarse"],
+        f"$\\epsilon$ ({norm}, images in [0, 1])",
+    )
+    return Made(
+        figure,
+        f"{settings['source']}: Fréchet distance in {settings['features_of']}'s features over ε; best "
+        f"{settings['best']:.3g}.",
+    )

@@ -166,8 +166,13 @@ def _short(value: Any) -> str:
 _SEED = whole(0, MAX_SEED)
 _NUMBER = whole(0, 2**31)
 # Images of a generator: image i is (seed, start + i); classes one per image, or null for the generator's own.
-_DRAWN = entries(generator=text, seed=_SEED, start=_NUMBER, count=whole(1, MAX_FIGURE_IMAGES),
-                 classes=optional(several(text, MAX_FIGURE_IMAGES)))  # fmt: skip
+_DRAWN = entries(
+    generator=text,
+    seed=_SEED,
+    start=_NUMBER,
+    count=whole(1, MAX_FIGURE_IMAGES),
+    classes=optional(several(text, MAX_FIGURE_IMAGES)),
+)
 # Images that came from elsewhere, under their name in the recipe's images.
 _GIVEN = entries(images=text, classes=optional(several(text, MAX_FIGURE_IMAGES)))
 _SOURCE = one_form(_GIVEN, _DRAWN)
@@ -175,14 +180,21 @@ _SOURCE = one_form(_GIVEN, _DRAWN)
 _END = one_form(entries(image=text), entries(generator=text, seed=_SEED, number=_NUMBER, **{"class": optional(text)}))
 _SAMPLES = whole(1, MAX_SAMPLES_PER_REQUEST)
 # The shift of P1 Eq. 2: fitted to more images of the generator, or as fitted to images from elsewhere.
-_DEBIAS = optional(one_form(
-    entries(shift=several(number(-1e6, 1e6), 10_000)), entries(count=_SAMPLES, seed=_SEED),
-))  # fmt: skip
+_DEBIAS = optional(
+    one_form(
+        entries(shift=several(number(-1e6, 1e6), 10_000)),
+        entries(count=_SAMPLES, seed=_SEED),
+    )
+)
 _PAIRS = entries(source=_SOURCE, columns=whole(1, MAX_COLUMNS), classifier=text, config=_config, debias=_DEBIAS)
 _WALK = entries(
-    pairs=several(several(_END, 2, 2), 8), classifiers=several(text, 4), c=several(number(0, 1), MAX_FRACTIONS),
-    steps=whole(1, MAX_STEPS_PER_REQUEST), weights=optional(several(number(0, 1e6), 32)), warm_start=flag,
-)  # fmt: skip
+    pairs=several(several(_END, 2, 2), 8),
+    classifiers=several(text, 4),
+    c=several(number(0, 1), MAX_FRACTIONS),
+    steps=whole(1, MAX_STEPS_PER_REQUEST),
+    weights=optional(several(number(0, 1e6), 32)),
+    warm_start=flag,
+)
 _SET = entries(source=_SOURCE, config=_config, debias=_DEBIAS)
 _POINT = entries(stage=text, eps=number(0, MAX_EPS_L2), mean=number(-1e9, 1e9), std=optional(number(0, 1e9)))
 
@@ -190,8 +202,9 @@ SCHEMAS: dict[str, Check] = {
     "fig1": _PAIRS,
     "fig2": entries(start=_END, robust=text, standard=text, config=_config),
     "fig3": _PAIRS,
-    "fig4": entries(source=_SOURCE, columns=whole(1, MAX_COLUMNS), classifier=text, config=_config,
-                    share=number(0.01, 1)),
+    "fig4": entries(
+        source=_SOURCE, columns=whole(1, MAX_COLUMNS), classifier=text, config=_config, share=number(0.01, 1)
+    ),
     "fig5": entries(sets=several(_SET, 8), classifier=text),
     "fig6": _WALK,
     "fig7": _PAIRS,
@@ -201,15 +214,31 @@ SCHEMAS: dict[str, Check] = {
     "fig11": _WALK,
     "side-by-side": _PAIRS,
     # A histogram draws none of its images, and takes more of them.
-    "debias": entries(source=entries(generator=text, seed=_SEED, count=_SAMPLES), classifier=text,
-                      debias=entries(count=_SAMPLES, seed=_SEED)),
-    "training": entries(name=text, lines=several(entries(
-        step=whole(0, 10**9), **dict.fromkeys(TRAINING_SHARES, number(0, 1)),
-        **dict.fromkeys(TRAINING_LOSSES, number(0, 1e9)),
-    ), 1_000)),
-    "sweep": entries(points=several(_POINT, 200), best=number(0, MAX_EPS_L2), features_of=text, norm=text, source=text,
-                     seeds=several(_SEED, 100)),
-}  # fmt: skip
+    "debias": entries(
+        source=entries(generator=text, seed=_SEED, count=_SAMPLES),
+        classifier=text,
+        debias=entries(count=_SAMPLES, seed=_SEED),
+    ),
+    "training": entries(
+        name=text,
+        lines=several(
+            entries(
+                step=whole(0, 10**9),
+                **dict.fromkeys(TRAINING_SHARES, number(0, 1)),
+                **dict.fromkeys(TRAINING_LOSSES, number(0, 1e9)),
+            ),
+            1_000,
+        ),
+    ),
+    "sweep": entries(
+        points=several(_POINT, 200),
+        best=number(0, MAX_EPS_L2),
+        features_of=text,
+        norm=text,
+        source=text,
+        seeds=several(_SEED, 100),
+    ),
+}
 
 
 # ---------------------------------------------------------------------------------------------------------- recipes
@@ -245,10 +274,16 @@ class Recipe:
 
     def to_json(self) -> str:
         """The recipe as one line of JSON, in ASCII, as files carry it."""
-        return json.dumps({
-            "recipe": FORMAT, "figure": self.figure, "settings": self.settings, "checkpoints": dict(self.checkpoints),
-            "images": {name: _packed(pixels) for name, pixels in self.images.items()}, "version": self.version,
-        })  # fmt: skip
+        return json.dumps(
+            {
+                "recipe": FORMAT,
+                "figure": self.figure,
+                "settings": self.settings,
+                "checkpoints": dict(self.checkpoints),
+                "images": {name: _packed(pixels) for name, pixels in self.images.items()},
+                "version": self.version,
+            }
+        )
 
 
 def images_for(images: Tensor) -> np.ndarray:
@@ -266,8 +301,14 @@ def from_json(said: str) -> Recipe:
         raise ValueError(f"the recipe is not JSON: {error}") from None
     if not isinstance(found, dict) or found.get("recipe") != FORMAT:
         raise ValueError(f"this is no recipe of a figure (its format would be {FORMAT})")
-    shape = entries(recipe=whole(FORMAT, FORMAT), figure=text, settings=lambda value, _: value, version=text,
-                    checkpoints=_named(_hash), images=_named(_unpacked))  # fmt: skip
+    shape = entries(
+        recipe=whole(FORMAT, FORMAT),
+        figure=text,
+        settings=lambda value, _: value,
+        version=text,
+        checkpoints=_named(_hash),
+        images=_named(_unpacked),
+    )
     checked = shape(found, "recipe")
     return Recipe(checked["figure"], checked["settings"], checked["images"], checked["checkpoints"], checked["version"])
 

@@ -134,15 +134,28 @@ def recipe_of(asked: Asked) -> Recipe:
             pairs = [[end(0, 2 * place), end(0, 2 * place + 1)] for place in range(math.ceil(len(images) / 2))]
         else:
             pairs = [[end(number, 0) for number in pair] for pair in pairs_in(asked.pairs)]
-        settings = {"pairs": pairs, "classifiers": names, "c": list(FRACTIONS), "steps": asked.steps, "weights": None,
-                    "warm_start": False}  # fmt: skip
+        settings = {
+            "pairs": pairs,
+            "classifiers": names,
+            "c": list(FRACTIONS),
+            "steps": asked.steps,
+            "weights": None,
+            "warm_start": False,
+        }
     elif kind.layout == "families":
         if images:
             raise ValueError("this figure is of the generators: take the uploaded images away")
-        settings = {"classifier": asked.classifier, "sets": [
-            {"source": families_source(one, seed), "debias": debias_for(one),
-             "config": dataclasses.asdict(BoostConfig(**_config_of(name)))} for name, one in cards.items()
-        ]}  # fmt: skip
+        settings = {
+            "classifier": asked.classifier,
+            "sets": [
+                {
+                    "source": families_source(one, seed),
+                    "debias": debias_for(one),
+                    "config": dataclasses.asdict(BoostConfig(**_config_of(name))),
+                }
+                for name, one in cards.items()
+            ],
+        }
     else:
         settings = {"columns": asked.columns, "classifier": asked.classifier, "config": config}
         if images:
@@ -152,12 +165,20 @@ def recipe_of(asked: Asked) -> Recipe:
             whole(asked.rows, "rows", 1, MAX_FIGURE_IMAGES)
             whole(asked.columns, "columns", 1, MAX_COLUMNS)
             if asked.rows * asked.columns > MAX_FIGURE_IMAGES:
-                raise ValueError(f"rows × columns can be at most {MAX_FIGURE_IMAGES} images in a figure, not "
-                                 f"{asked.rows * asked.columns}")  # fmt: skip
+                raise ValueError(
+                    f"rows × columns can be at most {MAX_FIGURE_IMAGES} images in a figure, not "
+                    f"{asked.rows * asked.columns}"
+                )
             if asked.classes and not card.conditional:
                 raise ValueError(f"{asked.generator} is unconditional: it draws no class that is asked for")
-            settings["source"] = drawn(card, seed=seed, start=start, rows=asked.rows, columns=asked.columns,
-                                       classes=asked.classes or kind.classes)  # fmt: skip
+            settings["source"] = drawn(
+                card,
+                seed=seed,
+                start=start,
+                rows=asked.rows,
+                columns=asked.columns,
+                classes=asked.classes or kind.classes,
+            )
         if kind.layout == "threat":
             settings["share"] = asked.share
         else:
@@ -208,14 +229,30 @@ def as_command(recipe: Recipe) -> str:
     layout = FIGURE_KINDS[figure].layout if figure in FIGURE_KINDS else ""
     if layout == "aligned":
         start = settings["start"]
-        words += ["--generator", start["generator"], "--seed", str(start["seed"]), "--index", str(start["number"]),
-                  "--robust", settings["robust"], "--standard", settings["standard"],
-                  *_config_words(settings["config"])]  # fmt: skip
+        words += [
+            "--generator",
+            start["generator"],
+            "--seed",
+            str(start["seed"]),
+            "--index",
+            str(start["number"]),
+            "--robust",
+            settings["robust"],
+            "--standard",
+            settings["standard"],
+            *_config_words(settings["config"]),
+        ]
     elif layout == "walk":
         if figure != "fig11" and len(settings["pairs"]) == 1:
             for side, end in zip(("source", "target"), settings["pairs"][0], strict=True):
-                words += [f"--{side}", f"generator:{end['generator']}", f"--{side}-seed", str(end["seed"]),
-                          f"--{side}-index", str(end["number"])]  # fmt: skip
+                words += [
+                    f"--{side}",
+                    f"generator:{end['generator']}",
+                    f"--{side}-seed",
+                    str(end["seed"]),
+                    f"--{side}-index",
+                    str(end["number"]),
+                ]
         elif figure == "fig11":
             for pair in settings["pairs"]:
                 words += ["--pair", *(f"generator:{end['generator']}:{end['seed']}:{end['number']}" for end in pair)]
@@ -227,8 +264,18 @@ def as_command(recipe: Recipe) -> str:
         words += ["--generators", *(one["source"]["generator"] for one in settings["sets"])]
     elif layout in ("pairs", "threat", "debias"):
         source, columns = settings["source"], settings["columns"]
-        words += ["--generator", source["generator"], "--seed", str(source["seed"]), "--start", str(source["start"]),
-                  "--rows", str(source["count"] // columns), "--columns", str(columns)]  # fmt: skip
+        words += [
+            "--generator",
+            source["generator"],
+            "--seed",
+            str(source["seed"]),
+            "--start",
+            str(source["start"]),
+            "--rows",
+            str(source["count"] // columns),
+            "--columns",
+            str(columns),
+        ]
         if source["classes"]:
             words += ["--classes", *source["classes"][::columns]]
         words += ["--classifier", settings["classifier"], *_config_words(settings["config"])]

@@ -34,18 +34,20 @@ HUB_PIPELINES = {
         "openai/diffusers-ct_imagenet64", {"num_inference_steps": 1}, "Consistency training, 1 step"
     ),
     "ct-imagenet64-2": HubPipeline(
-        "openai/diffusers-ct_imagenet64", {"num_inference_steps": None, "timesteps": [106, 0]},
+        "openai/diffusers-ct_imagenet64",
+        {"num_inference_steps": None, "timesteps": [106, 0]},
         "Consistency training, 2 steps",
     ),
     "cd-imagenet64-1": HubPipeline(
         "openai/diffusers-cd_imagenet64_l2", {"num_inference_steps": 1}, "Consistency distillation, 1 step"
     ),
     "cd-imagenet64-2": HubPipeline(
-        "openai/diffusers-cd_imagenet64_l2", {"num_inference_steps": None, "timesteps": [22, 0]},
+        "openai/diffusers-cd_imagenet64_l2",
+        {"num_inference_steps": None, "timesteps": [22, 0]},
         "Consistency distillation, 2 steps",
     ),
     "ddpm-cifar10": HubPipeline("google/ddpm-cifar10-32", {}, "DDPM, CIFAR-10"),
-}  # fmt: skip
+}
 
 # How an image is asked for, in numbers; everything else of a pipeline's call is ours.
 SETTINGS = ("num_inference_steps", "timesteps", "eta", "guidance_scale")
@@ -116,10 +118,16 @@ def load_pipeline(
     side = _side(pipeline, network)
     if given is None:
         card = Card(
-            name=str(source) if entry else Path(where).name, kind="generator", architecture="diffusers",
-            arguments={"repo": where, **chosen}, classes=_names(classes), conditional=classes > 0,
-            input_size=(side, side), title=entry.title if entry else type(pipeline).__name__, source=where,
-        )  # fmt: skip
+            name=str(source) if entry else Path(where).name,
+            kind="generator",
+            architecture="diffusers",
+            arguments={"repo": where, **chosen},
+            classes=_names(classes),
+            conditional=classes > 0,
+            input_size=(side, side),
+            title=entry.title if entry else type(pipeline).__name__,
+            source=where,
+        )
     else:
         told = (given.kind, given.architecture, given.input_size, len(given.classes) if given.conditional else 0)
         if told != ("generator", "diffusers", (side, side), classes):

@@ -36,9 +36,14 @@ def read_published(path: Path) -> tuple[Card, dict[str, Tensor]]:
         raise ValueError(f"{what} holds no generator known here (it has {some}, …); known: {'; '.join(LAYOUTS)}")
     classes = arguments["classes"]
     card = Card(
-        name=path.stem, kind="generator", architecture=architecture, arguments=arguments, conditional=classes > 0,
-        classes=_names(classes), source=f"published weights: {path.name}",
-    )  # fmt: skip
+        name=path.stem,
+        kind="generator",
+        architecture=architecture,
+        arguments=arguments,
+        conditional=classes > 0,
+        classes=_names(classes),
+        source=f"published weights: {path.name}",
+    )
     return card, weights
 
 
@@ -50,9 +55,10 @@ def _names(classes: int) -> tuple[str, ...]:
 def _resnet32_arguments(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     embedding = weights.get("block2.b1.embed.weight")
     return {
-        "latent": weights["l1.weight"].shape[-1], "width": weights["c5.weight"].shape[1],
+        "latent": weights["l1.weight"].shape[-1],
+        "width": weights["c5.weight"].shape[1],
         "classes": 0 if embedding is None else len(embedding),
-    }  # fmt: skip
+    }
 
 
 def _biggan_arguments(weights: Mapping[str, Tensor], what: str) -> dict[str, Any]:

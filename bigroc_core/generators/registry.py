@@ -19,8 +19,10 @@ from bigroc_core.generators.resnet32 import ResNet32Generator
 from bigroc_core.generators.sampling import Generator, LatentSampler
 
 NETWORKS: dict[str, type[nn.Module]] = {
-    "dcgan": DCGANGenerator, "resnet32": ResNet32Generator, "biggan": BigGANGenerator,
-}  # fmt: skip
+    "dcgan": DCGANGenerator,
+    "resnet32": ResNet32Generator,
+    "biggan": BigGANGenerator,
+}
 
 
 def embedded_generators() -> dict[str, Card]:
@@ -79,8 +81,10 @@ def load_generator(source: str | Path, device: torch.device | str = "cpu") -> Ge
 
 def _is_repository(name: str) -> bool:
     """Whether a name reads as OWNER/NAME on the Hub, and not as a file that is there or was meant to be."""
-    return re.fullmatch(r"[\w-]+/[\w.-]+", name) is not None and not Path(name).exists() and not name.endswith(
-        (".pth", ".pt", ".safetensors", ".ckpt")
+    return (
+        re.fullmatch(r"[\w-]+/[\w.-]+", name) is not None
+        and not Path(name).exists()
+        and not name.endswith((".pth", ".pt", ".safetensors", ".ckpt"))
     )
 
 

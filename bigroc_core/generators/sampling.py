@@ -109,8 +109,11 @@ class Generator:
         labels: class numbers, or None for class (start + i) mod C; None for an unconditional generator.
         Raises ValueError for a negative count, start or seed, and for labels that do not fit.
         """
-        for name, value, least, bound in (("count", count, 0, 2**31), ("start", start, 0, 2**31),
-                                          ("seed", seed, 0, SEEDS)):  # fmt: skip
+        for name, value, least, bound in (
+            ("count", count, 0, 2**31),
+            ("start", start, 0, 2**31),
+            ("seed", seed, 0, SEEDS),
+        ):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value < bound:
                 raise ValueError(f"{name} must be a whole number from {least} to {bound - 1}, got {value!r}")
         checked = self._checked_labels(count, labels, start)

@@ -53,8 +53,14 @@ SYSTEMS = (
     _first("CGAN", 1, TRAINED, "generator:cifar10-cgan", "p1-cgan", "cgan"),
     _first("cGAN-PD", 1, NATIVE, _MIMICRY, "p1-cgan-pd", "cgan-pd"),
     _first("BigGAN (CIFAR)", 1, NATIVE, "generator:biggan-cifar10.pth", "p1-biggan", "biggan"),
-    _first("DiffAugment BigGAN", 1, NATIVE, "generator:DiffAugment-biggan-cifar10.pth", "p1-diffaugment-biggan",
-           "diffaugment-biggan"),
+    _first(
+        "DiffAugment BigGAN",
+        1,
+        NATIVE,
+        "generator:DiffAugment-biggan-cifar10.pth",
+        "p1-diffaugment-biggan",
+        "diffaugment-biggan",
+    ),
     _first("StyleGAN2-ADA", 1, IMAGES, "samples.npz", "p1-stylegan2-ada", None),
     _first("VAE", 2, TRAINED, "generator:cifar10-vae", None, "vae"),
     _first("DCGAN", 2, TRAINED, "generator:cifar10-dcgan", None, "dcgan"),
@@ -62,16 +68,18 @@ SYSTEMS = (
     _first("SNGAN", 2, NATIVE, _MIMICRY, "p1-sngan", "sngan"),
     _first("InfoMax-GAN", 2, NATIVE, _MIMICRY, "p1-infomax-gan", "infomax-gan"),
     _first("SSGAN", 2, NATIVE, _MIMICRY, "p1-ssgan", "ssgan"),
-    System("Consistency training, 1 step", "P2 Table 1", PIPELINE, "generator:ct-imagenet64-1", "p2-ct-1",
-           "consistency"),
-    System("Consistency training, 2 steps", "P2 Table 1", PIPELINE, "generator:ct-imagenet64-2", "p2-ct-2",
-           "consistency"),
+    System(
+        "Consistency training, 1 step", "P2 Table 1", PIPELINE, "generator:ct-imagenet64-1", "p2-ct-1", "consistency"
+    ),
+    System(
+        "Consistency training, 2 steps", "P2 Table 1", PIPELINE, "generator:ct-imagenet64-2", "p2-ct-2", "consistency"
+    ),
     System("Consistency distillation, 1 step", "P2 Table 1", PIPELINE, "generator:cd-imagenet64-1", "p2-cd-1"),
     System("Consistency distillation, 2 steps", "P2 Table 1", PIPELINE, "generator:cd-imagenet64-2", "p2-cd-2"),
     System("ADM", "P2 Table 2", IMAGES, "samples.npz", "p2-adm"),
     System("BigGAN (ImageNet)", "P2 Table 2", IMAGES, "samples.npz", "p2-biggan"),
     System("iDDPM", "P2 Table 2", IMAGES, "samples.npz", "p2-iddpm"),
-)  # fmt: skip
+)
 
 
 def system_of(family: str) -> System | None:

@@ -21,9 +21,7 @@ from bigroc_core.images.reading import check_bytes, file_bytes
 from bigroc_core.limits import MAX_LABELS_CSV_BYTES, MIB
 
 
-def open_folder(
-    path: Path, size: SetSize, classes: tuple[str, ...] | None, mapping: Mapping[str, str]
-) -> ImageSet:
+def open_folder(path: Path, size: SetSize, classes: tuple[str, ...] | None, mapping: Mapping[str, str]) -> ImageSet:
     if (path / STATE).exists():
         raise ImageError(f"{path}: is the output of an unfinished run. Run its command again to finish it.")
     files: list[str] = []

@@ -9,8 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 AUGMENTATIONS = (
-    "none", "flip", "crop-flip", "crop-flip-cutout", "resized-crop-flip", "resized-crop-flip-colour",
-)  # fmt: skip
+    "none",
+    "flip",
+    "crop-flip",
+    "crop-flip-cutout",
+    "resized-crop-flip",
+    "resized-crop-flip-colour",
+)
 
 
 def margin_of(augmentation: str) -> float:

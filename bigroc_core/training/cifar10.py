@@ -116,8 +116,11 @@ class _ArraysOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> object:
         if (module.split(".")[0], name) in {
-            ("numpy", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode"),
-        }:  # fmt: skip
+            ("numpy", "_reconstruct"),
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+            ("_codecs", "encode"),
+        }:
             return super().find_class(module, name)
         raise ValueError(f"a CIFAR-10 batch asks for {module}.{name}, which plain arrays never need; refused")
 

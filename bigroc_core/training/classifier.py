@@ -118,11 +118,19 @@ def train_classifier(
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     card = Card(
-        name=recipe.name, kind="classifier", architecture=recipe.architecture, arguments=recipe.arguments,
-        classes=splits.classes, input_size=splits.size, mean=splits.mean, std=splits.std,
+        name=recipe.name,
+        kind="classifier",
+        architecture=recipe.architecture,
+        arguments=recipe.arguments,
+        classes=splits.classes,
+        input_size=splits.size,
+        mean=splits.mean,
+        std=splits.std,
         training={"recipe": whole_recipe, "command": command},
-        data=splits.description, license="MIT", source="trained for this project",
-    )  # fmt: skip
+        data=splits.description,
+        license="MIT",
+        source="trained for this project",
+    )
     network = build_network(recipe.architecture, classes=len(splits.classes), **recipe.arguments)
     model = Classifier(network, card).to(device).to(memory_format=torch.channels_last)
     average = running_average(model, recipe.ema)
@@ -130,8 +138,10 @@ def train_classifier(
     plain = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.SGD(
         [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=recipe.lr, momentum=recipe.momentum, nesterov=True,
-    )  # fmt: skip
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=True,
+    )
     steps_per_epoch = len(splits.train) // recipe.batch_size
     total = recipe.epochs * steps_per_epoch
     first, elapsed = 0, 0.0
@@ -148,13 +158,26 @@ def train_classifier(
 
     def write_state(step: int) -> None:
         if accelerator.is_main_process:
-            save_state(folder / "state.pt", {
-                "recipe": whole_recipe, "step": step, "seconds": elapsed + time.monotonic() - began,
-                "model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
-            })  # fmt: skip
+            save_state(
+                folder / "state.pt",
+                {
+                    "recipe": whole_recipe,
+                    "step": step,
+                    "seconds": elapsed + time.monotonic() - began,
+                    "model": model.state_dict(),
+                    "average": average.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                },
+            )
 
-    progress = tqdm(range(first, total), initial=first, total=total, disable=not accelerator.is_main_process,
-                    desc=recipe.name, mininterval=5)  # fmt: skip
+    progress = tqdm(
+        range(first, total),
+        initial=first,
+        total=total,
+        disable=not accelerator.is_main_process,
+        desc=recipe.name,
+        mininterval=5,
+    )
     running = torch.zeros((), device=device)
     for step in progress:
         epoch, within = divmod(step, steps_per_epoch)
@@ -162,9 +185,7 @@ def train_classifier(
         mine = within * recipe.batch_size + accelerator.process_index * share
         index = order[mine : mine + share]
         # Every draw of this step comes from here, so a resumed run repeats an unbroken one.
-        generator = torch.Generator().manual_seed(
-            (recipe.seed * 1_000_003 + step) * 64 + accelerator.process_index
-        )
+        generator = torch.Generator().manual_seed((recipe.seed * 1_000_003 + step) * 64 + accelerator.process_index)
         images = augment(splits.train.floats(index), recipe.augmentation, generator, splits.size)
         images = images.to(device, memory_format=torch.channels_last)
         labels = splits.train.labels[index].to(device)
@@ -190,10 +211,16 @@ def train_classifier(
             with accelerator.autocast():
                 clean = accuracy(average, watched)
                 robust = accuracy(average, watched, eps=recipe.eps or 0.5, steps=10)
-            append_log(folder / "log.jsonl", {
-                "epoch": epoch + 1, "loss": running.item(), "clean": clean, "pgd10": robust,
-                "seconds": elapsed + time.monotonic() - began,
-            })  # fmt: skip
+            append_log(
+                folder / "log.jsonl",
+                {
+                    "epoch": epoch + 1,
+                    "loss": running.item(),
+                    "clean": clean,
+                    "pgd10": robust,
+                    "seconds": elapsed + time.monotonic() - began,
+                },
+            )
             tqdm.write(f"{recipe.name} epoch {epoch + 1}: clean {clean:.3f}, PGD-10 {robust:.3f} on {len(watched)}")
             export(average.module.get_submodule("network"), card, folder)
     write_state(total)

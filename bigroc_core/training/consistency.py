@@ -120,11 +120,18 @@ def build_unet(arguments: dict[str, Any], classes: int) -> nn.Module:
     try:
         if clash := sorted(set(fixed) & set(arguments)):
             raise ValueError(f"{clash[0]} is {fixed[clash[0]]} for these images")
-        unet: nn.Module = UNet2DModel(**{  # type: ignore[assignment]
-            "layers_per_block": 1, "block_out_channels": widths, "norm_num_groups": 8, "add_attention": False,
-            "down_block_types": ["DownBlock2D"] * len(widths), "up_block_types": ["UpBlock2D"] * len(widths),
-            **arguments, **fixed,
-        })  # fmt: skip
+        unet: nn.Module = UNet2DModel(
+            **{  # type: ignore[assignment]
+                "layers_per_block": 1,
+                "block_out_channels": widths,
+                "norm_num_groups": 8,
+                "add_attention": False,
+                "down_block_types": ["DownBlock2D"] * len(widths),
+                "up_block_types": ["UpBlock2D"] * len(widths),
+                **arguments,
+                **fixed,
+            }
+        )
         # Some of what does not fit shows only in computing.
         with torch.no_grad():
             unet(torch.zeros(1, 3, SIDE, SIDE), 0, torch.zeros(1, dtype=torch.int64))
@@ -141,10 +148,14 @@ def consistency_generators(unet: nn.Module, card: Card) -> list[Generator]:
     pipeline: Any = ConsistencyModelPipeline(unet.eval(), consistency_scheduler())
     pipeline.set_progress_bar_config(disable=True)
     samplers: list[Sampler] = [
-        PipelineSampler(pipeline, {"num_inference_steps": None, "timesteps": timesteps}, len(card.classes),
-                        pipeline_block(pipeline.device, SIDE))
+        PipelineSampler(
+            pipeline,
+            {"num_inference_steps": None, "timesteps": timesteps},
+            len(card.classes),
+            pipeline_block(pipeline.device, SIDE),
+        )
         for timesteps in card.arguments["timesteps"].values()
-    ]  # fmt: skip
+    ]
     return [Generator(sampler, card) for sampler in samplers]
 
 

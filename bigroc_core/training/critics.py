@@ -31,12 +31,17 @@ class DCGANBackbone(nn.Module):
             return spectral_norm(nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=1))
 
         self.layers = nn.Sequential(
-            conv(3, width, 3, 1), nn.LeakyReLU(0.1),
-            conv(width, width, 4, 2), nn.LeakyReLU(0.1),
-            conv(width, 2 * width, 3, 1), nn.LeakyReLU(0.1),
-            conv(2 * width, 2 * width, 4, 2), nn.LeakyReLU(0.1),
-            conv(2 * width, 4 * width, 3, 1), nn.LeakyReLU(0.1),
-        )  # fmt: skip
+            conv(3, width, 3, 1),
+            nn.LeakyReLU(0.1),
+            conv(width, width, 4, 2),
+            nn.LeakyReLU(0.1),
+            conv(width, 2 * width, 3, 1),
+            nn.LeakyReLU(0.1),
+            conv(2 * width, 2 * width, 4, 2),
+            nn.LeakyReLU(0.1),
+            conv(2 * width, 4 * width, 3, 1),
+            nn.LeakyReLU(0.1),
+        )
         self.last = nn.Sequential(conv(4 * width, 4 * width, 4, 2), nn.LeakyReLU(0.1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,9 +135,15 @@ class Critic(nn.Module):
     """
 
     def __init__(
-        self, backbone: DCGANBackbone | ResNetBackbone, *, classes: int = 0, auxiliary: bool = False,
-        turns: bool = False, infomax: int = 0, spectral: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        backbone: DCGANBackbone | ResNetBackbone,
+        *,
+        classes: int = 0,
+        auxiliary: bool = False,
+        turns: bool = False,
+        infomax: int = 0,
+        spectral: bool = True,
+    ) -> None:
         super().__init__()
         normaliser: Normaliser = spectral_norm if spectral else unchanged
         channels = backbone.channels

@@ -68,9 +68,14 @@ def load_data(path: str | os.PathLike[str] | None, size: int | None = None, marg
     images = {name: _read(*part, f"{root.name}: {name}") for name, part in parts.items()}
     mean, std = _statistics(images["train"].images)
     return Splits(
-        name=root.stem, classes=classes, size=(size, size), mean=mean, std=std, **images,
+        name=root.stem,
+        classes=classes,
+        size=(size, size),
+        mean=mean,
+        std=std,
+        **images,
         description=_description(root, images, larger, size, sorted(sets)),
-    )  # fmt: skip
+    )
 
 
 def _resized(data: Splits, size: int | None) -> Splits:
@@ -178,8 +183,12 @@ def _read(images: ImageSet, rows: Tensor | None, side: int, what: str) -> Labell
 def _statistics(images: Tensor) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Mean and standard deviation of each channel, of images (N, 3, H, W) uint8, in [0, 1] units, to four digits."""
     # In parts: as floats at once a large set would take four times its memory.
-    sums = torch.stack([torch.stack([part.double().sum((0, 2, 3)), part.double().square().sum((0, 2, 3))])
-                        for part in images.split(500)]).sum(0) / (images[:, 0].numel())  # fmt: skip
+    sums = torch.stack(
+        [
+            torch.stack([part.double().sum((0, 2, 3)), part.double().square().sum((0, 2, 3))])
+            for part in images.split(500)
+        ]
+    ).sum(0) / (images[:, 0].numel())
     mean, std = sums[0] / 255, (sums[1] - sums[0].square()).clamp_min(1).sqrt() / 255
     first, second = ([round(float(value), 4) for value in values] for values in (mean, std))
     return (first[0], first[1], first[2]), (second[0], second[1], second[2])

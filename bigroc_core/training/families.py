@@ -60,6 +60,10 @@ def build_critic(family: Family, width: int, classes: int, auxiliary: bool) -> C
     spectral = family.penalty == 0
     backbone = DCGANBackbone(width) if family.critic == "dcgan" else ResNetBackbone(width, spectral=spectral)
     return Critic(
-        backbone, classes=classes, auxiliary=auxiliary, turns=family.turns[0] > 0,
-        infomax=INFOMAX_PER_CHANNEL * backbone.channels if family.infomax else 0, spectral=spectral,
-    )  # fmt: skip
+        backbone,
+        classes=classes,
+        auxiliary=auxiliary,
+        turns=family.turns[0] > 0,
+        infomax=INFOMAX_PER_CHANNEL * backbone.channels if family.infomax else 0,
+        spectral=spectral,
+    )

@@ -151,11 +151,18 @@ class VariationalAutoencoder(nn.Module):
         super().__init__()
         self.decoder, self.deviation = decoder, deviation
         self.encoder = nn.Sequential(
-            nn.Conv2d(3, width, 4, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU(),
-            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1), nn.BatchNorm2d(2 * width), nn.ReLU(),
-            nn.Conv2d(2 * width, 4 * width, 4, stride=2, padding=1), nn.BatchNorm2d(4 * width), nn.ReLU(),
-            nn.Flatten(), nn.Linear(4 * width * 16, 2 * decoder.latent),
-        )  # fmt: skip
+            nn.Conv2d(3, width, 4, stride=2, padding=1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
+            nn.BatchNorm2d(2 * width),
+            nn.ReLU(),
+            nn.Conv2d(2 * width, 4 * width, 4, stride=2, padding=1),
+            nn.BatchNorm2d(4 * width),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(4 * width * 16, 2 * decoder.latent),
+        )
 
     def forward(self, images: Tensor, noise: Tensor) -> Tensor:
         """Negative ELBO of images (N, 3, 32, 32) in [-1, 1]; noise: (N, latent), standard normal."""
@@ -186,8 +193,10 @@ def train_generator(
     family = FAMILIES.get(recipe.family)
     card = _card(recipe, family, splits, command)
     generator = (
-        build_unet(recipe.arguments, len(card.classes)) if recipe.family == CONSISTENCY else build_generator(card)
-    ).to(device).to(memory_format=torch.channels_last)  # fmt: skip
+        (build_unet(recipe.arguments, len(card.classes)) if recipe.family == CONSISTENCY else build_generator(card))
+        .to(device)
+        .to(memory_format=torch.channels_last)
+    )
     average = running_average(generator, recipe.ema)
     share = share_of_batch(recipe.batch_size, accelerator.num_processes)
 
@@ -223,17 +232,29 @@ def train_generator(
         if not accelerator.is_main_process:
             return
         seconds = elapsed + time.monotonic() - began
-        save_state(folder / "state.pt", {
-            "recipe": recipe.entries(), "step": step, "seconds": seconds, "ends": ends,
-            **{name: part.state_dict() for name, part in parts.items()},
-        })  # fmt: skip
+        save_state(
+            folder / "state.pt",
+            {
+                "recipe": recipe.entries(),
+                "step": step,
+                "seconds": seconds,
+                "ends": ends,
+                **{name: part.state_dict() for name, part in parts.items()},
+            },
+        )
         append_log(folder / "log.jsonl", {"step": step, "seconds": seconds, **losses})
         export_of = export_consistency if recipe.family == CONSISTENCY else export
         export_of(average.module, card, folder)
         sample_sheet(drawn_from(average.module), folder / f"sheet-{step:06d}.png")
 
-    progress = tqdm(range(first, recipe.steps), initial=first, total=recipe.steps, desc=recipe.name, mininterval=5,
-                    disable=not accelerator.is_main_process)  # fmt: skip
+    progress = tqdm(
+        range(first, recipe.steps),
+        initial=first,
+        total=recipe.steps,
+        desc=recipe.name,
+        mininterval=5,
+        disable=not accelerator.is_main_process,
+    )
     for step in progress:
         # Every draw of this step comes from here, so a resumed run repeats an unbroken one.
         draws = torch.Generator().manual_seed((recipe.seed * 1_000_003 + step) * 64 + accelerator.process_index)
@@ -255,22 +276,32 @@ def train_generator(
 
 def _card(recipe: GeneratorRecipe, family: Family | None, splits: Splits, command: str) -> Card:
     common: dict[str, Any] = {
-        "name": recipe.name, "kind": "generator", "training": {"recipe": recipe.entries(), "command": command},
-        "data": splits.description, "input_size": splits.size, "license": "MIT",
+        "name": recipe.name,
+        "kind": "generator",
+        "training": {"recipe": recipe.entries(), "command": command},
+        "data": splits.description,
+        "input_size": splits.size,
+        "license": "MIT",
         "source": "trained for this project",
-    }  # fmt: skip
+    }
     if recipe.family == CONSISTENCY:
         return Card(
-            **common, architecture="diffusers", arguments={"num_inference_steps": 1, "timesteps": TIMESTEPS_OF},
-            classes=splits.classes, conditional=True,
-        )  # fmt: skip
+            **common,
+            architecture="diffusers",
+            arguments={"num_inference_steps": 1, "timesteps": TIMESTEPS_OF},
+            classes=splits.classes,
+            conditional=True,
+        )
     conditional = family is not None and family.conditional
     classes = splits.classes if conditional else ()
     architecture = family.architecture if family is not None else "dcgan"
     return Card(
-        **common, architecture=architecture, arguments={**recipe.arguments, "classes": len(classes)}, classes=classes,
+        **common,
+        architecture=architecture,
+        arguments={**recipe.arguments, "classes": len(classes)},
+        classes=classes,
         conditional=conditional,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -287,9 +318,14 @@ RealBatch = Callable[[torch.Generator], tuple[Tensor, Tensor | None]]
 
 
 def _gan_step(
-    recipe: GeneratorRecipe, family: Family, card: Card, generator: nn.Module, real_batch: RealBatch, share: int,
+    recipe: GeneratorRecipe,
+    family: Family,
+    card: Card,
+    generator: nn.Module,
+    real_batch: RealBatch,
+    share: int,
     accelerator: Any,
-) -> _Step:  # fmt: skip
+) -> _Step:
     device = accelerator.device
     classes = len(card.classes)
     critic = build_critic(family, recipe.discriminator_width, classes, recipe.auxiliary > 0)

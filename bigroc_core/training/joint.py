@@ -226,12 +226,19 @@ def train_joint(
     folder.mkdir(parents=True, exist_ok=True)
     arguments = {name: value for name, value in init.card.arguments.items() if name != "classes"}
     card = Card(
-        name=recipe.name, kind="classifier", architecture=init.card.architecture, arguments=arguments,
-        classes=real.classes, input_size=recipe.size, mean=init.card.mean, std=init.card.std,
+        name=recipe.name,
+        kind="classifier",
+        architecture=init.card.architecture,
+        arguments=arguments,
+        classes=real.classes,
+        input_size=recipe.size,
+        mean=init.card.mean,
+        std=init.card.std,
         training={"recipe": dataclasses.asdict(recipe), "command": command},
-        data=f"{real.data}; images of {', '.join(source.name for source in sources)}", license=init.card.license,
+        data=f"{real.data}; images of {', '.join(source.name for source in sources)}",
+        license=init.card.license,
         source="trained for this project",
-    )  # fmt: skip
+    )
     model = Classifier(network, card, feature_names(network)).to(device).to(memory_format=torch.channels_last)
     average = running_average(model, recipe.ema)
     heads = [p for name, p in model.named_parameters() if name.startswith(f"network.{head}.")]
@@ -242,8 +249,10 @@ def train_joint(
             {"params": [p for p in body if p.ndim <= 1], "weight_decay": 0.0},
             {"params": heads, "weight_decay": recipe.weight_decay},
         ],
-        lr=recipe.lr, momentum=recipe.momentum, nesterov=True,
-    )  # fmt: skip
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=True,
+    )
     first, elapsed = 0, 0.0
     ends: list[int] = []
     sums: dict[str, Tensor] = {}
@@ -267,28 +276,53 @@ def train_joint(
 
     def write_state(step: int) -> None:
         if accelerator.is_main_process:
-            save_state(folder / "state.pt", {
-                "recipe": dataclasses.asdict(recipe), "step": step, "seconds": elapsed + time.monotonic() - began,
-                "ends": ends, "sums": sums, "model": model.state_dict(), "average": average.state_dict(),
-                "optimizer": optimizer.state_dict(),
-            })  # fmt: skip
+            save_state(
+                folder / "state.pt",
+                {
+                    "recipe": dataclasses.asdict(recipe),
+                    "step": step,
+                    "seconds": elapsed + time.monotonic() - began,
+                    "ends": ends,
+                    "sums": sums,
+                    "model": model.state_dict(),
+                    "average": average.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                },
+            )
 
     def attack(images: Tensor, labels: Tensor, generated: Tensor, generated_labels: Tensor, steps: int) -> Any:
         """Both kinds attacked, in eval mode, and the means that the log tells."""
         model.eval()
-        less = attacked(ClassLogit(model, labels, "down", accelerator.autocast), images, recipe.real_eps,
-                        recipe.real_step_size, recipe.real_steps)  # fmt: skip
+        less = attacked(
+            ClassLogit(model, labels, "down", accelerator.autocast),
+            images,
+            recipe.real_eps,
+            recipe.real_step_size,
+            recipe.real_steps,
+        )
         bound = accelerator.reduce(less.real.mean(), "mean")
-        more = attacked(ClassLogit(model, generated_labels, "up", accelerator.autocast), generated,
-                        recipe.generated_eps, recipe.generated_step_size, steps, bound)  # fmt: skip
+        more = attacked(
+            ClassLogit(model, generated_labels, "up", accelerator.autocast),
+            generated,
+            recipe.generated_eps,
+            recipe.generated_step_size,
+            steps,
+            bound,
+        )
         model.train()
         told = {"real": less.real.mean(), "generated": more.real.mean(), "stopped": more.stopped.float().mean()}
         return less.images, more.images, told
 
     model.train()
     order, order_of = torch.empty(0), -1
-    progress = tqdm(range(first, recipe.steps), initial=first, total=recipe.steps, desc=recipe.name, mininterval=5,
-                    disable=not accelerator.is_main_process)  # fmt: skip
+    progress = tqdm(
+        range(first, recipe.steps),
+        initial=first,
+        total=recipe.steps,
+        desc=recipe.name,
+        mininterval=5,
+        disable=not accelerator.is_main_process,
+    )
     for step in progress:
         epoch, within = divmod(step, steps_per_epoch)
         if epoch != order_of:
@@ -330,13 +364,22 @@ def train_joint(
                     seen = watch(average.module)
                 counted = sums.pop("iterations")
                 means = {name: (total / counted).item() for name, total in sums.items()}
-                append_log(folder / "log.jsonl", {
-                    "step": step + 1, "seconds": elapsed + time.monotonic() - began, "T": 0 if recipe.vanilla else now,
-                    **means, **seen,
-                })  # fmt: skip
-                tqdm.write(f"{recipe.name} {step + 1}: " + ", ".join(
-                    f"{name} {value:.3f}" for name, value in (means | seen).items() if isinstance(value, float)
-                ))  # fmt: skip
+                append_log(
+                    folder / "log.jsonl",
+                    {
+                        "step": step + 1,
+                        "seconds": elapsed + time.monotonic() - began,
+                        "T": 0 if recipe.vanilla else now,
+                        **means,
+                        **seen,
+                    },
+                )
+                tqdm.write(
+                    f"{recipe.name} {step + 1}: "
+                    + ", ".join(
+                        f"{name} {value:.3f}" for name, value in (means | seen).items() if isinstance(value, float)
+                    )
+                )
                 export(average.module.get_submodule("network"), dataclasses.replace(card, l0=seen["l0"]), folder)
             sums = {}
         if last or time.monotonic() - saved > 60 * save_minutes:

@@ -84,8 +84,12 @@ def load_real(
     rows, others = _divided(len(found)) if held_out is None else (torch.arange(len(found)), torch.empty(0).long())
     train = SetImages(found, rows, labels[rows])
     if held_out is None:
-        return RealImages(f"{Path(real).name}, but for {len(others):,} held out", classes, train,
-                          SetImages(found, others, labels[others]))  # fmt: skip
+        return RealImages(
+            f"{Path(real).name}, but for {len(others):,} held out",
+            classes,
+            train,
+            SetImages(found, others, labels[others]),
+        )
     kept = open_image_set(held_out, size, classes, mapping)
     kept_labels = _labels_of(kept, held_out)
     return RealImages(Path(real).name, classes, train, SetImages(kept, torch.arange(len(kept)), kept_labels))
@@ -177,9 +181,14 @@ def open_generated(
 
 
 def _from_generator(
-    named: str, size: tuple[int, int], real: RealImages, init: Classifier, mapping: Mapping[str, str], seed: int,
+    named: str,
+    size: tuple[int, int],
+    real: RealImages,
+    init: Classifier,
+    mapping: Mapping[str, str],
+    seed: int,
     device: torch.device | str,
-) -> GeneratedSource:  # fmt: skip
+) -> GeneratedSource:
     generator = load_generator(named.removeprefix(GENERATOR_PREFIX), device)
     name = generator.card.name
     if generator.card.input_size != size:

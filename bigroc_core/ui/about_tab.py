@@ -80,7 +80,15 @@ def build() -> None:
         for name, caption in (("before-after.png", BEFORE_AFTER), ("fig2.png", ALIGNED)):
             if (ASSETS / name).exists():
                 with gr.Column(min_width=320):
-                    gr.Image(str(ASSETS / name), type="filepath", format="png", show_label=False, label=caption,
-                             interactive=False, buttons=["fullscreen"], alt_text=caption)  # fmt: skip
+                    gr.Image(
+                        str(ASSETS / name),
+                        type="filepath",
+                        format="png",
+                        show_label=False,
+                        label=caption,
+                        interactive=False,
+                        buttons=["fullscreen"],
+                        alt_text=caption,
+                    )
                     controls.html(f'<p class="note">{caption}</p>')
     gr.Markdown(TEXT)

@@ -55,10 +55,25 @@ element.addEventListener('click', (event) => {
 
 
 def request_of(
-    source: str, generator: str, count: float, seed: float, classes: list[str], target: str, target_classes: list[str],
-    validation_count: float, validation_seed: float, classifier: str, eps: float, steps: float, step_size: str,
-    norm: str, loss: str, gradient: str, stop_at: str, files: list[str] | None,
-) -> tuple[Source, Target, str, BoostConfig]:  # fmt: skip
+    source: str,
+    generator: str,
+    count: float,
+    seed: float,
+    classes: list[str],
+    target: str,
+    target_classes: list[str],
+    validation_count: float,
+    validation_seed: float,
+    classifier: str,
+    eps: float,
+    steps: float,
+    step_size: str,
+    norm: str,
+    loss: str,
+    gradient: str,
+    stop_at: str,
+    files: list[str] | None,
+) -> tuple[Source, Target, str, BoostConfig]:
     """What the tab's controls ask for; ValueError for an empty number or one that is none."""
     if count is None or seed is None or validation_seed is None:
         raise ValueError("the number of images and the seeds must be whole numbers, not empty")
@@ -67,21 +82,55 @@ def request_of(
         controls.rest_or_none(stop_at),
     )
     return (
-        Source(kind=source, generator=generator, count=int(count), seed=int(seed), classes=tuple(classes or ()),
-               files=tuple(files or ())),
-        Target(kind=target, classes=tuple(target_classes or ()), validation_count=int(validation_count),
-               validation_seed=int(validation_seed)),
+        Source(
+            kind=source,
+            generator=generator,
+            count=int(count),
+            seed=int(seed),
+            classes=tuple(classes or ()),
+            files=tuple(files or ()),
+        ),
+        Target(
+            kind=target,
+            classes=tuple(target_classes or ()),
+            validation_count=int(validation_count),
+            validation_seed=int(validation_seed),
+        ),
         classifier,
-        BoostConfig(eps=eps, steps=int(steps), step_size=own_step_size, norm=norm,  # type: ignore[arg-type]
-                    loss=loss, gradient=gradient, stop_at=rests_at),  # type: ignore[arg-type]
-    )  # fmt: skip
+        BoostConfig(
+            eps=eps,
+            steps=int(steps),
+            step_size=own_step_size,
+            norm=norm,  # type: ignore[arg-type]
+            loss=loss,
+            gradient=gradient,
+            stop_at=rests_at,
+        ),  # type: ignore[arg-type]
+    )
 
 
 def boost(
-    source: str, generator: str, count: float, seed: float, classes: list[str], target: str, target_classes: list[str],
-    validation_count: float, validation_seed: float, classifier: str, eps: float, steps: float, step_size: str,
-    norm: str, loss: str, gradient: str, stop_at: str, gain: float, request: gr.Request, files: list[str] | None = None,
-) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+    source: str,
+    generator: str,
+    count: float,
+    seed: float,
+    classes: list[str],
+    target: str,
+    target_classes: list[str],
+    validation_count: float,
+    validation_seed: float,
+    classifier: str,
+    eps: float,
+    steps: float,
+    step_size: str,
+    norm: str,
+    loss: str,
+    gradient: str,
+    stop_at: str,
+    gain: float,
+    request: gr.Request,
+    files: list[str] | None = None,
+) -> Iterator[tuple[Any, ...]]:
     """Boost images towards their classes (P1 Alg. 2), with previews while it runs.
 
     Returns status, pictures, a table per image, a zip of PNG images with the settings, and the Python, the command
@@ -110,9 +159,25 @@ def boost(
     """
     with explained():
         asked = request_of(
-            source, generator, count, seed, classes, target, target_classes, validation_count, validation_seed,
-            classifier, eps, steps, step_size, norm, loss, gradient, stop_at, files,
-        )  # fmt: skip
+            source,
+            generator,
+            count,
+            seed,
+            classes,
+            target,
+            target_classes,
+            validation_count,
+            validation_seed,
+            classifier,
+            eps,
+            steps,
+            step_size,
+            norm,
+            loss,
+            gradient,
+            stop_at,
+            files,
+        )
         due = 0.0
         stop = STOPS.begin(request.session_hash)
         try:
@@ -135,9 +200,12 @@ def preview(run: Run) -> tuple[Any, ...]:
     frame = len(run.steps) - 1
     text = f"step {run.step} / {run.total_steps} · {run.seconds:.1f} s"
     return (
-        run, pictures.progress(run.step, run.total_steps, text), pictures.summary(run, frame),
-        pictures.pairs(run, frame, 0), *[gr.skip()] * 9,
-    )  # fmt: skip
+        run,
+        pictures.progress(run.step, run.total_steps, text),
+        pictures.summary(run, frame),
+        pictures.pairs(run, frame, 0),
+        *[gr.skip()] * 9,
+    )
 
 
 def results(run: Run, index: int, gain: float) -> tuple[Any, ...]:
@@ -152,12 +220,20 @@ def results(run: Run, index: int, gain: float) -> tuple[Any, ...]:
         text = f"Cancelled after step {last} / {run.total_steps}; what was reached is below"
         status = pictures.progress(last, run.total_steps, text + notes(run.notes), "stopped")
     return (
-        run, status, pictures.summary(run, frame), pictures.pairs(run, frame, index),
+        run,
+        status,
+        pictures.summary(run, frame),
+        pictures.pairs(run, frame, index),
         gr.update(maximum=max(last, 1), value=last, step=run.steps[1] if len(run.steps) > 1 else 1),
         gr.update(maximum=max(len(run.targets), 2), value=index + 1),
-        enlarged(run, frame, index), pictures.closeup(run, frame, index, gain), run.table(frame), download(run),
-        snippets.as_python(run.settings), snippets.as_command(run.settings), settings_json(run),
-    )  # fmt: skip
+        enlarged(run, frame, index),
+        pictures.closeup(run, frame, index, gain),
+        run.table(frame),
+        download(run),
+        snippets.as_python(run.settings),
+        snippets.as_command(run.settings),
+        settings_json(run),
+    )
 
 
 def notes(all_of_them: Sequence[str]) -> str:
@@ -187,9 +263,12 @@ def look(run: Run, step: float, image: float, gain: float) -> tuple[Any, ...]:
     with explained():
         frame, index = run.frame_at(int(step)), min(max(int(image), 1), len(run.targets)) - 1
         return (
-            pictures.summary(run, frame), pictures.pairs(run, frame, index), enlarged(run, frame, index),
-            pictures.closeup(run, frame, index, gain), run.table(frame),
-        )  # fmt: skip
+            pictures.summary(run, frame),
+            pictures.pairs(run, frame, index),
+            enlarged(run, frame, index),
+            pictures.closeup(run, frame, index, gain),
+            run.table(frame),
+        )
 
 
 def pick(run: Run, step: float, gain: float, event: gr.EventData) -> tuple[Any, ...]:
@@ -206,22 +285,63 @@ def cancel(request: gr.Request) -> None:
 
 
 def check(
-    source: str, generator: str, count: float, seed: float, classes: list[str], target: str, target_classes: list[str],
-    validation_count: float, validation_seed: float, classifier: str, eps: float, steps: float, step_size: str,
-    norm: str, loss: str, gradient: str, stop_at: str, gain: float, request: gr.Request, files: list[str] | None = None,
-) -> list[dict[str, Any]]:  # fmt: skip
+    source: str,
+    generator: str,
+    count: float,
+    seed: float,
+    classes: list[str],
+    target: str,
+    target_classes: list[str],
+    validation_count: float,
+    validation_seed: float,
+    classifier: str,
+    eps: float,
+    steps: float,
+    step_size: str,
+    norm: str,
+    loss: str,
+    gradient: str,
+    stop_at: str,
+    gain: float,
+    request: gr.Request,
+    files: list[str] | None = None,
+) -> list[dict[str, Any]]:
     """Say at each control what is wrong with it, before anything is computed or waits in the queue."""
-    problems = problems_of(source, generator, seed, target, target_classes, validation_seed, classifier, eps, steps,
-                           step_size, loss, stop_at, files)  # fmt: skip
+    problems = problems_of(
+        source,
+        generator,
+        seed,
+        target,
+        target_classes,
+        validation_seed,
+        classifier,
+        eps,
+        steps,
+        step_size,
+        loss,
+        stop_at,
+        files,
+    )
     if not problems:
         STOPS.accept(request.session_hash)
     return [gr.validate(name not in problems, problems.get(name, "")) for name in (*SHARED, "gain", "files")]
 
 
 def problems_of(
-    source: str, generator: str, seed: float, target: str, target_classes: list[str], validation_seed: float,
-    classifier: str, eps: float, steps: float, step_size: str, loss: str, stop_at: str, files: list[str] | None,
-) -> dict[str, str]:  # fmt: skip
+    source: str,
+    generator: str,
+    seed: float,
+    target: str,
+    target_classes: list[str],
+    validation_seed: float,
+    classifier: str,
+    eps: float,
+    steps: float,
+    step_size: str,
+    loss: str,
+    stop_at: str,
+    files: list[str] | None,
+) -> dict[str, str]:
     """What is wrong with the controls' values, by the name of the control."""
     problems = controls.config_problems(eps=eps, steps=steps, step_size=step_size, stop_at=stop_at)
     if wrong := controls.loss_problem(loss, classifier):
@@ -258,9 +378,13 @@ def check_upload(files: list[str] | None, classifier: str) -> str:
         if read is not None:
             lines += [f"<li>{escape(note)}</li>" for note in read.notes]
         count = 0 if read is None else len(read.images)
-        thumbs = "" if read is None else "".join(
-            pictures.picture(pixels, name) for pixels, name in zip(to_uint8(read.images), read.names, strict=True)
-        )  # fmt: skip
+        thumbs = (
+            ""
+            if read is None
+            else "".join(
+                pictures.picture(pixels, name) for pixels, name in zip(to_uint8(read.images), read.names, strict=True)
+            )
+        )
         return (
             f'<div class="thumbs">{thumbs}</div><p class="note">{count} of {len(files)} images ready.</p>'
             f'<ul class="note">{"".join(lines[:20])}</ul>'
@@ -311,10 +435,14 @@ def apply_preset(preset: str, generator: str) -> tuple[Any, ...]:
         norm = values["norm"]
         return (
             gr.update(value=values["eps"], maximum=controls.SLIDER_EPS[norm], step=0.05 if norm == "l2" else 0.001),
-            values["steps"], controls.as_text(values["step_size"]), norm,
-            gr.update(choices=controls.loss_choices(classifier), value=values["loss"]), values["gradient"],
-            controls.as_text(values["stop_at"]), classifier,
-        )  # fmt: skip
+            values["steps"],
+            controls.as_text(values["step_size"]),
+            norm,
+            gr.update(choices=controls.loss_choices(classifier), value=values["loss"]),
+            values["gradient"],
+            controls.as_text(values["stop_at"]),
+            classifier,
+        )
 
 
 def apply_paper_preset(name: str, classifier: str = "cifar10-robust") -> tuple[Any, ...]:
@@ -330,10 +458,14 @@ def apply_paper_preset(name: str, classifier: str = "cifar10-robust") -> tuple[A
         if name.startswith("p2-") and controls.is_joint(classifier):
             values |= {"loss": "combined", "stop_at": "l0"}
         return (
-            gr.update(value=values["eps"], maximum=controls.SLIDER_EPS["l2"], step=0.05), values["steps"],
-            controls.as_text(values["step_size"]), values["norm"], values["loss"], values["gradient"],
+            gr.update(value=values["eps"], maximum=controls.SLIDER_EPS["l2"], step=0.05),
+            values["steps"],
+            controls.as_text(values["step_size"]),
+            values["norm"],
+            values["loss"],
+            values["gradient"],
             controls.as_text(values["stop_at"]),
-        )  # fmt: skip
+        )
 
 
 def apply_norm(norm: str, eps: float) -> Any:
@@ -391,9 +523,7 @@ def restored(values: dict[str, Any]) -> list[Any]:
     if "classifier" in values:
         if wrong := controls.loss_problem(values.get("loss", "ce"), values["classifier"]):
             raise ValueError(wrong)
-        updates["loss"] = gr.update(
-            choices=controls.loss_choices(values["classifier"]), value=values.get("loss", "ce")
-        )
+        updates["loss"] = gr.update(choices=controls.loss_choices(values["classifier"]), value=values.get("loss", "ce"))
     *boxes, usual = show_source(source, generator)
     target = values.get("target", usual)
     updates["target"] = gr.update(value=target)
@@ -409,9 +539,24 @@ def restored(values: dict[str, Any]) -> list[Any]:
 
 # The controls that a link restores, by their names in it: those of `boost`.
 SHARED = (
-    "source", "generator", "count", "seed", "classes", "target", "target_classes", "validation_count",
-    "validation_seed", "classifier", "eps", "steps", "step_size", "norm", "loss", "gradient", "stop_at",
-)  # fmt: skip
+    "source",
+    "generator",
+    "count",
+    "seed",
+    "classes",
+    "target",
+    "target_classes",
+    "validation_count",
+    "validation_seed",
+    "classifier",
+    "eps",
+    "steps",
+    "step_size",
+    "norm",
+    "loss",
+    "gradient",
+    "stop_at",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -453,17 +598,18 @@ def build(opening: Run) -> BoostControls:
                     )
                     source_classes.visible = first_card.conditional
                 with gr.Column(visible=False) as upload_box:
-                    files = gr.File(label="Your images", file_count="multiple",
-                                    height=150, elem_id="upload")  # fmt: skip
+                    files = gr.File(label="Your images", file_count="multiple", height=150, elem_id="upload")
                     upload_note = controls.html(UPLOAD_HINT, elem_classes="inset")
                 with gr.Column(visible=False) as example_box:
                     controls.html(example_thumbs(), elem_classes="inset")
             with gr.Group():
                 presets = controls.radio(
-                    preset_choices(first), "Preset", value="recommended",
+                    preset_choices(first),
+                    "Preset",
+                    value="recommended",
                     info="Subtle is half as strong as recommended, strong twice. Joint: what was found for the joint "
                     "model, with its loss and its early stop.",
-                )  # fmt: skip
+                )
                 eps = controls.eps_slider(preset)
                 reading = controls.html(controls.readings(preset["eps"], preset["steps"]), elem_classes="inset")
             with gr.Row():
@@ -471,15 +617,17 @@ def build(opening: Run) -> BoostControls:
                 stop = gr.Button("Cancel", variant="stop", elem_id="cancel", scale=1, min_width=90)
             with gr.Accordion("Target class", open=False):
                 target = controls.radio(
-                    [GIVEN, ESTIMATED, DEBIASED], "Move each image towards",
+                    [GIVEN, ESTIMATED, DEBIASED],
+                    "Move each image towards",
                     value=GIVEN if first_card.conditional else ESTIMATED,
                     info="Given: the class asked for. Estimated: the one the classifier sees. Debiased: the same after "
                     "its preferences are taken out (P1 Eq. 2).",
-                )  # fmt: skip
+                )
                 target_classes = controls.class_dropdown(
-                    "Target classes", classes, "One or several, given to the images in turn. Empty: the class the "
-                    "generator was asked for.",
-                )  # fmt: skip
+                    "Target classes",
+                    classes,
+                    "One or several, given to the images in turn. Empty: the class the generator was asked for.",
+                )
                 with gr.Column(visible=False) as debias_box:
                     validation_count = controls.validation_slider()
                     validation_seed = controls.seed_number(
@@ -487,10 +635,12 @@ def build(opening: Run) -> BoostControls:
                     )
             with gr.Accordion("All settings", open=False):
                 paper = controls.dropdown(
-                    [(preset.summary, name) for name, preset in PAPER_PRESETS.items()], "The papers' settings",
-                    value=None, info="Sets ε, T and α as a row of their tables has them. Radii found at another size "
+                    [(preset.summary, name) for name, preset in PAPER_PRESETS.items()],
+                    "The papers' settings",
+                    value=None,
+                    info="Sets ε, T and α as a row of their tables has them. Radii found at another size "
                     "of image do not carry over to 32 pixels.",
-                )  # fmt: skip
+                )
                 classifier = controls.classifier_dropdown()
                 steps = controls.steps_slider(preset)
                 with gr.Row():
@@ -499,8 +649,19 @@ def build(opening: Run) -> BoostControls:
                 loss = controls.loss_radio(next(iter(classifier_cards())))
                 norm, gradient = controls.norm_radio(), controls.gradient_radio()
             config = [eps, steps, step_size, norm, loss, gradient, stop_at]
-            settable = [source, generator, count, seed, source_classes, target, target_classes, validation_count,
-                        validation_seed, classifier, *config]  # fmt: skip
+            settable = [
+                source,
+                generator,
+                count,
+                seed,
+                source_classes,
+                target,
+                target_classes,
+                validation_count,
+                validation_seed,
+                classifier,
+                *config,
+            ]
             shared = dict(zip(SHARED, settable, strict=True))
             links.link_button("boost", shared)
 
@@ -514,32 +675,80 @@ def build(opening: Run) -> BoostControls:
             )
             with gr.Row():
                 step = gr.Slider(
-                    0, max(opening.total_steps, 1), value=opening.steps[-1], step=1, label="Step of the run",
-                    info="0 is the original.", buttons=[], elem_id="step", min_width=200,
-                )  # fmt: skip
+                    0,
+                    max(opening.total_steps, 1),
+                    value=opening.steps[-1],
+                    step=1,
+                    label="Step of the run",
+                    info="0 is the original.",
+                    buttons=[],
+                    elem_id="step",
+                    min_width=200,
+                )
                 image = gr.Slider(
-                    1, len(opening.targets), value=1, step=1, label="Image", info="The one shown large.", buttons=[],
-                    elem_id="image", min_width=200,
-                )  # fmt: skip
+                    1,
+                    len(opening.targets),
+                    value=1,
+                    step=1,
+                    label="Image",
+                    info="The one shown large.",
+                    buttons=[],
+                    elem_id="image",
+                    min_width=200,
+                )
                 gain = gr.Slider(
-                    1, 20, value=5, step=1, label="Difference ×", info="How much it is amplified.", buttons=[],
-                    elem_id="gain", min_width=200,
-                )  # fmt: skip
+                    1,
+                    20,
+                    value=5,
+                    step=1,
+                    label="Difference ×",
+                    info="How much it is amplified.",
+                    buttons=[],
+                    elem_id="gain",
+                    min_width=200,
+                )
             with gr.Row(equal_height=False):
                 compare = gr.ImageSlider(
-                    shown[6], label="Before / after", format="png", type="pil", interactive=False, elem_id="compare",
-                    elem_classes="pixelated", height=300, max_height=300, buttons=["fullscreen"], scale=2,
+                    shown[6],
+                    label="Before / after",
+                    format="png",
+                    type="pil",
+                    interactive=False,
+                    elem_id="compare",
+                    elem_classes="pixelated",
+                    height=300,
+                    max_height=300,
+                    buttons=["fullscreen"],
+                    scale=2,
                     min_width=280,
-                )  # fmt: skip
+                )
                 with gr.Column(scale=3, min_width=300):
                     large = controls.html(pictures.closeup(opening, frame, 0, 5), elem_id="closeup", label="Close-up")
             with gr.Accordion("All numbers", open=False):
-                table = gr.Dataframe(opening.table(frame), interactive=False, wrap=False, type="array", max_height=420,
-                                     datatype=["number", "str", "str", "number", "str", "number", "number", "number",
-                                               "number", "number"],
-                                     label="Per image", elem_id="table")  # fmt: skip
-            save = gr.DownloadButton("Download images and settings (zip of PNG, CSV, JSON)", download(opening),
-                                     elem_id="download")  # fmt: skip
+                table = gr.Dataframe(
+                    opening.table(frame),
+                    interactive=False,
+                    wrap=False,
+                    type="array",
+                    max_height=420,
+                    datatype=[
+                        "number",
+                        "str",
+                        "str",
+                        "number",
+                        "str",
+                        "number",
+                        "number",
+                        "number",
+                        "number",
+                        "number",
+                    ],
+                    label="Per image",
+                    elem_id="table",
+                )
+            save = gr.DownloadButton(
+                "Download images and settings (zip of PNG, CSV, JSON)", download(opening), elem_id="download"
+            )
             with gr.Accordion("Repeat this run: Python, command line, settings", open=False):
                 python = gr.Code(
                     shown[10], language="python", label="Python", interactive=False, wrap_lines=True, elem_id="python"
@@ -552,16 +761,24 @@ def build(opening: Run) -> BoostControls:
                     wrap_lines=True,
                     elem_id="command",
                 )
-                settings = gr.Code(shown[12], language="json", label="Settings", interactive=False, wrap_lines=True,
-                                   elem_id="settings")  # fmt: skip
+                settings = gr.Code(
+                    shown[12], language="json", label="Settings", interactive=False, wrap_lines=True, elem_id="settings"
+                )
 
     asked = [*settable, gain, files]
     outputs = [run, status, facts, grid, step, image, compare, large, table, save, python, command, settings]
     go.click(
-        boost, asked, outputs,
-        api_name="boost_page", api_visibility="undocumented", validator=check, concurrency_id="compute",
-        show_progress="minimal", show_progress_on=status, js=controls.show_results_js("status"),
-    )  # fmt: skip
+        boost,
+        asked,
+        outputs,
+        api_name="boost_page",
+        api_visibility="undocumented",
+        validator=check,
+        concurrency_id="compute",
+        show_progress="minimal",
+        show_progress_on=status,
+        js=controls.show_results_js("status"),
+    )
     stop.click(cancel, None, None, api_name="cancel_boost", concurrency_limit=None, show_progress="hidden")
     # Clients have no controls to show a problem at: they get it as a message, from the same function unvalidated.
     gr.Button(visible=False).click(
@@ -570,31 +787,54 @@ def build(opening: Run) -> BoostControls:
     # The page's own wiring below computes nothing, so it waits in no queue.
     quiet: dict[str, Any] = {"api_visibility": "undocumented", "queue": False, "show_progress": "hidden"}
     looking = [run, step, image, gain]
-    gr.on([step.input, image.input, gain.input], look, looking, [facts, grid, compare, large, table], api_name="look",
-          api_visibility="undocumented", show_progress="hidden", trigger_mode="always_last",
-          concurrency_limit=None)  # fmt: skip
-    grid.click(pick, [run, step, gain], [image, compare, large], api_name="pick", api_visibility="private",
-               show_progress="hidden", concurrency_limit=None)  # fmt: skip
+    gr.on(
+        [step.input, image.input, gain.input],
+        look,
+        looking,
+        [facts, grid, compare, large, table],
+        api_name="look",
+        api_visibility="undocumented",
+        show_progress="hidden",
+        trigger_mode="always_last",
+        concurrency_limit=None,
+    )
+    grid.click(
+        pick,
+        [run, step, gain],
+        [image, compare, large],
+        api_name="pick",
+        api_visibility="private",
+        show_progress="hidden",
+        concurrency_limit=None,
+    )
     files.change(check_upload, [files, classifier], upload_note, api_name="check_upload", show_progress="minimal")
     boxes = [generator_box, upload_box, example_box, target]
     source.input(show_source, [source, generator], boxes, api_name="show_source", **quiet)
     target.change(show_target, target, [target_classes, debias_box], api_name="show_target", **quiet)
     norm.input(apply_norm, [norm, eps], eps, api_name="show_norm", **quiet)
     # As it comes: a second event of one choice still has the loss that the first has taken from the choices.
-    classifier.input(show_losses, [classifier, loss, stop_at], [loss, stop_at], api_name="show_losses",
-                     preprocess=False, **quiet)  # fmt: skip
+    classifier.input(
+        show_losses, [classifier, loss, stop_at], [loss, stop_at], api_name="show_losses", preprocess=False, **quiet
+    )
     # By hand only: a link sets what belongs to its generator itself.
     chosen = generator.input(
         show_generator, generator, [source_classes, presets, target], api_name="show_generator", **quiet
     )
     preset_outputs = [*config, classifier]
-    presets.input(apply_preset, [presets, generator], preset_outputs, api_name="preset", queue=False,
-                  show_progress="hidden")  # fmt: skip
-    paper.input(apply_paper_preset, [paper, classifier], config, api_name="paper_preset", queue=False,
-                show_progress="hidden")  # fmt: skip
+    presets.input(
+        apply_preset, [presets, generator], preset_outputs, api_name="preset", queue=False, show_progress="hidden"
+    )
+    paper.input(
+        apply_paper_preset, [paper, classifier], config, api_name="paper_preset", queue=False, show_progress="hidden"
+    )
     chosen.then(apply_preset, [presets, generator], preset_outputs, api_name="preset_of_generator", **quiet)
-    gr.on([eps.change, steps.change, step_size.change, norm.change], None, [eps, steps, step_size, norm], reading,
-          js=controls.READINGS_JS)  # fmt: skip
+    gr.on(
+        [eps.change, steps.change, step_size.change, norm.change],
+        None,
+        [eps, steps, step_size, norm],
+        reading,
+        js=controls.READINGS_JS,
+    )
     outputs_of_link = [*settable, generator_box, upload_box, example_box, debias_box, presets]
     return BoostControls(tab="boost", shared=shared, outputs=outputs_of_link, apply=restored, files=files)
 

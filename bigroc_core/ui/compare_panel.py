@@ -40,11 +40,29 @@ OWN = ("vary", "values", "classifiers")
 
 
 def compare(
-    source: str, generator: str, count: float, seed: float, classes: list[str], target: str, target_classes: list[str],
-    validation_count: float, validation_seed: float, classifier: str, eps: float, steps: float, step_size: str,
-    norm: str, loss: str, gradient: str, stop_at: str, vary: str, values: str, classifiers: list[str],
-    request: gr.Request, files: list[str] | None = None,
-) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+    source: str,
+    generator: str,
+    count: float,
+    seed: float,
+    classes: list[str],
+    target: str,
+    target_classes: list[str],
+    validation_count: float,
+    validation_seed: float,
+    classifier: str,
+    eps: float,
+    steps: float,
+    step_size: str,
+    norm: str,
+    loss: str,
+    gradient: str,
+    stop_at: str,
+    vary: str,
+    values: str,
+    classifiers: list[str],
+    request: gr.Request,
+    files: list[str] | None = None,
+) -> Iterator[tuple[Any, ...]]:
     """Boost the same images towards the same targets under up to four settings, side by side.
 
     Returns status, a row of images per setting, a table (row, number, target, p(y|x), ‖δ‖₂, ‖δ‖∞), a zip of PNG images
@@ -76,11 +94,33 @@ def compare(
     """
     with explained():
         images, towards, chosen, config = boost_tab.request_of(
-            source, generator, count, seed, classes, target, target_classes, validation_count, validation_seed,
-            classifier, eps, steps, step_size, norm, loss, gradient, stop_at, files,
-        )  # fmt: skip
-        asked = CompareAsked(source=images, target=towards, classifier=chosen, config=config, varied=vary,
-                             values=values_in(vary, values, classifiers, norm))  # fmt: skip
+            source,
+            generator,
+            count,
+            seed,
+            classes,
+            target,
+            target_classes,
+            validation_count,
+            validation_seed,
+            classifier,
+            eps,
+            steps,
+            step_size,
+            norm,
+            loss,
+            gradient,
+            stop_at,
+            files,
+        )
+        asked = CompareAsked(
+            source=images,
+            target=towards,
+            classifier=chosen,
+            config=config,
+            varied=vary,
+            values=values_in(vary, values, classifiers, norm),
+        )
         due, run = 0.0, None
         stop = STOPS.begin(request.session_hash)
         try:
@@ -110,8 +150,7 @@ def results(run: Comparison, text: str = "") -> tuple[Any, ...]:
     else:
         said = f"Cancelled after step {run.done} / {run.total}; what was reached is below"
         status = pictures.progress(run.done, run.total, said + notes, "stopped")
-    return (status, strip(run), run.table(), saved("compared.zip", archive(run)), commands(run),
-            settings_json(run))  # fmt: skip
+    return (status, strip(run), run.table(), saved("compared.zip", archive(run)), commands(run), settings_json(run))
 
 
 def _counted(number: int, name: str) -> str:
@@ -134,7 +173,7 @@ def strip(run: Comparison) -> str:
         captions = [
             f"<b>{pictures.percent(float(share))}</b><br>‖δ‖ {length:.{places}f}"
             for share, length in zip(row.certainty, lengths, strict=True)
-        ]  # fmt: skip
+        ]
         parts.append(_row(row.name, note, row.images, captions, waiting=not row.finished))
     return (
         '<div class="strips settings" tabindex="0" role="group" aria-label="Originals, and one row per setting">'
@@ -162,14 +201,45 @@ def cancel(request: gr.Request) -> None:
 
 
 def check(
-    source: str, generator: str, count: float, seed: float, classes: list[str], target: str, target_classes: list[str],
-    validation_count: float, validation_seed: float, classifier: str, eps: float, steps: float, step_size: str,
-    norm: str, loss: str, gradient: str, stop_at: str, vary: str, values: str, classifiers: list[str],
-    files: list[str] | None, request: gr.Request,
-) -> list[dict[str, Any]]:  # fmt: skip
+    source: str,
+    generator: str,
+    count: float,
+    seed: float,
+    classes: list[str],
+    target: str,
+    target_classes: list[str],
+    validation_count: float,
+    validation_seed: float,
+    classifier: str,
+    eps: float,
+    steps: float,
+    step_size: str,
+    norm: str,
+    loss: str,
+    gradient: str,
+    stop_at: str,
+    vary: str,
+    values: str,
+    classifiers: list[str],
+    files: list[str] | None,
+    request: gr.Request,
+) -> list[dict[str, Any]]:
     """Say at each control what is wrong with it, before anything is computed or waits in the queue."""
-    problems = boost_tab.problems_of(source, generator, seed, target, target_classes, validation_seed, classifier, eps,
-                                     steps, step_size, loss, stop_at, files)  # fmt: skip
+    problems = boost_tab.problems_of(
+        source,
+        generator,
+        seed,
+        target,
+        target_classes,
+        validation_seed,
+        classifier,
+        eps,
+        steps,
+        step_size,
+        loss,
+        stop_at,
+        files,
+    )
     own = "classifiers" if vary == CLASSIFIER else "values"
     if problems:
         # Those controls are far above, or folded away.
@@ -203,18 +273,30 @@ def build(opening: Comparison, boost: boost_tab.BoostControls) -> links.Restorab
         with gr.Column(scale=4, min_width=320):
             gr.Markdown(INTRODUCTION)
             with gr.Group():
-                vary = controls.radio([("strength ε", EPS), ("steps T", STEPS), ("classifier", CLASSIFIER)],
-                                      "What varies", value=EPS,
-                                      info="A step size left empty is each row's ε/T.")  # fmt: skip
-                values = gr.Textbox(USUAL[EPS], label="Values", max_lines=1, elem_id="compared-values",
-                                    info=f"Up to {MAX_COMPARED}, with commas between them; ε on pixels in "
-                                    "[0, 1].")  # fmt: skip
+                vary = controls.radio(
+                    [("strength ε", EPS), ("steps T", STEPS), ("classifier", CLASSIFIER)],
+                    "What varies",
+                    value=EPS,
+                    info="A step size left empty is each row's ε/T.",
+                )
+                values = gr.Textbox(
+                    USUAL[EPS],
+                    label="Values",
+                    max_lines=1,
+                    elem_id="compared-values",
+                    info=f"Up to {MAX_COMPARED}, with commas between them; ε on pixels in [0, 1].",
+                )
                 cards = [(card.title or name, name) for name, card in classifier_cards().items()]
                 classifiers = controls.dropdown(
-                    cards, "Classifiers", value=[name for _, name in cards[:MAX_COMPARED]], multiselect=True,
-                    visible=False, elem_id="compared-classifiers", info=f"Up to {MAX_COMPARED}. Targets are estimated, "
+                    cards,
+                    "Classifiers",
+                    value=[name for _, name in cards[:MAX_COMPARED]],
+                    multiselect=True,
+                    visible=False,
+                    elem_id="compared-classifiers",
+                    info=f"Up to {MAX_COMPARED}. Targets are estimated, "
                     "and p is said, by the classifier set above: only so can the rows be compared.",
-                )  # fmt: skip
+                )
             with gr.Row():
                 go = gr.Button("Compare", variant="primary", elem_id="compared", scale=3)
                 stop = gr.Button("Cancel", variant="stop", elem_id="compared-cancel", scale=1, min_width=90)
@@ -223,30 +305,56 @@ def build(opening: Comparison, boost: boost_tab.BoostControls) -> links.Restorab
         with gr.Column(scale=8, min_width=320):
             status = controls.html(shown[0], elem_id="compared-status", label="Status")
             rows = controls.html(shown[1], elem_id="compared-rows", label="Images")
-            controls.html('<p class="note">p(y|x) is that of the classifier set above, in every row. Numbers are of '
-                          "the 8-bit images you download.</p>")  # fmt: skip
-            save = gr.DownloadButton("Download the comparison (zip of PNG, CSV, JSON)", shown[3],
-                                     elem_id="compared-download")  # fmt: skip
+            controls.html(
+                '<p class="note">p(y|x) is that of the classifier set above, in every row. Numbers are of '
+                "the 8-bit images you download.</p>"
+            )
+            save = gr.DownloadButton(
+                "Download the comparison (zip of PNG, CSV, JSON)", shown[3], elem_id="compared-download"
+            )
             with gr.Accordion("All numbers of the comparison", open=False):
-                table = gr.Dataframe(shown[2], headers=TABLE_HEADERS, interactive=False, wrap=False, type="array",
-                                     datatype=["str", "number", "str", "number", "number", "number"], max_height=420,
-                                     label="Per image and row", elem_id="compared-table")  # fmt: skip
+                table = gr.Dataframe(
+                    shown[2],
+                    headers=TABLE_HEADERS,
+                    interactive=False,
+                    wrap=False,
+                    type="array",
+                    datatype=["str", "number", "str", "number", "number", "number"],
+                    max_height=420,
+                    label="Per image and row",
+                    elem_id="compared-table",
+                )
             with gr.Accordion("Repeat the rows: commands, settings", open=False):
                 code: dict[str, Any] = {"interactive": False, "wrap_lines": True}
-                command = gr.Code(shown[4], language="shell", label="One command per row", elem_id="compared-command",
-                                  **code)  # fmt: skip
+                command = gr.Code(
+                    shown[4], language="shell", label="One command per row", elem_id="compared-command", **code
+                )
                 settings = gr.Code(shown[5], language="json", label="Settings of all rows", **code)
     asked, outputs = [*shared.values(), boost.files], [status, rows, table, save, command, settings]
     go.click(
-        compare, asked, outputs, api_name="compare_page", api_visibility="undocumented", validator=check,
-        concurrency_id="compute", show_progress="minimal", show_progress_on=status,
+        compare,
+        asked,
+        outputs,
+        api_name="compare_page",
+        api_visibility="undocumented",
+        validator=check,
+        concurrency_id="compute",
+        show_progress="minimal",
+        show_progress_on=status,
         js=controls.show_results_js("compared-status"),
-    )  # fmt: skip
+    )
     stop.click(cancel, None, None, api_name="cancel_compare", concurrency_limit=None, show_progress="hidden")
     # For clients, as in the Boost tab.
     gr.Button(visible=False).click(compare, asked, outputs, api_name="compare", concurrency_id="compute")
-    vary.input(show_varied, [vary, boost.shared["norm"]], [values, classifiers], api_name="show_varied",
-               api_visibility="undocumented", queue=False, show_progress="hidden")  # fmt: skip
+    vary.input(
+        show_varied,
+        [vary, boost.shared["norm"]],
+        [values, classifiers],
+        api_name="show_varied",
+        api_visibility="undocumented",
+        queue=False,
+        show_progress="hidden",
+    )
 
     def restored(linked: dict[str, Any]) -> list[Any]:
         above = boost.apply({name: value for name, value in linked.items() if name not in OWN})

@@ -23,8 +23,14 @@ PREVIEW_SECONDS = 0.9
 # Radii a slider reaches: beyond 16 an L2 ball around a 32-pixel image no longer holds the image itself.
 SLIDER_EPS = {"l2": 16.0, "linf": 0.5}
 FALLBACK_PRESET: dict[str, Any] = {
-    "eps": 2.0, "steps": 30, "step_size": None, "norm": "l2", "loss": "ce", "gradient": "normalized", "stop_at": None,
-}  # fmt: skip
+    "eps": 2.0,
+    "steps": 30,
+    "step_size": None,
+    "norm": "l2",
+    "loss": "ce",
+    "gradient": "normalized",
+    "stop_at": None,
+}
 NORMS = [("L2: ‖δ‖₂ over the whole image", "l2"), ("L∞: |δ| in every pixel", "linf")]
 GRADIENTS = [("normalized (g/‖g‖ or sign)", "normalized"), ("raw (as P1's formula prints it)", "raw")]
 
@@ -118,16 +124,25 @@ def generator_dropdown() -> gr.Dropdown:
         (f"{card.title or name} · {'class-conditional' if card.conditional else 'unconditional'}", name)
         for name, card in generator_cards().items()
     ]
-    return dropdown(choices, "Generator", value=choices[0][1], filterable=False,
-                    info="Small models trained for this project; their images are what gets better.")  # fmt: skip
+    return dropdown(
+        choices,
+        "Generator",
+        value=choices[0][1],
+        filterable=False,
+        info="Small models trained for this project; their images are what gets better.",
+    )
 
 
 def classifier_dropdown() -> gr.Dropdown:
     """Which classifier's gradients move the images."""
     choices = [(f"{card.title or name}", name) for name, card in classifier_cards().items()]
-    return dropdown(choices, "Classifier", value=choices[0][1], filterable=False,
-                    info="Its gradients move the images. Only a robust one moves them towards the class as people "
-                    "see it.")  # fmt: skip
+    return dropdown(
+        choices,
+        "Classifier",
+        value=choices[0][1],
+        filterable=False,
+        info="Its gradients move the images. Only a robust one moves them towards the class as people see it.",
+    )
 
 
 def count_slider() -> gr.Slider:
@@ -148,27 +163,44 @@ def class_dropdown(label: str, classes: tuple[str, ...], info: str) -> gr.Dropdo
 def validation_slider() -> gr.Slider:
     """Size of the validation set of P1 Eq. 2."""
     return slider(
-        50, MAX_SAMPLES_PER_REQUEST, "Validation set size (images)", value=1000, step=50,
+        50,
+        MAX_SAMPLES_PER_REQUEST,
+        "Validation set size (images)",
+        value=1000,
+        step=50,
         info="Images of the same generator, drawn with another seed, on which the shift d is fitted (P1 takes 1,000).",
-    )  # fmt: skip
+    )
 
 
 def eps_slider(preset: dict[str, Any]) -> gr.Slider:
     """ε, in units of [0, 1] pixels."""
-    return slider(0, SLIDER_EPS["l2"], "Strength ε", value=preset["eps"], step=0.05,
-                  info="How far an image may move: the largest ‖δ‖, on pixels in [0, 1].")  # fmt: skip
+    return slider(
+        0,
+        SLIDER_EPS["l2"],
+        "Strength ε",
+        value=preset["eps"],
+        step=0.05,
+        info="How far an image may move: the largest ‖δ‖, on pixels in [0, 1].",
+    )
 
 
 def steps_slider(preset: dict[str, Any]) -> gr.Slider:
     """T."""
-    return slider(0, MAX_STEPS_PER_REQUEST, "Steps T", value=preset["steps"], step=1,
-                  info="Gradient steps. More of them use the ball better and take longer.")  # fmt: skip
+    return slider(
+        0,
+        MAX_STEPS_PER_REQUEST,
+        "Steps T",
+        value=preset["steps"],
+        step=1,
+        info="Gradient steps. More of them use the ball better and take longer.",
+    )
 
 
 def step_size_box() -> gr.Textbox:
     """α. A text box, since Gradio's number boxes cannot be left empty."""
-    return gr.Textbox("", label="Step size α", placeholder="ε/T", max_lines=1,
-                      info="On pixels in [0, 1]; empty means ε/T.")  # fmt: skip
+    return gr.Textbox(
+        "", label="Step size α", placeholder="ε/T", max_lines=1, info="On pixels in [0, 1]; empty means ε/T."
+    )
 
 
 def norm_radio() -> gr.Radio:
@@ -199,8 +231,12 @@ def loss_choices(classifier: str) -> list[tuple[str, str]]:
 
 def loss_radio(classifier: str) -> gr.Radio:
     """The loss that is descended, of those that the classifier can do."""
-    control = radio(loss_choices(classifier), "Loss", value="ce",
-                    info="A joint model, which also tells real images from generated ones, has P2's as well.")
+    control = radio(
+        loss_choices(classifier),
+        "Loss",
+        value="ce",
+        info="A joint model, which also tells real images from generated ones, has P2's as well.",
+    )
     # The choices follow the classifier; links, and clients that set both at once, may ask for any.
     setattr(control, links.ANY_OF, tuple(LOSS_LINES))
     everything = dict(control.api_info()) | {"enum": list(LOSS_LINES)}
@@ -224,21 +260,32 @@ def loss_problem(loss: str, classifier: str) -> str | None:
 
 def gradient_radio() -> gr.Radio:
     """How a gradient becomes a step."""
-    return radio(GRADIENTS, "Gradient", value="normalized",
-                 info="Raw gradients are small: they want a much larger step size.")  # fmt: skip
+    return radio(
+        GRADIENTS, "Gradient", value="normalized", info="Raw gradients are small: they want a much larger step size."
+    )
 
 
 def stop_box() -> gr.Textbox:
     """Early stop."""
-    return gr.Textbox("", label="Stop early at p(y|x) ≥", placeholder="off", max_lines=1,
-                      info="A probability up to 1; an image rests once it is reached. Empty: never.")  # fmt: skip
+    return gr.Textbox(
+        "",
+        label="Stop early at p(y|x) ≥",
+        placeholder="off",
+        max_lines=1,
+        info="A probability up to 1; an image rests once it is reached. Empty: never.",
+    )
 
 
 def stop_box_with_l0() -> gr.Textbox:
     """Early stop, at a probability or, with a joint model, at ℓ₀."""
-    return gr.Textbox("", label="Stop early at p(y|x) ≥", placeholder="off", max_lines=1,
-                      info="A probability up to 1; an image rests once it is reached. Empty: never. l0, with a joint "
-                      "model: once it reads as real as real images do (P2).")  # fmt: skip
+    return gr.Textbox(
+        "",
+        label="Stop early at p(y|x) ≥",
+        placeholder="off",
+        max_lines=1,
+        info="A probability up to 1; an image rests once it is reached. Empty: never. l0, with a joint "
+        "model: once it reads as real as real images do (P2).",
+    )
 
 
 def number_or_none(text: str | None, name: str) -> float | None:

@@ -25,9 +25,14 @@ TABLE_HEADERS = ["class", "without debiasing", "with debiasing", "d_c"]
 
 
 def debias(
-    generator: str, classifier: str, count: float, seed: float, validation_count: float, validation_seed: float,
+    generator: str,
+    classifier: str,
+    count: float,
+    seed: float,
+    validation_count: float,
+    validation_seed: float,
     request: gr.Request,
-) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+) -> Iterator[tuple[Any, ...]]:
     """Estimate the class of generated images without and with debiasing (P1 Eq. 2).
 
     d is fitted on validation_count images drawn with validation_seed, then count images drawn with seed are classified
@@ -71,12 +76,16 @@ def results(study: Study) -> tuple[Any, ...]:
         f"<b>{study.entropy(study.debiased):.3f}</b> of at most {study.uniform_entropy:.3f} nats"
     )
     return (
-        study, pictures.progress(1, 1, text, "finished"), histograms(study), changes(study), study.rows(),
+        study,
+        pictures.progress(1, 1, text, "finished"),
+        histograms(study),
+        changes(study),
+        study.rows(),
         one_line_each(
             study.settings
             | {"without": study.histogram(study.plain).tolist(), "with": study.histogram(study.debiased).tolist()}
         ),
-    )  # fmt: skip
+    )
 
 
 def histograms(study: Study) -> str:
@@ -133,9 +142,14 @@ def cancel(request: gr.Request) -> None:
 
 
 def check(
-    generator: str, classifier: str, count: float, seed: float, validation_count: float, validation_seed: float,
+    generator: str,
+    classifier: str,
+    count: float,
+    seed: float,
+    validation_count: float,
+    validation_seed: float,
     request: gr.Request,
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """Say at each control what is wrong with it, before anything is computed or waits in the queue."""
     problems = {}
     for name, number in (("seed", seed), ("validation_seed", validation_seed)):
@@ -180,8 +194,14 @@ def build(opening: Study) -> links.Restorable:
                 generator.value = opening.settings["generator"]
                 classifier = controls.classifier_dropdown()
             with gr.Group():
-                count = controls.slider(10, MAX_SAMPLES_PER_REQUEST, "Images", value=500, step=10,
-                                        info="How many are drawn, and their classes estimated.")  # fmt: skip
+                count = controls.slider(
+                    10,
+                    MAX_SAMPLES_PER_REQUEST,
+                    "Images",
+                    value=500,
+                    step=10,
+                    info="How many are drawn, and their classes estimated.",
+                )
                 seed = controls.seed_number()
                 validation_count = controls.validation_slider()
                 validation_seed = controls.seed_number(
@@ -198,20 +218,34 @@ def build(opening: Study) -> links.Restorable:
             bars = controls.html(shown[2], elem_id="histograms", label="Histograms")
             grid = controls.html(shown[3], elem_id="changes", label="Images")
             with gr.Accordion("d_c and counts per class", open=False):
-                table = gr.Dataframe(shown[4], headers=TABLE_HEADERS, interactive=False, type="array",
-                                     datatype=["str", "number", "number", "number"], label="Per class")  # fmt: skip
+                table = gr.Dataframe(
+                    shown[4],
+                    headers=TABLE_HEADERS,
+                    interactive=False,
+                    type="array",
+                    datatype=["str", "number", "number", "number"],
+                    label="Per class",
+                )
             with gr.Accordion("Settings and result as JSON", open=False):
-                settings = gr.Code(shown[5], language="json", label="JSON", interactive=False,
-                                   wrap_lines=True)  # fmt: skip
+                settings = gr.Code(shown[5], language="json", label="JSON", interactive=False, wrap_lines=True)
     go.click(
-        debias, asked, [study, status, bars, grid, table, settings], api_name="debias_page",
-        api_visibility="undocumented", show_progress="minimal",
-        show_progress_on=status, validator=check, concurrency_id="compute",
-    )  # fmt: skip
+        debias,
+        asked,
+        [study, status, bars, grid, table, settings],
+        api_name="debias_page",
+        api_visibility="undocumented",
+        show_progress="minimal",
+        show_progress_on=status,
+        validator=check,
+        concurrency_id="compute",
+    )
     stop.click(cancel, None, None, api_name="cancel_debias", concurrency_limit=None, show_progress="hidden")
     # For clients, as in the Boost tab.
     gr.Button(visible=False).click(
-        controls.for_programs(debias), asked, [status, bars, grid, table, settings], api_name="debias",
+        controls.for_programs(debias),
+        asked,
+        [status, bars, grid, table, settings],
+        api_name="debias",
         concurrency_id="compute",
     )
     return links.Restorable("debias", shared, asked, restored)

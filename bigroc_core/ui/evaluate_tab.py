@@ -100,11 +100,17 @@ def _asked(form: Form) -> tuple[Measurement | None, dict[str, str]]:
         return None, {"eps": str(error)}
     uploaded = form.source == UPLOADED_SET
     asked = Measurement(
-        config=config, classifier=form.classifier, source=form.source, generator="" if uploaded else form.generator,
-        file=Path(form.file).name if uploaded and form.file else "", eps_from=form.eps_from,
-        standard=STANDARD in (form.compare_with or ()), random=RANDOM in (form.compare_with or ()),
-        inception=tuple(name for name in INCEPTION if name in (form.inception or ())), **numbers,
-    )  # fmt: skip
+        config=config,
+        classifier=form.classifier,
+        source=form.source,
+        generator="" if uploaded else form.generator,
+        file=Path(form.file).name if uploaded and form.file else "",
+        eps_from=form.eps_from,
+        standard=STANDARD in (form.compare_with or ()),
+        random=RANDOM in (form.compare_with or ()),
+        inception=tuple(name for name in INCEPTION if name in (form.inception or ())),
+        **numbers,
+    )
     return asked, problems(asked, form.file)
 
 
@@ -118,9 +124,20 @@ def _submit(form: Form) -> str:
 
 
 def evaluate(
-    source: str, generator: str, count: float, seeds: float, classifier: str, eps_from: str, eps: float, steps: float,
-    norm: str, compare_with: list[str], debias: float, inception: list[str], file: str | None = None,
-) -> str:  # fmt: skip
+    source: str,
+    generator: str,
+    count: float,
+    seeds: float,
+    classifier: str,
+    eps_from: str,
+    eps: float,
+    steps: float,
+    norm: str,
+    compare_with: list[str],
+    debias: float,
+    inception: list[str],
+    file: str | None = None,
+) -> str:
     """Start measuring, in the background, what boosting does to a generator's images or to an uploaded set.
 
     Returns the job's id, for evaluation_status, evaluation_result and cancel_evaluation. The job outlives this request.
@@ -140,8 +157,23 @@ def evaluate(
         inception: Of FID, IS, KID, precision/recall, where the server has Inception.
         file: Of Uploaded set: a zip or an .npz.
     """
-    return _submit(Form(source, generator, count, seeds, classifier, eps_from, eps, steps, norm, compare_with, debias,
-                        inception, file))  # fmt: skip
+    return _submit(
+        Form(
+            source,
+            generator,
+            count,
+            seeds,
+            classifier,
+            eps_from,
+            eps,
+            steps,
+            norm,
+            compare_with,
+            debias,
+            inception,
+            file,
+        )
+    )
 
 
 def start(job: str, *form: Any) -> str:
@@ -200,9 +232,13 @@ def status_line(status: Status | None) -> str:
 
 def _span(seconds: float) -> str:
     whole = round(seconds)
-    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else (
-        f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    )  # fmt: skip
+    return (
+        f"{whole} s"
+        if whole < 60
+        else f"{whole // 60} min {whole % 60:02d} s"
+        if whole < 3600
+        else (f"{whole // 3600} h {whole % 3600 // 60:02d} min")
+    )
 
 
 def follow(job: str) -> tuple[Any, ...]:
@@ -211,19 +247,24 @@ def follow(job: str) -> tuple[Any, ...]:
     working = status is not None and not status.finished
     outcome = JOBS.result(job or "")
     standing = (
-        status_line(status), gr.Timer(active=working), gr.Button(interactive=not working),
+        status_line(status),
+        gr.Timer(active=working),
+        gr.Button(interactive=not working),
         gr.Button(interactive=working and status is not None and not status.cancelling),
-    )  # fmt: skip
+    )
     if outcome is None:
         return *standing, *[gr.skip()] * 7
     files = outcome.files
     downloads = [str(files[name]) for name in (findings.CSV, findings.LATEX, findings.JSON)]
     curve = files.get(findings.CURVE)
     return (
-        *standing, outcome.html, gr.Column(visible=True), *downloads,
+        *standing,
+        outcome.html,
+        gr.Column(visible=True),
+        *downloads,
         gr.DownloadButton(value=str(curve) if curve else None, visible=curve is not None),
         outcome.measured.command,
-    )  # fmt: skip
+    )
 
 
 def stop(job: str) -> tuple[Any, ...]:
@@ -255,9 +296,11 @@ def evaluation_result(job: str) -> dict[str, Any]:
         if outcome is None:
             raise ValueError("there is no result of this id: ask evaluation_status whether it is done")
         texts = {"csv": findings.CSV, "latex": findings.LATEX}
-        return outcome.measured.to_dict() | {"headline": findings.headline(outcome.measured.found)} | {
-            key: outcome.files[name].read_text("utf-8") for key, name in texts.items()
-        }  # fmt: skip
+        return (
+            outcome.measured.to_dict()
+            | {"headline": findings.headline(outcome.measured.found)}
+            | {key: outcome.files[name].read_text("utf-8") for key, name in texts.items()}
+        )
 
 
 def cancel_evaluation(job: str) -> bool:
@@ -277,11 +320,12 @@ def show_source(source: str, generator: str) -> tuple[Any, ...]:
     generated = source == GENERATOR
     choices = [FIXED, PRESET, SWEEP] if generated else [FIXED, SWEEP]
     return (
-        gr.update(visible=generated), gr.update(visible=not generated),
+        gr.update(visible=generated),
+        gr.update(visible=not generated),
         gr.update(visible=True) if generated else gr.update(visible=False, value=1),
         gr.update(choices=choices, value=FIXED),
         gr.update(visible=generated and not generator_cards()[generator].conditional, value=0),
-    )  # fmt: skip
+    )
 
 
 def show_generator(generator: str) -> Any:
@@ -295,9 +339,10 @@ def show_eps(eps_from: str, generator: str) -> tuple[Any, ...]:
     text = f"ε {preset['eps']:g}, {preset['steps']} steps, {'L2' if preset['norm'] == 'l2' else 'L∞'}, as the Boost tab"
     label = "Largest ε tried" if eps_from == SWEEP else "Strength ε"
     return (
-        gr.update(visible=eps_from != PRESET), gr.update(label=label),
+        gr.update(visible=eps_from != PRESET),
+        gr.update(label=label),
         gr.update(visible=eps_from == PRESET, value=f'<p class="note">{text} recommends for this generator.</p>'),
-    )  # fmt: skip
+    )
 
 
 def apply_norm(norm: str, eps: float) -> Any:
@@ -382,18 +427,30 @@ def build() -> links.Restorable | None:
                     file = gr.File(label="Zip or .npz", file_count="single", height=120, elem_id="evaluation-upload")
                     upload_note = controls.html(UPLOAD_HINT, elem_classes="inset")
                 count = controls.slider(
-                    least, MAX_EVALUATION_IMAGES, "Images per seed", value=DEFAULT_COUNT, step=1,
+                    least,
+                    MAX_EVALUATION_IMAGES,
+                    "Images per seed",
+                    value=DEFAULT_COUNT,
+                    step=1,
                     info=f"At least {least}; more make the numbers steadier and take longer.",
-                )  # fmt: skip
-                seeds = controls.slider(1, MAX_EVALUATION_SEEDS, "Seeds", value=1, step=1,
-                                        info="Repeats with other images; two or more give mean ± std.")  # fmt: skip
+                )
+                seeds = controls.slider(
+                    1,
+                    MAX_EVALUATION_SEEDS,
+                    "Seeds",
+                    value=1,
+                    step=1,
+                    info="Repeats with other images; two or more give mean ± std.",
+                )
             with gr.Group():
                 classifier = controls.classifier_dropdown()
                 eps_from = controls.radio(
-                    [FIXED, PRESET, SWEEP], "ε", value=FIXED,
+                    [FIXED, PRESET, SWEEP],
+                    "ε",
+                    value=FIXED,
                     info="A sweep finds the ε nearest to CIFAR-10's validation images, by a network other than the "
                     "judge, on other seeds. It takes several times as long.",
-                )  # fmt: skip
+                )
                 preset_note = controls.html("", visible=False, elem_classes="inset")
                 with gr.Column(visible=True) as eps_box:
                     eps = controls.eps_slider({"eps": 2.0})
@@ -401,25 +458,47 @@ def build() -> links.Restorable | None:
                     norm = controls.norm_radio()
             with gr.Row():
                 go = gr.Button("Evaluate", variant="primary", elem_id="evaluate", scale=3)
-                halt = gr.Button("Cancel", variant="stop", elem_id="evaluate-cancel", scale=1, min_width=90,
-                                 interactive=False)  # fmt: skip
+                halt = gr.Button(
+                    "Cancel", variant="stop", elem_id="evaluate-cancel", scale=1, min_width=90, interactive=False
+                )
             with gr.Accordion("Controls and other metrics", open=False):
                 compare_with = controls.checkboxes(
-                    [STANDARD, RANDOM], "Controls", value=[STANDARD, RANDOM],
+                    [STANDARD, RANDOM],
+                    "Controls",
+                    value=[STANDARD, RANDOM],
                     info="Each moves every image as far as boosting did: along an ordinary classifier's gradients, or "
                     "in a random direction.",
-                )  # fmt: skip
+                )
                 debias = controls.slider(
-                    0, MAX_SAMPLES_PER_REQUEST, "Debias targets with (images)", value=0, step=50,
-                    visible=not conditional, elem_id="evaluation-debias",
+                    0,
+                    MAX_SAMPLES_PER_REQUEST,
+                    "Debias targets with (images)",
+                    value=0,
+                    step=50,
+                    visible=not conditional,
+                    elem_id="evaluation-debias",
                     info="0: off. Otherwise P1 Eq. 2's shift is fitted on so many more images (P1 takes 1,000).",
-                )  # fmt: skip
+                )
                 inception = controls.checkboxes(
-                    list(INCEPTION), "Inception's metrics", value=[],
+                    list(INCEPTION),
+                    "Inception's metrics",
+                    value=[],
                     info="Where this server has Inception and CIFAR-10; FID needs 2,049 images. They take far longer.",
-                )  # fmt: skip
-            settable = [source, generator, count, seeds, classifier, eps_from, eps, steps, norm, compare_with, debias,
-                        inception]  # fmt: skip
+                )
+            settable = [
+                source,
+                generator,
+                count,
+                seeds,
+                classifier,
+                eps_from,
+                eps,
+                steps,
+                norm,
+                compare_with,
+                debias,
+                inception,
+            ]
             shared = dict(zip(SHARED, settable, strict=True))
             links.link_button("evaluate", shared)
         with gr.Column(scale=8, min_width=320):
@@ -430,32 +509,60 @@ def build() -> links.Restorable | None:
                 with gr.Row():
                     csv, latex, json_file, curve = (
                         gr.DownloadButton(label, size="sm", min_width=110, elem_id=f"evaluation-{name}")
-                        for label, name in (("CSV", "csv"), ("LaTeX", "latex"), ("JSON", "json"),
-                                            ("Curve (PDF)", "curve"))
-                    )  # fmt: skip
-                command = gr.Code(label="The same on the command line", language="shell", interactive=False,
-                                  wrap_lines=True, elem_id="evaluation-command")  # fmt: skip
+                        for label, name in (
+                            ("CSV", "csv"),
+                            ("LaTeX", "latex"),
+                            ("JSON", "json"),
+                            ("Curve (PDF)", "curve"),
+                        )
+                    )
+                command = gr.Code(
+                    label="The same on the command line",
+                    language="shell",
+                    interactive=False,
+                    wrap_lines=True,
+                    elem_id="evaluation-command",
+                )
 
     asked = [*settable, file]
     outputs = [status, timer, go, halt, result, files_box, csv, latex, json_file, curve, command]
     go.click(
-        start, [job, *asked], job, api_name="start_evaluation", api_visibility="undocumented", validator=check,
-        concurrency_limit=None, show_progress="hidden", js=controls.show_results_js("evaluation-status"),
-    )  # fmt: skip
+        start,
+        [job, *asked],
+        job,
+        api_name="start_evaluation",
+        api_visibility="undocumented",
+        validator=check,
+        concurrency_limit=None,
+        show_progress="hidden",
+        js=controls.show_results_js("evaluation-status"),
+    )
     # Following computes nothing, so it waits in no queue. The id changes when the page has read it from the browser,
     # too, which is how a reload finds its job again.
     quiet: dict[str, Any] = {"api_visibility": "undocumented", "queue": False, "show_progress": "hidden"}
     job.change(follow, job, outputs, api_name="find_evaluation", **quiet)
     timer.tick(follow, job, outputs, api_name="follow_evaluation", **quiet)
     halt.click(stop, job, outputs, api_name="stop_evaluation", **quiet)
-    file.change(check_set, [file, classifier], [upload_note, count], api_name="check_set", show_progress="minimal",
-                concurrency_limit=None)  # fmt: skip
+    file.change(
+        check_set,
+        [file, classifier],
+        [upload_note, count],
+        api_name="check_set",
+        show_progress="minimal",
+        concurrency_limit=None,
+    )
     boxes = [generator_box, upload_box, seeds, eps_from, debias]
     # By hand only: a link sets what belongs to its choices itself.
     source.input(show_source, [source, generator], boxes, api_name="show_evaluation_source", **quiet)
     generator.input(show_generator, generator, debias, api_name="show_evaluation_generator", **quiet)
-    gr.on([eps_from.change, generator.input], show_eps, [eps_from, generator], [eps_box, eps, preset_note],
-          api_name="show_evaluation_eps", **quiet)  # fmt: skip
+    gr.on(
+        [eps_from.change, generator.input],
+        show_eps,
+        [eps_from, generator],
+        [eps_box, eps, preset_note],
+        api_name="show_evaluation_eps",
+        **quiet,
+    )
     norm.input(apply_norm, [norm, eps], eps, api_name="show_evaluation_norm", **quiet)
     # For clients, which have no browser to keep the id in.
     identity = gr.Textbox(visible=False, label="Job id")

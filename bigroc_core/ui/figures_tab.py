@@ -44,25 +44,64 @@ OPENING_CAPTION = (
 
 
 def _asked(
-    figure: str, generator: str, seed: float, start: float, rows: float, columns: float, classes: list[str],
-    classifier: str, eps: float, steps: float, step_size: str, stop_at: str, quantile: float, debias: float,
-    pairs: str, files: list[str] | None,
-) -> Asked:  # fmt: skip
+    figure: str,
+    generator: str,
+    seed: float,
+    start: float,
+    rows: float,
+    columns: float,
+    classes: list[str],
+    classifier: str,
+    eps: float,
+    steps: float,
+    step_size: str,
+    stop_at: str,
+    quantile: float,
+    debias: float,
+    pairs: str,
+    files: list[str] | None,
+) -> Asked:
     if seed is None or start is None:
         raise ValueError("the seed and the first image must be whole numbers, not empty")
     return Asked(
-        figure=figure, generator=generator, seed=int(seed), start=int(start), rows=int(rows), columns=int(columns),
-        classes=tuple(classes or ()), classifier=classifier, eps=eps, steps=int(steps),
-        step_size=controls.number_or_none(step_size, "step_size"), stop_at=controls.number_or_none(stop_at, "stop_at"),
-        share=quantile, debias=int(debias), pairs=pairs, files=tuple(files or ()),
-    )  # fmt: skip
+        figure=figure,
+        generator=generator,
+        seed=int(seed),
+        start=int(start),
+        rows=int(rows),
+        columns=int(columns),
+        classes=tuple(classes or ()),
+        classifier=classifier,
+        eps=eps,
+        steps=int(steps),
+        step_size=controls.number_or_none(step_size, "step_size"),
+        stop_at=controls.number_or_none(stop_at, "stop_at"),
+        share=quantile,
+        debias=int(debias),
+        pairs=pairs,
+        files=tuple(files or ()),
+    )
 
 
 def figure(
-    figure: str, generator: str, seed: float, start: float, rows: float, columns: float, classes: list[str],
-    classifier: str, eps: float, steps: float, step_size: str, stop_at: str, quantile: float, debias: float,
-    pairs: str, request: gr.Request, files: list[str] | None = None,
-) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+    figure: str,
+    generator: str,
+    seed: float,
+    start: float,
+    rows: float,
+    columns: float,
+    classes: list[str],
+    classifier: str,
+    eps: float,
+    steps: float,
+    step_size: str,
+    stop_at: str,
+    quantile: float,
+    debias: float,
+    pairs: str,
+    request: gr.Request,
+    files: list[str] | None = None,
+) -> Iterator[tuple[Any, ...]]:
     """Make a figure of P1 (fig1 to fig11) from these settings, those that belong to it; the others play no part.
 
     Returns status, the figure, its caption, the figure as PNG, PDF and SVG, the command line that makes the same, and
@@ -87,8 +126,26 @@ def figure(
         files: Images to use in place of the generator's.
     """
     with explained():
-        recipe = recipe_of(_asked(figure, generator, seed, start, rows, columns, classes, classifier, eps, steps,
-                                  step_size, stop_at, quantile, debias, pairs, files))  # fmt: skip
+        recipe = recipe_of(
+            _asked(
+                figure,
+                generator,
+                seed,
+                start,
+                rows,
+                columns,
+                classes,
+                classifier,
+                eps,
+                steps,
+                step_size,
+                stop_at,
+                quantile,
+                debias,
+                pairs,
+                files,
+            )
+        )
         yield from _making(recipe, request)
 
 
@@ -134,15 +191,35 @@ KEPT = [gr.skip()] * 7
 def results(recipe: Recipe, made: Rendered, text: str) -> tuple[Any, ...]:
     """Everything a finished figure shows."""
     files = [saved(f"{recipe.figure}.{format}", made.files[format]) for format in FORMATS]
-    return (pictures.progress(1, 1, text, "finished"), files[0], escape(made.caption), *files, as_command(recipe),
-            recipe.to_json())  # fmt: skip
+    return (
+        pictures.progress(1, 1, text, "finished"),
+        files[0],
+        escape(made.caption),
+        *files,
+        as_command(recipe),
+        recipe.to_json(),
+    )
 
 
 def check(
-    figure: str, generator: str, seed: float, start: float, rows: float, columns: float, classes: list[str],
-    classifier: str, eps: float, steps: float, step_size: str, stop_at: str, quantile: float, debias: float,
-    pairs: str, files: list[str] | None, request: gr.Request,
-) -> list[dict[str, Any]]:  # fmt: skip
+    figure: str,
+    generator: str,
+    seed: float,
+    start: float,
+    rows: float,
+    columns: float,
+    classes: list[str],
+    classifier: str,
+    eps: float,
+    steps: float,
+    step_size: str,
+    stop_at: str,
+    quantile: float,
+    debias: float,
+    pairs: str,
+    files: list[str] | None,
+    request: gr.Request,
+) -> list[dict[str, Any]]:
     """Say at each control what is wrong with it, before anything is computed or waits in the queue."""
     problems = controls.config_problems(eps=eps, steps=steps, step_size=step_size, stop_at=stop_at)
     for name, number in (("seed", seed), ("start", start)):
@@ -164,8 +241,26 @@ def check(
         problems["seed"] = "Debiasing is fitted to this seed's images: choose another."
     if not problems:
         try:
-            recipe_of(_asked(figure, generator, seed, start, rows, columns, classes, classifier, eps, steps, step_size,
-                             stop_at, quantile, debias, pairs, files))  # fmt: skip
+            recipe_of(
+                _asked(
+                    figure,
+                    generator,
+                    seed,
+                    start,
+                    rows,
+                    columns,
+                    classes,
+                    classifier,
+                    eps,
+                    steps,
+                    step_size,
+                    stop_at,
+                    quantile,
+                    debias,
+                    pairs,
+                    files,
+                )
+            )
         except ValueError as error:
             problems["files" if files else "columns"] = str(error)
     if not problems:
@@ -200,8 +295,10 @@ def show_figure(figure: str) -> tuple[Any, ...]:
     sets, walk = kind.layout in ("pairs", "threat", "debias"), kind.layout == "walk"
     card = cards[name]
     return (
-        f'<p class="note">{escape(kind.shows)}</p>', gr.update(value=name, visible=kind.layout != "families"),
-        gr.update(visible=sets or kind.layout == "aligned"), gr.update(visible=sets, value=kind.rows),
+        f'<p class="note">{escape(kind.shows)}</p>',
+        gr.update(value=name, visible=kind.layout != "families"),
+        gr.update(visible=sets or kind.layout == "aligned"),
+        gr.update(visible=sets, value=kind.rows),
         gr.update(visible=sets, value=kind.columns),
         gr.update(visible=sets and card.conditional, choices=list(card.classes), value=list(kind.classes)),
         gr.update(visible=not walk and kind.layout != "families", value=config["eps"]),
@@ -210,8 +307,9 @@ def show_figure(figure: str) -> tuple[Any, ...]:
         gr.update(visible=not walk and kind.layout != "families", value=controls.as_text(config["stop_at"])),
         gr.update(visible=kind.layout == "threat", value=0.7),
         gr.update(visible=kind.layout == "debias" or (kind.layout == "pairs" and not card.conditional)),
-        gr.update(visible=walk, value=default_pairs(figure)), gr.update(visible=kind.layout != "families"),
-    )  # fmt: skip
+        gr.update(visible=walk, value=default_pairs(figure)),
+        gr.update(visible=kind.layout != "families"),
+    )
 
 
 def show_generator(figure: str, generator: str) -> tuple[Any, ...]:
@@ -219,11 +317,16 @@ def show_generator(figure: str, generator: str) -> tuple[Any, ...]:
     kind, card, config = FIGURE_KINDS[figure], generator_cards()[generator], default_config(figure, generator)
     sets = kind.layout in ("pairs", "threat", "debias")
     return (
-        gr.update(visible=sets and card.conditional, choices=list(card.classes),
-                  value=[name for name in kind.classes if name in card.classes]),
+        gr.update(
+            visible=sets and card.conditional,
+            choices=list(card.classes),
+            value=[name for name in kind.classes if name in card.classes],
+        ),
         gr.update(visible=kind.layout == "debias" or (kind.layout == "pairs" and not card.conditional)),
-        config["eps"], config["steps"], controls.as_text(config["step_size"]),
-    )  # fmt: skip
+        config["eps"],
+        config["steps"],
+        controls.as_text(config["step_size"]),
+    )
 
 
 def restored(values: dict[str, Any]) -> list[Any]:
@@ -243,11 +346,39 @@ def restored(values: dict[str, Any]) -> list[Any]:
 
 
 # The controls that a link restores, by their names in it: those of `figure`.
-SHARED = ("figure", "generator", "seed", "start", "rows", "columns", "classes", "classifier", "eps", "steps",
-          "step_size", "stop_at", "quantile", "debias", "pairs")  # fmt: skip
+SHARED = (
+    "figure",
+    "generator",
+    "seed",
+    "start",
+    "rows",
+    "columns",
+    "classes",
+    "classifier",
+    "eps",
+    "steps",
+    "step_size",
+    "stop_at",
+    "quantile",
+    "debias",
+    "pairs",
+)
 # Those that follow the choice of a figure, as `show_figure` gives them.
-FOLLOWING = ("generator", "start", "rows", "columns", "classes", "eps", "steps", "step_size", "stop_at", "quantile",
-             "debias", "pairs", "files")  # fmt: skip
+FOLLOWING = (
+    "generator",
+    "start",
+    "rows",
+    "columns",
+    "classes",
+    "eps",
+    "steps",
+    "step_size",
+    "stop_at",
+    "quantile",
+    "debias",
+    "pairs",
+    "files",
+)
 
 
 def build() -> links.Restorable:
@@ -266,9 +397,12 @@ def build() -> links.Restorable:
         with gr.Column(scale=4, min_width=320):
             with gr.Group():
                 chosen = controls.dropdown(
-                    [(f"P1 Fig. {name[3:]}: {one.title}", name) for name, one in FIGURE_KINDS.items()], "Figure",
-                    value=BEGUN, filterable=False, info="Figures of the first paper, made with the models here.",
-                )  # fmt: skip
+                    [(f"P1 Fig. {name[3:]}: {one.title}", name) for name, one in FIGURE_KINDS.items()],
+                    "Figure",
+                    value=BEGUN,
+                    filterable=False,
+                    info="Figures of the first paper, made with the models here.",
+                )
                 says = controls.html(f'<p class="note">{escape(kind.shows)}</p>', elem_classes="inset")
             with gr.Group():
                 generator = controls.generator_dropdown()
@@ -278,14 +412,21 @@ def build() -> links.Restorable:
                     start = controls.seed_number("First image", begun_with, "Which of the seed's images, from 0.")
                 with gr.Row():
                     rows = controls.slider(1, MAX_COLUMNS, "Rows", value=kind.rows, step=1)
-                    columns = controls.slider(1, MAX_COLUMNS, "Columns", value=kind.columns, step=1,
-                                              info="Of each block.")  # fmt: skip
+                    columns = controls.slider(
+                        1, MAX_COLUMNS, "Columns", value=kind.columns, step=1, info="Of each block."
+                    )
                 rows.visible = columns.visible = False
-                classes = controls.class_dropdown("Classes", cards[first].classes, "One per row, in turn. Empty: all, "
-                                                  "image by image.")  # fmt: skip
+                classes = controls.class_dropdown(
+                    "Classes", cards[first].classes, "One per row, in turn. Empty: all, image by image."
+                )
                 classes.visible = False
-                pairs = gr.Textbox(default_pairs("fig6"), label="Pairs of images", max_lines=1, visible=False,
-                                   info="Source-target, by number of the seed's images.")  # fmt: skip
+                pairs = gr.Textbox(
+                    default_pairs("fig6"),
+                    label="Pairs of images",
+                    max_lines=1,
+                    visible=False,
+                    info="Source-target, by number of the seed's images.",
+                )
             with gr.Row():
                 go = gr.Button("Make figure", variant="primary", elem_id="figure", scale=3)
                 stop = gr.Button("Cancel", variant="stop", elem_id="figure-cancel", scale=1, min_width=90)
@@ -297,49 +438,111 @@ def build() -> links.Restorable:
                     step_size, stop_at = controls.step_size_box(), controls.stop_box()
                 step_size.value = controls.as_text(config["step_size"])
                 stop_at.value = controls.as_text(config["stop_at"])
-                quantile = controls.slider(0.05, 1, "Quantile", value=0.7, step=0.05, info="The L∞ ε is this quantile "
-                                           "of |δ| over all pixels of the L2 result.")  # fmt: skip
-                debias = controls.slider(0, MAX_SAMPLES_PER_REQUEST, "Debiasing set size (images)", value=1000, step=50,
-                                         info="Images that d is fitted to (P1 Eq. 2); 0: no debiasing.")  # fmt: skip
+                quantile = controls.slider(
+                    0.05,
+                    1,
+                    "Quantile",
+                    value=0.7,
+                    step=0.05,
+                    info="The L∞ ε is this quantile of |δ| over all pixels of the L2 result.",
+                )
+                debias = controls.slider(
+                    0,
+                    MAX_SAMPLES_PER_REQUEST,
+                    "Debiasing set size (images)",
+                    value=1000,
+                    step=50,
+                    info="Images that d is fitted to (P1 Eq. 2); 0: no debiasing.",
+                )
                 quantile.visible = debias.visible = False
-                files = gr.File(label="Your images in place of the generator's", file_count="multiple", height=130,
-                                elem_id="figure-upload")  # fmt: skip
-                controls.html(f'<p class="note">Up to {MAX_IMAGES_PER_REQUEST}; their classes are estimated. Their '
-                              "pixels become part of the figure's file.</p>", elem_classes="inset")  # fmt: skip
-                settable = [chosen, generator, seed, start, rows, columns, classes, classifier, eps, steps, step_size,
-                            stop_at, quantile, debias, pairs]  # fmt: skip
+                files = gr.File(
+                    label="Your images in place of the generator's",
+                    file_count="multiple",
+                    height=130,
+                    elem_id="figure-upload",
+                )
+                controls.html(
+                    f'<p class="note">Up to {MAX_IMAGES_PER_REQUEST}; their classes are estimated. Their '
+                    "pixels become part of the figure's file.</p>",
+                    elem_classes="inset",
+                )
+                settable = [
+                    chosen,
+                    generator,
+                    seed,
+                    start,
+                    rows,
+                    columns,
+                    classes,
+                    classifier,
+                    eps,
+                    steps,
+                    step_size,
+                    stop_at,
+                    quantile,
+                    debias,
+                    pairs,
+                ]
                 shared = dict(zip(SHARED, settable, strict=True))
                 links.link_button("figures", shared)
             with gr.Accordion("Make a figure again", open=False):
                 file = gr.File(label="A figure made here (PNG, PDF or SVG)", height=120, elem_id="again-upload")
                 again = gr.Button("Make it again", elem_id="figure-again")
-                controls.html('<p class="note">The file carries its recipe: the same pixels come out of it, as long as '
-                              "the models are the same.</p>", elem_classes="inset")  # fmt: skip
+                controls.html(
+                    '<p class="note">The file carries its recipe: the same pixels come out of it, as long as '
+                    "the models are the same.</p>",
+                    elem_classes="inset",
+                )
         with gr.Column(scale=8, min_width=320):
-            status = controls.html(pictures.progress(1, 1, "An example to begin with: P1 Fig. 2", "finished"),
-                                   elem_id="figure-status", label="Status")  # fmt: skip
+            status = controls.html(
+                pictures.progress(1, 1, "An example to begin with: P1 Fig. 2", "finished"),
+                elem_id="figure-status",
+                label="Status",
+            )
             shown = gr.Image(
-                opening["png"], type="filepath", format="png", label="The figure", show_label=False, interactive=False,
-                elem_id="figure-shown", buttons=["fullscreen"], alt_text="The figure",
-            )  # fmt: skip
+                opening["png"],
+                type="filepath",
+                format="png",
+                label="The figure",
+                show_label=False,
+                interactive=False,
+                elem_id="figure-shown",
+                buttons=["fullscreen"],
+                alt_text="The figure",
+            )
             caption = controls.html(OPENING_CAPTION, elem_id="figure-caption", label="Caption")
             with gr.Row():
                 saves = [
-                    gr.DownloadButton(f"{format.upper()}{' (300 dpi)' if format == 'png' else ''}", opening[format],
-                                      elem_id=f"figure-{format}", min_width=100)
+                    gr.DownloadButton(
+                        f"{format.upper()}{' (300 dpi)' if format == 'png' else ''}",
+                        opening[format],
+                        elem_id=f"figure-{format}",
+                        min_width=100,
+                    )
                     for format in FORMATS
-                ]  # fmt: skip
+                ]
             with gr.Accordion("Repeat this figure: command line, recipe", open=False):
                 code: dict[str, Any] = {"interactive": False, "wrap_lines": True}
                 command = gr.Code(as_command(recipe) if recipe else "", language="shell", label="Command line", **code)
                 told = gr.Code(recipe.to_json() if recipe else "", language="json", label="Recipe", **code)
     asked = [*settable, files]
     outputs = [status, shown, caption, *saves, command, told]
-    running: dict[str, Any] = {"concurrency_id": "compute", "show_progress": "minimal", "show_progress_on": status,
-                               "js": controls.show_results_js("figure-status")}  # fmt: skip
+    running: dict[str, Any] = {
+        "concurrency_id": "compute",
+        "show_progress": "minimal",
+        "show_progress_on": status,
+        "js": controls.show_results_js("figure-status"),
+    }
     go.click(figure, asked, outputs, api_name="figure_page", api_visibility="undocumented", validator=check, **running)
-    again.click(figure_again, file, outputs, api_name="figure_again_page", api_visibility="undocumented",
-                validator=check_again, **running)  # fmt: skip
+    again.click(
+        figure_again,
+        file,
+        outputs,
+        api_name="figure_again_page",
+        api_visibility="undocumented",
+        validator=check_again,
+        **running,
+    )
     stop.click(cancel, None, None, api_name="cancel_figure", concurrency_limit=None, show_progress="hidden")
     # For clients, as in the Boost tab.
     gr.Button(visible=False).click(figure, asked, outputs, api_name="figure", concurrency_id="compute")
@@ -347,8 +550,13 @@ def build() -> links.Restorable:
     quiet: dict[str, Any] = {"api_visibility": "undocumented", "queue": False, "show_progress": "hidden"}
     following = [files if name == "files" else shared[name] for name in FOLLOWING]
     chosen.input(show_figure, chosen, [says, *following], api_name="show_figure", **quiet)
-    generator.input(show_generator, [chosen, generator], [classes, debias, eps, steps, step_size],
-                    api_name="show_figure_generator", **quiet)  # fmt: skip
+    generator.input(
+        show_generator,
+        [chosen, generator],
+        [classes, debias, eps, steps, step_size],
+        api_name="show_figure_generator",
+        **quiet,
+    )
     return links.Restorable("figures", shared, [*settable, says, files], restored)
 
 
@@ -357,5 +565,3 @@ def _opening_recipe() -> Recipe | None:
         return recipe_in(OPENING["png"])
     except ValueError:
         return None
-
-

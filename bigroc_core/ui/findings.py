@@ -62,8 +62,9 @@ def headline(found: Evaluation) -> str:
     )
     others = [
         f"{escape(row.name.removeprefix('boosted, ').removesuffix(', same ‖δ‖'))} {_signed(_gain(found, row, first))}"
-        for row in found.rows[2:] if row.name.endswith("same ‖δ‖")
-    ]  # fmt: skip
+        for row in found.rows[2:]
+        if row.name.endswith("same ‖δ‖")
+    ]
     return said + (f" <small>Nearer, with controls that move as far: {', '.join(others)}.</small>" if others else "")
 
 
@@ -100,7 +101,7 @@ def table(found: Evaluation) -> str:
             cells += f"<td>{f'<b>{text}</b>' if number in best[metric] else text}</td>"
             if metric != ERRORS:
                 cells += _gain_cell(found, row, metric, number)
-        body += f'<tr{" class=best" if number == marked else ""}>{cells}</tr>'
+        body += f"<tr{' class=best' if number == marked else ''}>{cells}</tr>"
     return (
         f'<div class="scores" tabindex="0" role="region" aria-label="Scores"><table><thead><tr>{head}</tr></thead>'
         f'<tbody>{body}</tbody></table></div><p class="note">{escape(caption(found))}. Lower is better for '

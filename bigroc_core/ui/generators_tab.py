@@ -86,11 +86,16 @@ def quality(card: Card) -> dict[str, Any] | None:
         before, after = distances[0][0], distances[1][0]
         config = measured["config"]
         return {
-            "before": float(before["mean"]), "after": float(after["mean"]), "gain": float(after["gain"]["mean"]),
-            "reference": str(before["reference"]), "features": str(measured["distances_and_errors_of"]),
-            "count": int(measured["count"]), "seeds": len(measured["seeds"]), "eps": float(config["eps"]),
+            "before": float(before["mean"]),
+            "after": float(after["mean"]),
+            "gain": float(after["gain"]["mean"]),
+            "reference": str(before["reference"]),
+            "features": str(measured["distances_and_errors_of"]),
+            "count": int(measured["count"]),
+            "seeds": len(measured["seeds"]),
+            "eps": float(config["eps"]),
             "steps": int(config["steps"]),
-        }  # fmt: skip
+        }
     except (KeyError, IndexError, TypeError, ValueError):
         return None
 
@@ -100,11 +105,18 @@ def describe(card: Card) -> dict[str, Any]:
     system = system_of(family_of(card) or "")
     cost = sheet_of(card.name).cost
     return {
-        "name": card.name, "title": card.title, "family": family_of(card), "network": card.architecture,
-        "stands_for": f"{system.table}, {system.name}" if system else None, "classes": list(card.classes),
-        "size": list(card.input_size), "checkpoint_bytes": checkpoint_bytes(card), **asdict(cost),
-        "preset": card.presets.get("default"), "quality": quality(card),
-    }  # fmt: skip
+        "name": card.name,
+        "title": card.title,
+        "family": family_of(card),
+        "network": card.architecture,
+        "stands_for": f"{system.table}, {system.name}" if system else None,
+        "classes": list(card.classes),
+        "size": list(card.input_size),
+        "checkpoint_bytes": checkpoint_bytes(card),
+        **asdict(cost),
+        "preset": card.presets.get("default"),
+        "quality": quality(card),
+    }
 
 
 def checkpoint_bytes(card: Card) -> int:
@@ -242,6 +254,13 @@ def build(tab: gr.Tab) -> None:
     shown = controls.html(cards(drawn=False), elem_id="makers", label="Generators")
     controls.html(systems(), elem_id="roads", label="Systems")
     # It draws for a moment only, so it waits in no queue.
-    tab.select(show, None, shown, api_name="show_generators", api_visibility="undocumented", queue=False,
-               show_progress="hidden")  # fmt: skip
+    tab.select(
+        show,
+        None,
+        shown,
+        api_name="show_generators",
+        api_visibility="undocumented",
+        queue=False,
+        show_progress="hidden",
+    )
     gr.api(generators, api_name="generators", queue=False)

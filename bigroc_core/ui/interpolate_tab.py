@@ -39,29 +39,77 @@ UPLOAD_HINT = '<p class="note">One image of any size: it is cropped to a square 
 
 
 def _request(
-    source: str, source_generator: str, source_seed: float, source_number: float, source_class: str | None,
-    source_example: str | None, target: str, target_generator: str, target_seed: float, target_number: float,
-    target_class: str | None, target_example: str | None, classifier: str, fractions: str, steps: float, weights: str,
-    warm_start: bool, source_file: str | None, target_file: str | None,
-) -> Asked:  # fmt: skip
+    source: str,
+    source_generator: str,
+    source_seed: float,
+    source_number: float,
+    source_class: str | None,
+    source_example: str | None,
+    target: str,
+    target_generator: str,
+    target_seed: float,
+    target_number: float,
+    target_class: str | None,
+    target_example: str | None,
+    classifier: str,
+    fractions: str,
+    steps: float,
+    weights: str,
+    warm_start: bool,
+    source_file: str | None,
+    target_file: str | None,
+) -> Asked:
     if None in (source_seed, source_number, target_seed, target_number):
         raise ValueError("seeds and image numbers must be whole numbers, not empty")
     return Asked(
-        source=End(kind=source, generator=source_generator, seed=int(source_seed), number=int(source_number),
-                   class_name=source_class or "", example=source_example or "", file=source_file),
-        target=End(kind=target, generator=target_generator, seed=int(target_seed), number=int(target_number),
-                   class_name=target_class or "", example=target_example or "", file=target_file),
-        classifier=classifier, fractions=fractions_in(fractions), steps=int(steps), weights=weights_in(weights),
+        source=End(
+            kind=source,
+            generator=source_generator,
+            seed=int(source_seed),
+            number=int(source_number),
+            class_name=source_class or "",
+            example=source_example or "",
+            file=source_file,
+        ),
+        target=End(
+            kind=target,
+            generator=target_generator,
+            seed=int(target_seed),
+            number=int(target_number),
+            class_name=target_class or "",
+            example=target_example or "",
+            file=target_file,
+        ),
+        classifier=classifier,
+        fractions=fractions_in(fractions),
+        steps=int(steps),
+        weights=weights_in(weights),
         warm_start=bool(warm_start),
-    )  # fmt: skip
+    )
 
 
 def interpolate(
-    source: str, source_generator: str, source_seed: float, source_number: float, source_class: str | None,
-    source_example: str | None, target: str, target_generator: str, target_seed: float, target_number: float,
-    target_class: str | None, target_example: str | None, classifier: str, fractions: str, steps: float, weights: str,
-    warm_start: bool, request: gr.Request, source_file: str | None = None, target_file: str | None = None,
-) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+    source: str,
+    source_generator: str,
+    source_seed: float,
+    source_number: float,
+    source_class: str | None,
+    source_example: str | None,
+    target: str,
+    target_generator: str,
+    target_seed: float,
+    target_number: float,
+    target_class: str | None,
+    target_example: str | None,
+    classifier: str,
+    fractions: str,
+    steps: float,
+    weights: str,
+    warm_start: bool,
+    request: gr.Request,
+    source_file: str | None = None,
+    target_file: str | None = None,
+) -> Iterator[tuple[Any, ...]]:
     """Interpolate from one image towards another (P1 Eq. 3), through `classifier` and through the standard control.
 
     Returns status, strips, the frame slider, the frame shown large, a table (classifier, c, the largest ‖δ‖₂
@@ -92,10 +140,26 @@ def interpolate(
     """
     with explained():
         asked = _request(
-            source, source_generator, source_seed, source_number, source_class, source_example, target,
-            target_generator, target_seed, target_number, target_class, target_example, classifier, fractions, steps,
-            weights, warm_start, source_file, target_file,
-        )  # fmt: skip
+            source,
+            source_generator,
+            source_seed,
+            source_number,
+            source_class,
+            source_example,
+            target,
+            target_generator,
+            target_seed,
+            target_number,
+            target_class,
+            target_example,
+            classifier,
+            fractions,
+            steps,
+            weights,
+            warm_start,
+            source_file,
+            target_file,
+        )
         due = 0.0
         stop = STOPS.begin(request.session_hash)
         try:
@@ -128,10 +192,18 @@ def results(run: Interpolation) -> tuple[Any, ...]:
         status = pictures.progress(run.done, run.total, text + notes, "stopped")
     frame, gif = len(run.fractions) // 2, animation(run)
     return (
-        run, status, strips(run), gr.update(maximum=max(len(run.fractions), 2), value=frame + 1), large(run, frame),
-        run.rows(), saved("interpolation.zip", archive(run, gif)), saved("interpolation.gif", gif),
-        as_python(run.settings), as_command(run.settings), settings_json(run),
-    )  # fmt: skip
+        run,
+        status,
+        strips(run),
+        gr.update(maximum=max(len(run.fractions), 2), value=frame + 1),
+        large(run, frame),
+        run.rows(),
+        saved("interpolation.zip", archive(run, gif)),
+        saved("interpolation.gif", gif),
+        as_python(run.settings),
+        as_command(run.settings),
+        settings_json(run),
+    )
 
 
 def strips(run: Interpolation) -> str:
@@ -149,9 +221,7 @@ def strips(run: Interpolation) -> str:
                 numbers = "…<br>&nbsp;"
             waiting = "" if run.reached(strip, frame) else ' class="waiting"'
             picture = pictures.picture(run.frames[strip, frame], f"{name}, c = {c:g}")
-            tiles.append(
-                f"<figure{waiting}>{picture}<figcaption><b>c = {c:g}</b><br>{numbers}</figcaption></figure>"
-            )
+            tiles.append(f"<figure{waiting}>{picture}<figcaption><b>c = {c:g}</b><br>{numbers}</figcaption></figure>")
         tiles.append(
             f'<figure class="target">{pictures.picture(run.target, "target")}<figcaption><b>target</b><br>'
             f"‖x<sub>t</sub> − x<sub>s</sub>‖₂ {run.whole:.2f}</figcaption></figure>"
@@ -171,9 +241,7 @@ def large(run: Interpolation, frame: int) -> str:
     """One value of c large: source, each classifier's frame, target."""
     c = run.fractions[frame]
     shown = [(run.source, "source", "source, c = 0")]
-    shown += [
-        (run.frames[strip, frame], f"{name}, c = {c:g}", name) for strip, name in enumerate(run.classifiers)
-    ]
+    shown += [(run.frames[strip, frame], f"{name}, c = {c:g}", name) for strip, name in enumerate(run.classifiers)]
     shown += [(run.target, "target", "target")]
     figures = "".join(
         f"<figure>{pictures.picture(pixels, name)}<figcaption>{escape(caption)}</figcaption></figure>"
@@ -204,15 +272,35 @@ def cancel(request: gr.Request) -> None:
 
 
 def check(
-    source: str, source_generator: str, source_seed: float, source_number: float, source_class: str | None,
-    source_example: str | None, target: str, target_generator: str, target_seed: float, target_number: float,
-    target_class: str | None, target_example: str | None, classifier: str, fractions: str, steps: float, weights: str,
-    warm_start: bool, request: gr.Request, source_file: str | None = None, target_file: str | None = None,
-) -> list[dict[str, Any]]:  # fmt: skip
+    source: str,
+    source_generator: str,
+    source_seed: float,
+    source_number: float,
+    source_class: str | None,
+    source_example: str | None,
+    target: str,
+    target_generator: str,
+    target_seed: float,
+    target_number: float,
+    target_class: str | None,
+    target_example: str | None,
+    classifier: str,
+    fractions: str,
+    steps: float,
+    weights: str,
+    warm_start: bool,
+    request: gr.Request,
+    source_file: str | None = None,
+    target_file: str | None = None,
+) -> list[dict[str, Any]]:
     """Say at each control what is wrong with it, before anything is computed or waits in the queue."""
     problems = {}
-    counted = {"source_seed": (source_seed, 2**53), "source_number": (source_number, 2**31),
-               "target_seed": (target_seed, 2**53), "target_number": (target_number, 2**31)}  # fmt: skip
+    counted = {
+        "source_seed": (source_seed, 2**53),
+        "source_number": (source_number, 2**31),
+        "target_seed": (target_seed, 2**53),
+        "target_number": (target_number, 2**31),
+    }
     for name, (number, most) in counted.items():
         if number is None or number < 0 or number > most:
             problems[name] = "A whole number from 0 on."
@@ -224,8 +312,10 @@ def check(
     for name, kind, file in (("source_file", source, source_file), ("target_file", target, target_file)):
         if kind == UPLOAD and not file:
             problems[name] = "Add an image first, or choose another kind."
-    ends = [(source, source_generator, source_seed, source_number, source_class or ""),
-            (target, target_generator, target_seed, target_number, target_class or "")]  # fmt: skip
+    ends = [
+        (source, source_generator, source_seed, source_number, source_class or ""),
+        (target, target_generator, target_seed, target_number, target_class or ""),
+    ]
     if (source == target == GENERATOR and ends[0] == ends[1]) or (
         source == target == EXAMPLES and source_example == target_example
     ):
@@ -284,9 +374,25 @@ def restored(values: dict[str, Any]) -> list[Any]:
 
 
 # The controls that a link restores, by their names in it: those of `interpolate`.
-SHARED = ("source", "source_generator", "source_seed", "source_number", "source_class", "source_example",
-          "target", "target_generator", "target_seed", "target_number", "target_class", "target_example",
-          "classifier", "fractions", "steps", "weights", "warm_start")  # fmt: skip
+SHARED = (
+    "source",
+    "source_generator",
+    "source_seed",
+    "source_number",
+    "source_class",
+    "source_example",
+    "target",
+    "target_generator",
+    "target_seed",
+    "target_number",
+    "target_class",
+    "target_example",
+    "classifier",
+    "fractions",
+    "steps",
+    "weights",
+    "warm_start",
+)
 # Characters of a row of numbers, so many as the longest that is of use.
 MAX_NUMBERS = 200
 
@@ -308,21 +414,29 @@ def end_controls(side: str, opening: Interpolation) -> tuple[list[Any], Any, lis
             with gr.Row():
                 seed = controls.seed_number(f"{side}: seed")
                 number = controls.seed_number(
-                    f"{side}: image number", own.get("number", 0 if side == "Source" else 1),
-                    "Which of the seed's images, from 0."
-                )  # fmt: skip
-            of_class = controls.dropdown(class_choices(card.classes), f"{side}: class", value="", filterable=False,
-                                         info="Of a class-conditional generator.")  # fmt: skip
+                    f"{side}: image number",
+                    own.get("number", 0 if side == "Source" else 1),
+                    "Which of the seed's images, from 0.",
+                )
+            of_class = controls.dropdown(
+                class_choices(card.classes),
+                f"{side}: class",
+                value="",
+                filterable=False,
+                info="Of a class-conditional generator.",
+            )
             of_class.visible = card.conditional
         with gr.Column(visible=False) as upload_box:
             file = gr.File(label=f"{side}: your image", height=120, elem_id=f"{side.lower()}-upload")
             upload_note = controls.html(UPLOAD_HINT, elem_classes="inset")
         with gr.Column(visible=kind == EXAMPLES) as example_box:
             example = controls.dropdown(
-                [(name.removesuffix(".png"), name) for name in names], f"{side}: example",
-                value=own.get("example", names[0] if names else None), filterable=False,
+                [(name.removesuffix(".png"), name) for name in names],
+                f"{side}: example",
+                value=own.get("example", names[0] if names else None),
+                filterable=False,
                 info="Images made by these generators.",
-            )  # fmt: skip
+            )
     quiet: dict[str, Any] = {"api_visibility": "undocumented", "queue": False, "show_progress": "hidden"}
     boxes = [generator_box, upload_box, example_box]
     # By hand only: a link sets what belongs to its choices itself.
@@ -350,24 +464,38 @@ def build(opening: Interpolation) -> links.Restorable:
             target, (target_file, target_note), target_boxes = end_controls("Target", opening)
             with gr.Group():
                 fractions = gr.Textbox(
-                    ", ".join(f"{c:g}" for c in opening.fractions), label="Values of c", max_lines=1,
+                    ", ".join(f"{c:g}" for c in opening.fractions),
+                    label="Values of c",
+                    max_lines=1,
                     max_length=MAX_NUMBERS,
                     info=f"One frame each: up to {MAX_FRACTIONS} numbers from 0 (source) to 1.",
-                )  # fmt: skip
+                )
             with gr.Row():
                 go = gr.Button("Interpolate", variant="primary", elem_id="interpolate", scale=3)
                 stop = gr.Button("Cancel", variant="stop", elem_id="interpolate-cancel", scale=1, min_width=90)
             with gr.Accordion("All settings", open=False):
                 classifier = controls.classifier_dropdown()
-                steps = controls.slider(1, MAX_STEPS_PER_REQUEST, "Steps T", value=60, step=1,
-                                        info="Per frame, of α = 2.5·ε/T with ε = c·‖x_t − x_s‖₂.")  # fmt: skip
-                weights = gr.Textbox("", label="Weights of the resolutions", placeholder="1, 1, 1", max_lines=1,
-                                     max_length=MAX_NUMBERS,
-                                     info="wᵢ of Eq. 3, fine to coarse; empty means 1 each.")  # fmt: skip
+                steps = controls.slider(
+                    1,
+                    MAX_STEPS_PER_REQUEST,
+                    "Steps T",
+                    value=60,
+                    step=1,
+                    info="Per frame, of α = 2.5·ε/T with ε = c·‖x_t − x_s‖₂.",
+                )
+                weights = gr.Textbox(
+                    "",
+                    label="Weights of the resolutions",
+                    placeholder="1, 1, 1",
+                    max_lines=1,
+                    max_length=MAX_NUMBERS,
+                    info="wᵢ of Eq. 3, fine to coarse; empty means 1 each.",
+                )
                 warm_start = gr.Checkbox(
-                    False, label="Warm start",
+                    False,
+                    label="Warm start",
                     info="Begin each frame where the last one ended, not at the source: smoother from frame to frame.",
-                )  # fmt: skip
+                )
             settable = [*source, *target, classifier, fractions, steps, weights, warm_start]
             shared = dict(zip(SHARED, settable, strict=True))
             links.link_button("interpolate", shared)
@@ -375,22 +503,34 @@ def build(opening: Interpolation) -> links.Restorable:
             status = controls.html(shown[1], elem_id="interpolate-status", label="Status")
             rows = controls.html(shown[2], elem_id="strips", label="Strips")
             controls.html(
-                "<p class=\"note\">d is the feature distance to the target in each classifier's own features (Eq. 3), "
+                '<p class="note">d is the feature distance to the target in each classifier\'s own features (Eq. 3), '
                 "in brackets as a share of the source's. Numbers are of the 8-bit images you download.</p>"
             )
             frame = gr.Slider(
-                1, len(opening.fractions), value=len(opening.fractions) // 2 + 1, step=1, label="Frame",
-                info="The value of c shown large, counted from the source.", buttons=[], elem_id="frame",
-            )  # fmt: skip
+                1,
+                len(opening.fractions),
+                value=len(opening.fractions) // 2 + 1,
+                step=1,
+                label="Frame",
+                info="The value of c shown large, counted from the source.",
+                buttons=[],
+                elem_id="frame",
+            )
             closeup = controls.html(shown[4], elem_id="frame-large", label="Frame, large")
             with gr.Row():
                 gif = gr.DownloadButton("Download animation (GIF)", shown[7], elem_id="interpolate-gif")
-                save = gr.DownloadButton("Download frames and settings (zip)", shown[6],
-                                         elem_id="interpolate-download")  # fmt: skip
+                save = gr.DownloadButton("Download frames and settings (zip)", shown[6], elem_id="interpolate-download")
             with gr.Accordion("All numbers", open=False):
-                table = gr.Dataframe(shown[5], headers=TABLE_HEADERS, interactive=False, wrap=False, type="array",
-                                     datatype=["str", "number", "number", "number", "number", "number"],
-                                     max_height=420, label="Per frame")  # fmt: skip
+                table = gr.Dataframe(
+                    shown[5],
+                    headers=TABLE_HEADERS,
+                    interactive=False,
+                    wrap=False,
+                    type="array",
+                    datatype=["str", "number", "number", "number", "number", "number"],
+                    max_height=420,
+                    label="Per frame",
+                )
             with gr.Accordion("Repeat this run: Python, command line, settings", open=False):
                 code: dict[str, Any] = {"interactive": False, "wrap_lines": True}
                 python = gr.Code(shown[8], language="python", label="Python", **code)
@@ -399,17 +539,32 @@ def build(opening: Interpolation) -> links.Restorable:
     asked = [*settable, source_file, target_file]
     outputs = [run, status, rows, frame, closeup, table, save, gif, python, command, settings]
     go.click(
-        interpolate, asked, outputs, api_name="interpolate_page", api_visibility="undocumented", validator=check,
-        concurrency_id="compute", show_progress="minimal", show_progress_on=status,
+        interpolate,
+        asked,
+        outputs,
+        api_name="interpolate_page",
+        api_visibility="undocumented",
+        validator=check,
+        concurrency_id="compute",
+        show_progress="minimal",
+        show_progress_on=status,
         js=controls.show_results_js("interpolate-status"),
-    )  # fmt: skip
+    )
     stop.click(cancel, None, None, api_name="cancel_interpolation", concurrency_limit=None, show_progress="hidden")
     # For clients, as in the Boost tab.
     gr.Button(visible=False).click(
         controls.for_programs(interpolate), asked, outputs[1:], api_name="interpolate", concurrency_id="compute"
     )
-    frame.input(look, [run, frame], closeup, api_name="look_at_frame", api_visibility="undocumented",
-                show_progress="hidden", trigger_mode="always_last", concurrency_limit=None)  # fmt: skip
+    frame.input(
+        look,
+        [run, frame],
+        closeup,
+        api_name="look_at_frame",
+        api_visibility="undocumented",
+        show_progress="hidden",
+        trigger_mode="always_last",
+        concurrency_limit=None,
+    )
     for file, note, side in ((source_file, source_note, "source"), (target_file, target_note, "target")):
         file.change(check_end, [file, classifier], note, api_name=f"check_{side}", show_progress="minimal")
     return links.Restorable("interpolate", shared, [*settable, *source_boxes, *target_boxes], restored)

@@ -69,9 +69,15 @@ def follow_links(page: gr.Blocks, tabs: gr.Tabs, restorable: Sequence[Restorable
     address = gr.Textbox(visible=False, label="Query of the page's address")
     for one in restorable:
         # Through the queue, without which a warning does not reach the page; it waits for no computation there.
-        page.load(_follower(one, tabs), address, [tabs, *one.tabs, *one.outputs],
-                  js="() => location.search.slice(0, 4000)", api_visibility="private", concurrency_limit=None,
-                  show_progress="hidden")  # fmt: skip
+        page.load(
+            _follower(one, tabs),
+            address,
+            [tabs, *one.tabs, *one.outputs],
+            js="() => location.search.slice(0, 4000)",
+            api_visibility="private",
+            concurrency_limit=None,
+            show_progress="hidden",
+        )
 
 
 def _follower(one: Restorable, tabs: gr.Tabs) -> Callable[[str], Any]:
@@ -100,13 +106,19 @@ def link_button(
     a part of it which has a link of its own."""
     ask = gr.Button(says, size="sm")
     # One that is not interactive would be out of the keyboard's reach, and a button in it would take its name.
-    shown = gr.Textbox(label="Link", interactive=True, visible="hidden", elem_id=f"{name or tab}-link",
-                       info="It restores these controls, and is in the clipboard where the browser allows it. "
-                       "Uploaded images are not part of it.")  # fmt: skip
+    shown = gr.Textbox(
+        label="Link",
+        interactive=True,
+        visible="hidden",
+        elem_id=f"{name or tab}-link",
+        info="It restores these controls, and is in the clipboard where the browser allows it. "
+        "Uploaded images are not part of it.",
+    )
     code = LINK_JS % {"tab": json.dumps(tab), "names": json.dumps(list(shared))}
     ask.click(None, list(shared.values()), shown, js=code, api_visibility="private")
-    ask.click(lambda: gr.update(visible=True), None, shown, api_visibility="private", queue=False,
-              show_progress="hidden")  # fmt: skip
+    ask.click(
+        lambda: gr.update(visible=True), None, shown, api_visibility="private", queue=False, show_progress="hidden"
+    )
 
 
 def read(query: QueryParams, shared: Mapping[str, gr.components.Component]) -> tuple[dict[str, Any], list[str]]:

@@ -33,10 +33,15 @@ gradients of a robust classifier. Choose images, move the strength, press Boost.
 def build_page() -> gr.Blocks:
     """The page. ValueError if checkpoints/ holds no classifier or no generator."""
     if not classifier_cards() or not generator_cards():
-        raise ValueError("checkpoints/ holds no classifier or no generator: clone the whole repository, or train them "
-                         "with `python -m bigroc_core train`")  # fmt: skip
-    with gr.Blocks(title="BIGRoC: boost generated images", analytics_enabled=False,
-                   delete_cache=(KEEP_FILES_SECONDS // 6, KEEP_FILES_SECONDS)) as page:  # fmt: skip
+        raise ValueError(
+            "checkpoints/ holds no classifier or no generator: clone the whole repository, or train them "
+            "with `python -m bigroc_core train`"
+        )
+    with gr.Blocks(
+        title="BIGRoC: boost generated images",
+        analytics_enabled=False,
+        delete_cache=(KEEP_FILES_SECONDS // 6, KEEP_FILES_SECONDS),
+    ) as page:
         controls.html(INTRODUCTION, elem_id="head")
         with gr.Tabs() as tabs:
             with gr.Tab("Boost", id="boost"):

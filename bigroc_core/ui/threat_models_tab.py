@@ -37,9 +37,18 @@ STOPS = Stops()
 
 
 def threat_models(
-    source: str, generator: str, count: float, seed: float, classes: list[str], classifier: str, eps: float,
-    steps: float, quantile: float, request: gr.Request, files: list[str] | None = None,
-) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+    source: str,
+    generator: str,
+    count: float,
+    seed: float,
+    classes: list[str],
+    classifier: str,
+    eps: float,
+    steps: float,
+    quantile: float,
+    request: gr.Request,
+    files: list[str] | None = None,
+) -> Iterator[tuple[Any, ...]]:
     """Boost the same images in an L2 ball and in an L∞ ball of comparable size (P1 Fig. 4).
 
     Targets are the images' own classes, else estimated. Returns status, both rows of images with their numbers, a table
@@ -62,17 +71,36 @@ def threat_models(
         if count is None or seed is None:
             raise ValueError("the number of images and the seed must be whole numbers, not empty")
         asked = BallsAsked(
-            source=Source(kind=source, generator=generator, count=int(count), seed=int(seed),
-                          classes=tuple(classes or ()), files=tuple(files or ())),
-            classifier=classifier, eps=eps, steps=int(steps), share=quantile,
-        )  # fmt: skip
+            source=Source(
+                kind=source,
+                generator=generator,
+                count=int(count),
+                seed=int(seed),
+                classes=tuple(classes or ()),
+                files=tuple(files or ()),
+            ),
+            classifier=classifier,
+            eps=eps,
+            steps=int(steps),
+            share=quantile,
+        )
         yield from _shown(compare_balls_on_gpu(asked), balls_command, request)
 
 
 def aligned_gradients(
-    source: str, generator: str, seed: float, number: float, example: str | None, classifier: str, eps: float,
-    steps: float, step_size: str, stop_at: str, request: gr.Request, file: str | None = None,
-) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+    source: str,
+    generator: str,
+    seed: float,
+    number: float,
+    example: str | None,
+    classifier: str,
+    eps: float,
+    steps: float,
+    step_size: str,
+    stop_at: str,
+    request: gr.Request,
+    file: str | None = None,
+) -> Iterator[tuple[Any, ...]]:
     """Move one image towards every class, through `classifier` and through the standard control (P1 Fig. 2).
 
     Returns status, a row of images per classifier with P of the class and ‖δ‖₂, a table (row, number, target, p(y|x),
@@ -95,13 +123,17 @@ def aligned_gradients(
     with explained():
         if seed is None or number is None:
             raise ValueError("the seed and the image number must be whole numbers, not empty")
-        start = End(kind=source, generator=generator, seed=int(seed), number=int(number), example=example or "",
-                    file=file)  # fmt: skip
+        start = End(
+            kind=source, generator=generator, seed=int(seed), number=int(number), example=example or "", file=file
+        )
         asked = AlignedAsked(
-            start=start, classifier=classifier, eps=eps, steps=int(steps),
+            start=start,
+            classifier=classifier,
+            eps=eps,
+            steps=int(steps),
             step_size=controls.number_or_none(step_size, "step_size"),
             stop_at=controls.number_or_none(stop_at, "stop_at"),
-        )  # fmt: skip
+        )
         yield from _shown(align_on_gpu(asked), aligned_command, request)
 
 
@@ -133,8 +165,7 @@ def results(run: Comparison, command: Callable[[Comparison], str], text: str = "
     else:
         said = f"Cancelled after step {run.done} / {run.total}; what was reached is below"
         status = pictures.progress(run.done, run.total, said + notes, "stopped")
-    return (status, rows(run), run.table(), saved("threat-models.zip", archive(run)), command(run),
-            settings_json(run))  # fmt: skip
+    return (status, rows(run), run.table(), saved("threat-models.zip", archive(run)), command(run), settings_json(run))
 
 
 def rows(run: Comparison) -> str:
@@ -181,9 +212,18 @@ def cancel(request: gr.Request) -> None:
 
 
 def check_balls(
-    source: str, generator: str, count: float, seed: float, classes: list[str], classifier: str, eps: float,
-    steps: float, quantile: float, files: list[str] | None, request: gr.Request,
-) -> list[dict[str, Any]]:  # fmt: skip
+    source: str,
+    generator: str,
+    count: float,
+    seed: float,
+    classes: list[str],
+    classifier: str,
+    eps: float,
+    steps: float,
+    quantile: float,
+    files: list[str] | None,
+    request: gr.Request,
+) -> list[dict[str, Any]]:
     """Say at each control of P1 Fig. 4 what is wrong with it, before anything is computed or waits in the queue."""
     problems = controls.config_problems(eps=eps, steps=steps)
     if seed is None or seed < 0 or seed > 2**53:
@@ -198,9 +238,19 @@ def check_balls(
 
 
 def check_aligned(
-    source: str, generator: str, seed: float, number: float, example: str | None, classifier: str, eps: float,
-    steps: float, step_size: str, stop_at: str, file: str | None, request: gr.Request,
-) -> list[dict[str, Any]]:  # fmt: skip
+    source: str,
+    generator: str,
+    seed: float,
+    number: float,
+    example: str | None,
+    classifier: str,
+    eps: float,
+    steps: float,
+    step_size: str,
+    stop_at: str,
+    file: str | None,
+    request: gr.Request,
+) -> list[dict[str, Any]]:
     """Say at each control of P1 Fig. 2 what is wrong with it, before anything is computed or waits in the queue."""
     problems = controls.config_problems(eps=eps, steps=steps, step_size=step_size, stop_at=stop_at)
     for name, value, most in (("seed", seed, 2**53), ("number", number, 2**31)):
@@ -277,25 +327,35 @@ def _build_balls(opening: Comparison) -> links.Restorable:
                 with gr.Column(visible=True) as generator_box:
                     generator = controls.generator_dropdown()
                     with gr.Row():
-                        count = controls.slider(1, MAX_IMAGES_PER_REQUEST, "Images", value=len(opening.targets), step=1,
-                                                info="How many.")  # fmt: skip
+                        count = controls.slider(
+                            1, MAX_IMAGES_PER_REQUEST, "Images", value=len(opening.targets), step=1, info="How many."
+                        )
                         seed = controls.seed_number()
-                    classes = controls.class_dropdown("Classes to draw", cards[first].classes,
-                                                      "One or several, in turn. Empty: all in turn.")  # fmt: skip
+                    classes = controls.class_dropdown(
+                        "Classes to draw", cards[first].classes, "One or several, in turn. Empty: all in turn."
+                    )
                     classes.value = list(opening.settings.get("classes", [])) if cards[first].conditional else []
                     classes.visible = cards[first].conditional
                 with gr.Column(visible=False) as upload_box:
                     files = gr.File(label="Your images", file_count="multiple", height=130, elem_id="balls-upload")
                 with gr.Column(visible=False) as example_box:
-                    controls.html(f'<p class="note">{len(example_paths())} images made by these generators.</p>',
-                                  elem_classes="inset")  # fmt: skip
+                    controls.html(
+                        f'<p class="note">{len(example_paths())} images made by these generators.</p>',
+                        elem_classes="inset",
+                    )
             with gr.Group():
                 classifier = controls.classifier_dropdown()
                 eps = controls.eps_slider(THREAT_CONFIG)
                 eps.info = "Radius of the L2 ball, pixels in [0, 1]. P1's is 10 on [-1, 1], which is 5."
                 steps = controls.steps_slider(THREAT_CONFIG)
-                quantile = controls.slider(0.05, 1, "Quantile", value=0.7, step=0.05, info="The L∞ ε is this quantile "
-                                           "of |δ| over all pixels of the L2 result; P1 takes 0.7.")  # fmt: skip
+                quantile = controls.slider(
+                    0.05,
+                    1,
+                    "Quantile",
+                    value=0.7,
+                    step=0.05,
+                    info="The L∞ ε is this quantile of |δ| over all pixels of the L2 result; P1 takes 0.7.",
+                )
             with gr.Row():
                 go = gr.Button("Compare", variant="primary", elem_id="balls", scale=3)
                 stop = gr.Button("Cancel", variant="stop", elem_id="balls-cancel", scale=1, min_width=90)
@@ -327,15 +387,20 @@ def _build_aligned(opening: Comparison, tabs: gr.Tabs) -> links.Restorable:
                     generator = controls.generator_dropdown()
                     with gr.Row():
                         seed = controls.seed_number()
-                        number = controls.seed_number("Image number", image.get("number", 0),
-                                                      "Which of the seed's images, from 0.")  # fmt: skip
+                        number = controls.seed_number(
+                            "Image number", image.get("number", 0), "Which of the seed's images, from 0."
+                        )
                 with gr.Column(visible=False) as upload_box:
                     file = gr.File(label="Your image", height=120, elem_id="aligned-upload")
                 with gr.Column(visible=False) as example_box:
                     names = [path.name for path in example_paths()]
-                    example = controls.dropdown([(name.removesuffix(".png"), name) for name in names], "Example",
-                                                value=names[0] if names else None, filterable=False,
-                                                info="Images made by these generators.")  # fmt: skip
+                    example = controls.dropdown(
+                        [(name.removesuffix(".png"), name) for name in names],
+                        "Example",
+                        value=names[0] if names else None,
+                        filterable=False,
+                        info="Images made by these generators.",
+                    )
             with gr.Group():
                 classifier = controls.classifier_dropdown()
                 eps = controls.eps_slider(ALIGNED_CONFIG)
@@ -354,8 +419,15 @@ def _build_aligned(opening: Comparison, tabs: gr.Tabs) -> links.Restorable:
         outputs = _results("aligned", shown)
     _connect(go, stop, [*settable, file], outputs, aligned_gradients, check_aligned, "aligned_gradients", "aligned")
     boxes = [generator_box, upload_box, example_box]
-    source.input(show_source, source, boxes, api_name="show_aligned_source", api_visibility="undocumented",
-                 queue=False, show_progress="hidden")  # fmt: skip
+    source.input(
+        show_source,
+        source,
+        boxes,
+        api_name="show_aligned_source",
+        api_visibility="undocumented",
+        queue=False,
+        show_progress="hidden",
+    )
     return links.Restorable(EVERY_CLASS, shared, [*settable, *boxes], restored_aligned, within=(TAB, tabs))
 
 
@@ -365,13 +437,22 @@ def _results(name: str, shown: tuple[Any, ...]) -> list[Any]:
     with gr.Column(scale=8, min_width=320):
         status = controls.html(shown[0], elem_id=f"{name}-status", label="Status")
         strips = controls.html(shown[1], elem_id=f"{name}-rows", label="Images")
-        controls.html('<p class="note">P is the certainty of the class named, by the classifier that moved the image. '
-                      "Numbers are of the 8-bit images you download.</p>")  # fmt: skip
+        controls.html(
+            '<p class="note">P is the certainty of the class named, by the classifier that moved the image. '
+            "Numbers are of the 8-bit images you download.</p>"
+        )
         save = gr.DownloadButton("Download images and settings (zip)", shown[3], elem_id=f"{name}-download")
         with gr.Accordion("All numbers", open=False):
-            table = gr.Dataframe(shown[2], headers=TABLE_HEADERS, interactive=False, wrap=False, type="array",
-                                 datatype=["str", "number", "str", "number", "number", "number"], max_height=420,
-                                 label="Per image")  # fmt: skip
+            table = gr.Dataframe(
+                shown[2],
+                headers=TABLE_HEADERS,
+                interactive=False,
+                wrap=False,
+                type="array",
+                datatype=["str", "number", "str", "number", "number", "number"],
+                max_height=420,
+                label="Per image",
+            )
         with gr.Accordion("Repeat this: figure for a paper, settings", open=False):
             command = gr.Code(shown[4], language="shell", label="Command line", **code)
             settings = gr.Code(shown[5], language="json", label="Settings", **code)
@@ -379,14 +460,27 @@ def _results(name: str, shown: tuple[Any, ...]) -> list[Any]:
 
 
 def _connect(
-    go: gr.Button, stop: gr.Button, asked: list[Any], outputs: list[Any], handler: Callable[..., Any],
-    check: Callable[..., Any], api_name: str, name: str,
-) -> None:  # fmt: skip
+    go: gr.Button,
+    stop: gr.Button,
+    asked: list[Any],
+    outputs: list[Any],
+    handler: Callable[..., Any],
+    check: Callable[..., Any],
+    api_name: str,
+    name: str,
+) -> None:
     go.click(
-        handler, asked, outputs, api_name=f"{api_name}_page", api_visibility="undocumented", validator=check,
-        concurrency_id="compute", show_progress="minimal", show_progress_on=outputs[0],
+        handler,
+        asked,
+        outputs,
+        api_name=f"{api_name}_page",
+        api_visibility="undocumented",
+        validator=check,
+        concurrency_id="compute",
+        show_progress="minimal",
+        show_progress_on=outputs[0],
         js=controls.show_results_js(f"{name}-status"),
-    )  # fmt: skip
+    )
     stop.click(cancel, None, None, api_name=f"cancel_{api_name}", concurrency_limit=None, show_progress="hidden")
     # For clients, as in the Boost tab.
     gr.Button(visible=False).click(handler, asked, outputs, api_name=api_name, concurrency_id="compute")

@@ -31,9 +31,11 @@ from bigroc_core.classifiers.architectures import new_network
 
 # Side, classes, and images per batch on a CPU and on CUDA.
 NETWORKS = {
-    "cifar10-robust": (32, 10, 64, 2048), "cifar_resnet18": (32, 10, 16, 512), "cifar_resnet50": (32, 10, 8, 256),
+    "cifar10-robust": (32, 10, 64, 2048),
+    "cifar_resnet18": (32, 10, 16, 512),
+    "cifar_resnet50": (32, 10, 8, 256),
     "resnet50": (224, 1000, 4, 64),
-}  # fmt: skip
+}
 
 
 class Normalised(nn.Module):
@@ -143,8 +145,20 @@ def outcome(network: nn.Module, before: Tensor, after: Tensor, labels: Tensor) -
 
 def peak_memory(contender: str, options: argparse.Namespace, name: str) -> float:
     """MiB that a contender adds to a process that has the network loaded and has used it once."""
-    words = [sys.executable, __file__, "--networks", name, "--memory-of", contender,
-             "--steps", "3", "--threads", str(options.threads), "--device", options.device]  # fmt: skip
+    words = [
+        sys.executable,
+        __file__,
+        "--networks",
+        name,
+        "--memory-of",
+        contender,
+        "--steps",
+        "3",
+        "--threads",
+        str(options.threads),
+        "--device",
+        options.device,
+    ]
     if options.batch is not None:
         words += ["--batch", str(options.batch)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
@@ -252,22 +266,32 @@ def compare(name: str, options: argparse.Namespace) -> dict[str, Any]:
     for one in attacks:
         ratios = [theirs / own for theirs, own in zip(times[one], times["ours"], strict=True)]
         rows[one] = {
-            "seconds": median[one], "over_ours": statistics.median(ratios),
+            "seconds": median[one],
+            "over_ours": statistics.median(ratios),
             "image_steps_per_second": batch * options.steps / median[one],
-            "peak_mib": memory.get(one), **reached[one],
-        }  # fmt: skip
+            "peak_mib": memory.get(one),
+            **reached[one],
+        }
     print(f"{'':20}{'seconds':>9}{'× ours':>8}{'img-steps/s':>13}{'peak MiB':>10}{'loss':>10}{'p(y|x)':>9}{'‖δ‖₂':>8}")
     for one, row in rows.items():
         peak = "–" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}"
-        print(f"{one:20}{row['seconds']:9.3f}{row['over_ours']:8.2f}{row['image_steps_per_second']:13.1f}{peak:>10}"
-              f"{row['loss']:10.4f}{row['p']:9.4f}{row['l2']:8.4f}")  # fmt: skip
+        print(
+            f"{one:20}{row['seconds']:9.3f}{row['over_ours']:8.2f}{row['image_steps_per_second']:13.1f}{peak:>10}"
+            f"{row['loss']:10.4f}{row['p']:9.4f}{row['l2']:8.4f}"
+        )
     for one, why in missing.items():
         print(f"{one:20}{why}")
     # A run takes T steps forward and back, and one more pass forward for the logits of what it reached.
     share = alone * options.steps / median["ours"]
     print(f"ceiling: {1e3 * alone:.1f} ms a step; ours reaches {share:.0%} of it")
-    result = {"network": name, "batch": batch, "rows": rows, "missing": missing, "ceiling_seconds_per_step": alone,
-              "share_of_ceiling": share}  # fmt: skip
+    result = {
+        "network": name,
+        "batch": batch,
+        "rows": rows,
+        "missing": missing,
+        "ceiling_seconds_per_step": alone,
+        "share_of_ceiling": share,
+    }
     if device.type == "cuda":
         rate = counter.get_total_flops() * options.steps / median["ours"]
         chip = matrix_rate(device)

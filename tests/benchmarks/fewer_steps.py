@@ -136,8 +136,10 @@ def report(found: Any, goals: Sequence[int]) -> str:
     """A table of distances, and the steps that every way needs to be as near as equal steps are in so many."""
     ways = found["ways"]
     columns = list(ways[PLAIN])
-    lines = [f"{found['generator']}, ε {found['eps']:g}: {statistics.fmean(found['before']):.4f} as they came",
-             f"{'steps':<20}" + "".join(f"{steps:>9}" for steps in columns)]  # fmt: skip
+    lines = [
+        f"{found['generator']}, ε {found['eps']:g}: {statistics.fmean(found['before']):.4f} as they came",
+        f"{'steps':<20}" + "".join(f"{steps:>9}" for steps in columns),
+    ]
     for way, distances in ways.items():
         cells = [f"{statistics.fmean(distances[steps]):9.4f}" if steps in distances else f"{'':9}" for steps in columns]
         lines.append(f"{way:<20}" + "".join(cells))
@@ -165,8 +167,9 @@ def draw(everything: Sequence[Any], path: Path) -> None:
         axis.axhline(before, color="gray", linestyle="--", label="as they came")
         for way, distances in found["ways"].items():
             style = {"color": "black", "linewidth": 2} if way == PLAIN else {"alpha": 0.8}
-            axis.plot(list(distances), [statistics.fmean(d) for d in distances.values()], marker="o", ms=3, label=way,
-                      **style)  # fmt: skip
+            axis.plot(
+                list(distances), [statistics.fmean(d) for d in distances.values()], marker="o", ms=3, label=way, **style
+            )
         axis.set(xscale="log", ylim=(0, 1.08 * before), xlabel="steps")
         axis.set_title(f"{found['generator']}, ε {found['eps']:g}")
         ticks = list(found["ways"][PLAIN])

@@ -41,8 +41,12 @@ def start_server(folder: str) -> tuple[subprocess.Popen[bytes], str, float]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address, began = f"http://127.0.0.1:{port}/", time.perf_counter()
-    process = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, stdout=subprocess.DEVNULL,
-                               env=os.environ | {"GRADIO_TEMP_DIR": folder})  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "app.py", "--port", str(port)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"GRADIO_TEMP_DIR": folder},
+    )
     while True:
         try:
             urllib.request.urlopen(address, timeout=5).close()

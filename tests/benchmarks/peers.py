@@ -74,8 +74,9 @@ def foolbox(network: nn.Module, setting: Setting) -> Attack:
     attack = library.attacks.L2PGD(abs_stepsize=setting.alpha, steps=setting.steps, random_start=False)
 
     def run(images: Tensor, labels: Tensor) -> Tensor:
-        found: Tensor = attack.run(model, images, library.criteria.TargetedMisclassification(labels),
-                                   epsilon=setting.eps)  # fmt: skip
+        found: Tensor = attack.run(
+            model, images, library.criteria.TargetedMisclassification(labels), epsilon=setting.eps
+        )
         return found
 
     return run
@@ -118,10 +119,19 @@ def robustness(network: nn.Module, setting: Setting) -> Attack:
     def run(images: Tensor, labels: Tensor) -> Tensor:
         with _as_robustness_expects():
             _, found = model(
-                images, labels, make_adv=True, constraint="2", eps=setting.eps, step_size=setting.alpha,
-                iterations=setting.steps, targeted=True, random_start=False, do_tqdm=False, use_best=False,
+                images,
+                labels,
+                make_adv=True,
+                constraint="2",
+                eps=setting.eps,
+                step_size=setting.alpha,
+                iterations=setting.steps,
+                targeted=True,
+                random_start=False,
+                do_tqdm=False,
+                use_best=False,
                 should_normalize=True,
-            )  # fmt: skip
+            )
         return found.detach()
 
     return run
@@ -133,15 +143,26 @@ def art(network: nn.Module, setting: Setting) -> Attack:
     evasion = importlib.import_module("art.attacks.evasion")
     device = next(network.parameters()).device
     estimator = estimators.PyTorchClassifier(
-        model=network, loss=nn.CrossEntropyLoss(), input_shape=(3, setting.side, setting.side),
-        nb_classes=setting.classes, clip_values=(0.0, 1.0), device_type="gpu" if device.type == "cuda" else "cpu",
-    )  # fmt: skip
+        model=network,
+        loss=nn.CrossEntropyLoss(),
+        input_shape=(3, setting.side, setting.side),
+        nb_classes=setting.classes,
+        clip_values=(0.0, 1.0),
+        device_type="gpu" if device.type == "cuda" else "cpu",
+    )
 
     def run(images: Tensor, labels: Tensor) -> Tensor:
         attack = evasion.ProjectedGradientDescent(
-            estimator, norm=2, eps=setting.eps, eps_step=setting.alpha, max_iter=setting.steps, targeted=True,
-            num_random_init=0, batch_size=len(images), verbose=False,
-        )  # fmt: skip
+            estimator,
+            norm=2,
+            eps=setting.eps,
+            eps_step=setting.alpha,
+            max_iter=setting.steps,
+            targeted=True,
+            num_random_init=0,
+            batch_size=len(images),
+            verbose=False,
+        )
         wanted = F.one_hot(labels, setting.classes).float()
         return torch.from_numpy(attack.generate(images.cpu().numpy(), wanted.cpu().numpy())).to(device)
 
@@ -149,6 +170,10 @@ def art(network: nn.Module, setting: Setting) -> Attack:
 
 
 CONTENDERS: dict[str, Callable[[nn.Module, Setting], Attack]] = {
-    "ours": ours, "P1's loop": published_loop, "torchattacks": torchattacks, "foolbox": foolbox,
-    "robustness": robustness, "ART": art,
-}  # fmt: skip
+    "ours": ours,
+    "P1's loop": published_loop,
+    "torchattacks": torchattacks,
+    "foolbox": foolbox,
+    "robustness": robustness,
+    "ART": art,
+}

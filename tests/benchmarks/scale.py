@@ -45,8 +45,9 @@ def measure(words: list[str], threads: int) -> tuple[float, float]:
     """Seconds and peak MiB of a command; SystemExit with what it said where it fails."""
     began, peak = time.perf_counter(), 0
     with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(words, cwd=ROOT, stdout=said, stderr=said,
-                                   env=os.environ | {"OMP_NUM_THREADS": str(threads)})  # fmt: skip
+        process = subprocess.Popen(
+            words, cwd=ROOT, stdout=said, stderr=said, env=os.environ | {"OMP_NUM_THREADS": str(threads)}
+        )
         while process.poll() is None:
             peak = max(peak, sum(resident(pid) for pid in family(process.pid)))
             time.sleep(0.05)

@@ -12,8 +12,19 @@ from serving import Server, open_tab, visit
 TABS = ("Boost", "Debias", "Threat models", "Every class", "Interpolate", "Evaluate", "Figures", "Generators", "About")
 pytestmark = pytest.mark.timeout(900)
 # How the browser's own accessibility tree calls what can be operated.
-CONTROLS = {"button", "checkbox", "combobox", "link", "radio", "searchbox", "slider", "spinbutton", "switch", "tab",
-            "textbox"}  # fmt: skip
+CONTROLS = {
+    "button",
+    "checkbox",
+    "combobox",
+    "link",
+    "radio",
+    "searchbox",
+    "slider",
+    "spinbutton",
+    "switch",
+    "tab",
+    "textbox",
+}
 # What lies in Gradio's own elements and cannot be mended from here, by how axe-core names its place: a visitor's
 # mistake makes both appear.
 GRADIOS = [

@@ -71,8 +71,12 @@ def test_it_opens_finished_runs_and_follows_the_controls_above(page: Page) -> No
 
 def test_what_cannot_be_compared_is_said_at_its_control(page: Page) -> None:
     before = page.evaluate(STATUS)
-    refused = {"1, 2, 3, 4, 5": "at most 4 settings can be compared at once, not 5", "2, 2": "ε = 2 is there twice",
-               "": "name 1 to 4 numbers", "a lot": "not 'a'"}  # fmt: skip
+    refused = {
+        "1, 2, 3, 4, 5": "at most 4 settings can be compared at once, not 5",
+        "2, 2": "ε = 2 is there twice",
+        "": "name 1 to 4 numbers",
+        "a lot": "not 'a'",
+    }
     for text, said in refused.items():
         set_values(page, text)
         page.locator("#compared").click()
@@ -130,8 +134,10 @@ def test_its_link_restores_it_with_the_controls_above(page: Page, server: Server
     expect(shown).to_have_value(re.compile(re.escape(server.url) + r"\?tab=boost&"))
     made = parse_qs(urlsplit(shown.input_value()).query)
     assert {name: made[name] for name in ("count", "vary", "values")} == {
-        "count": ["3"], "vary": ["steps"], "values": ["2,4"],
-    }  # fmt: skip
+        "count": ["3"],
+        "vary": ["steps"],
+        "values": ["2,4"],
+    }
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -159,9 +165,14 @@ def test_programs_call_it_by_name(server: Server) -> None:
     assert Path(archive).suffix == ".zip"
     result = client.predict(count=1, steps=1, vary="classifier", classifiers=["cifar10-robust"], api_name="/compare")
     assert [row[0] for row in result[2]["data"]] == ["cifar10-robust"]
-    for arguments, said in (({"values": "1,2,3,4,5"}, "At most 4 settings"), ({"values": "1, 1"}, "twice"),
-                            ({"vary": "steps", "values": "201"}, "from 0 to 200"), ({"values": ""}, "not none"),
-                            ({"vary": "norm"}, "What varies"), ({"count": 65}, "Images")):  # fmt: skip
+    for arguments, said in (
+        ({"values": "1,2,3,4,5"}, "At most 4 settings"),
+        ({"values": "1, 1"}, "twice"),
+        ({"vary": "steps", "values": "201"}, "from 0 to 200"),
+        ({"values": ""}, "not none"),
+        ({"vary": "norm"}, "What varies"),
+        ({"count": 65}, "Images"),
+    ):
         with pytest.raises(AppError, match=said):
             client.predict(**arguments, api_name="/compare")
     client.predict(api_name="/cancel_compare")

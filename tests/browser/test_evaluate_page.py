@@ -147,8 +147,10 @@ def test_a_bad_upload_is_explained_at_once_and_at_the_control(page: Page, server
     page.locator("#evaluation-upload input[type=file]").set_input_files(tmp_path / "keys.npz")
     page.get_by_text("expected arr_0").first.wait_for()
     page.locator("#evaluate").click()
-    page.wait_for_function("document.querySelectorAll('#evaluation-upload').length && "
-                           "document.body.innerText.match(/expected arr_0/g).length >= 2")  # fmt: skip
+    page.wait_for_function(
+        "document.querySelectorAll('#evaluation-upload').length && "
+        "document.body.innerText.match(/expected arr_0/g).length >= 2"
+    )
     assert "Nothing is being measured" in page.evaluate(STATUS)
 
 

@@ -73,17 +73,25 @@ def test_every_visible_control_has_a_name_and_a_phone_needs_no_sideways_scrollin
 def test_programs_call_it_by_name_and_bad_requests_get_one_clear_sentence(server: Server) -> None:
     client = Client(server.url, verbose=False)
     result = client.predict(
-        source="Generator", source_number=2, target="Generator", target_number=5, fractions="0, 1", steps=1,
+        source="Generator",
+        source_number=2,
+        target="Generator",
+        target_number=5,
+        fractions="0, 1",
+        steps=1,
         api_name="/interpolate",
-    )  # fmt: skip
+    )
     table = next(part for part in result if isinstance(part, dict) and "headers" in part)
     assert [row[:2] for row in table["data"]] == [
         [name, c] for name in ("cifar10-robust", "cifar10-standard") for c in (0, 1)
     ]
     bad: list[tuple[dict[str, Any], str]] = [
-        ({"fractions": "0, nan"}, "finite"), ({"weights": "0 0 0"}, "all be 0"), ({"steps": 500}, "Steps T"),
-        ({"source": "Upload"}, "no source image"), ({"source_example": "truck-09.png"}, "same image"),
-    ]  # fmt: skip
+        ({"fractions": "0, nan"}, "finite"),
+        ({"weights": "0 0 0"}, "all be 0"),
+        ({"steps": 500}, "Steps T"),
+        ({"source": "Upload"}, "no source image"),
+        ({"source_example": "truck-09.png"}, "same image"),
+    ]
     for arguments, said in bad:
         with pytest.raises(AppError) as refused:
             client.predict(**arguments, api_name="/interpolate")

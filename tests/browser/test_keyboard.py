@@ -20,8 +20,10 @@ def press_tab_until(page: Page, wanted: str, key: str = "Tab") -> None:
         page.keyboard.press(key)
         if page.evaluate("(wanted) => document.activeElement.matches(wanted)", wanted):
             return
-    raise AssertionError(f"{wanted} is not reached by {MANY} presses of {key}; now at "
-                         + page.evaluate("document.activeElement.outerHTML.slice(0, 200)"))  # fmt: skip
+    raise AssertionError(
+        f"{wanted} is not reached by {MANY} presses of {key}; now at "
+        + page.evaluate("document.activeElement.outerHTML.slice(0, 200)")
+    )
 
 
 def open_tab(page: Page, name: str) -> None:

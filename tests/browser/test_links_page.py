@@ -33,8 +33,11 @@ def test_a_link_made_here_restores_the_controls_elsewhere(page: Page, server: Se
     expect(shown).to_have_value(re.compile(re.escape(server.url) + r"\?tab=boost&"))
     made = parse_qs(urlsplit(shown.input_value()).query)
     assert {name: made[name] for name in ("tab", "generator", "eps", "seed")} == {
-        "tab": ["boost"], "generator": ["cifar10-dcgan"], "eps": ["0.14"], "seed": ["5"],
-    }  # fmt: skip
+        "tab": ["boost"],
+        "generator": ["cifar10-dcgan"],
+        "eps": ["0.14"],
+        "seed": ["5"],
+    }
     visit(page, shown.input_value())
     expect(box(page, "Strength ε")).to_have_value("0.14")
     page.get_by_role("button", name="All settings").click()
@@ -62,16 +65,40 @@ def test_tabs_without_controls_have_links_too(page: Page, server: Server) -> Non
     ("tab", "inner", "asked"),
     [
         ("Debias", None, {"tab": "debias", "classifier": "cifar10-standard", "count": "70", "validation_seed": "9"}),
-        ("Threat models", "Every class",
-         {"tab": "every-class", "source": "Examples", "example": "dog-05.png", "eps": "7.5", "stop_at": ""}),
-        ("Interpolate", None,
-         {"tab": "interpolate", "source": "Generator", "source_generator": "cifar10-cgan", "source_class": "dog",
-          "target_example": "cat-03.png", "fractions": "0.25, 0.75", "warm_start": "true"}),
-        ("Evaluate", None,
-         {"tab": "evaluate", "generator": "cifar10-dcgan", "eps_from": "Find it by a sweep", "norm": "linf",
-          "eps": "0.125", "compare_with": "", "debias": "150", "seeds": "3"}),
+        (
+            "Threat models",
+            "Every class",
+            {"tab": "every-class", "source": "Examples", "example": "dog-05.png", "eps": "7.5", "stop_at": ""},
+        ),
+        (
+            "Interpolate",
+            None,
+            {
+                "tab": "interpolate",
+                "source": "Generator",
+                "source_generator": "cifar10-cgan",
+                "source_class": "dog",
+                "target_example": "cat-03.png",
+                "fractions": "0.25, 0.75",
+                "warm_start": "true",
+            },
+        ),
+        (
+            "Evaluate",
+            None,
+            {
+                "tab": "evaluate",
+                "generator": "cifar10-dcgan",
+                "eps_from": "Find it by a sweep",
+                "norm": "linf",
+                "eps": "0.125",
+                "compare_with": "",
+                "debias": "150",
+                "seeds": "3",
+            },
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_link_of_a_restored_tab_is_the_one_that_was_followed(
     page: Page, server: Server, tab: str, inner: str | None, asked: dict[str, str]
 ) -> None:

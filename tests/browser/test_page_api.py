@@ -34,9 +34,17 @@ def zip_of(result: tuple[Any, ...]) -> zipfile.ZipFile:
 def test_every_endpoint_is_named_and_described(client: Client) -> None:
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert {
-        "/boost", "/cancel_boost", "/preset", "/check_upload", "/debias", "/cancel_debias",
-        "/evaluate", "/evaluation_status", "/evaluation_result", "/cancel_evaluation",
-    } <= set(endpoints)  # fmt: skip
+        "/boost",
+        "/cancel_boost",
+        "/preset",
+        "/check_upload",
+        "/debias",
+        "/cancel_debias",
+        "/evaluate",
+        "/evaluation_status",
+        "/evaluation_result",
+        "/cancel_evaluation",
+    } <= set(endpoints)
     for name, endpoint in endpoints.items():
         assert endpoint["description"], name
         assert all(parameter["parameter_name"] for parameter in endpoint["parameters"]), name
@@ -104,10 +112,17 @@ def images_of_all_kinds(folder: Path) -> dict[str, str]:
     (folder / "empty.png").write_bytes(b"")
     Image.new("1", (20_000, 20_000)).save(folder / "vast.png")
     return {
-        "cmyk.jpg": "", "sixteen.png": "", "one.png": "", "palette.png": "laid on white", "turned.jpg": "upright",
-        "moving.gif": "the first of several frames", "half.png": "truncated", "text.png": "not an image",
-        "empty.png": "empty", "vast.png": "50 million",
-    }  # fmt: skip
+        "cmyk.jpg": "",
+        "sixteen.png": "",
+        "one.png": "",
+        "palette.png": "laid on white",
+        "turned.jpg": "upright",
+        "moving.gif": "the first of several frames",
+        "half.png": "truncated",
+        "text.png": "not an image",
+        "empty.png": "empty",
+        "vast.png": "50 million",
+    }
 
 
 def test_files_of_all_kinds_are_read_or_refused_with_a_reason(client: Client, server: Server, tmp_path: Path) -> None:

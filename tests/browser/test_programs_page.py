@@ -26,8 +26,9 @@ def block(language: str, server: Server) -> str:
 
 
 def test_the_readmes_python_runs(server: Server) -> None:
-    ran = subprocess.run([sys.executable, "-c", block("python", server)], cwd=ROOT, capture_output=True, text=True,
-                         check=False)  # fmt: skip
+    ran = subprocess.run(
+        [sys.executable, "-c", block("python", server)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stderr
     assert "boosted.zip" in ran.stdout
     assert "python -m bigroc_core boost" in ran.stdout

@@ -63,10 +63,19 @@ def main(dataset_name: str, architecture: str, out: Path) -> None:
     def loader() -> list[tuple[torch.Tensor, torch.Tensor]]:
         return [(torch.rand(8, 3, size, size), torch.randint(classes, (8,))) for _ in range(2)]
 
-    arguments = Parameters({
-        "out_dir": str(out), "epochs": 1, "adv_train": 0, "adv_eval": 0, "lr": 0.01, "step_lr": 50,
-        "mixed_precision": 0, "log_iters": 1, "save_ckpt_iters": -1,
-    })  # fmt: skip
+    arguments = Parameters(
+        {
+            "out_dir": str(out),
+            "epochs": 1,
+            "adv_train": 0,
+            "adv_eval": 0,
+            "lr": 0.01,
+            "step_lr": 50,
+            "mixed_precision": 0,
+            "log_iters": 1,
+            "save_ckpt_iters": -1,
+        }
+    )
     arguments = defaults.check_and_fill_args(arguments, defaults.TRAINING_ARGS, type(dataset))
     trained = train.train_model(arguments, model, (loader(), loader()))
 
@@ -78,10 +87,13 @@ def main(dataset_name: str, architecture: str, out: Path) -> None:
     path = out / "checkpoint.pt.latest"
     contents = torch.load(path, map_location="cpu", weights_only=False)
     description = {
-        "library": "robustness 1.2.1.post2", "dataset": dataset_name, "architecture": architecture,
-        "entries": sorted(contents), "globals": globals_named(path),
+        "library": "robustness 1.2.1.post2",
+        "dataset": dataset_name,
+        "architecture": architecture,
+        "entries": sorted(contents),
+        "globals": globals_named(path),
         "shapes": {key: list(value.shape) for key, value in contents["model"].items()},
-    }  # fmt: skip
+    }
     (out / "keys.json").write_text(json.dumps(description) + "\n", "utf-8")
 
 

@@ -22,8 +22,15 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "CHECKPOINTS", tmp_path)
     for seed, name in enumerate(("cifar10-standard", "cifar10-robust", "cifar10-judge")):
         torch.manual_seed(seed)
-        card = Card(name=name, kind="classifier", architecture="resnet9", arguments={"width": 4},
-                    classes=CIFAR10_CLASSES, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))  # fmt: skip
+        card = Card(
+            name=name,
+            kind="classifier",
+            architecture="resnet9",
+            arguments={"width": 4},
+            classes=CIFAR10_CLASSES,
+            mean=(0.5, 0.4, 0.3),
+            std=(0.2, 0.3, 0.4),
+        )
         export(build_network("resnet9", classes=10, width=4), card, tmp_path)
     return tmp_path
 

@@ -123,12 +123,17 @@ WEIGHTS = {"conv.weight": torch.ones(2, 3, 1, 1), "fc.weight": torch.ones(2, 2)}
         {"model": WEIGHTS, "epoch": 3},
         {"state_dict": {f"module.{key}": value for key, value in WEIGHTS.items()}},
         {"state_dict": {f"model.{key}": value for key, value in WEIGHTS.items()}, "lr": 0.1},
-        {"model": {f"module.{place}.{key}": value for place in ("model", "attacker.model")
-                   for key, value in WEIGHTS.items()}},
+        {
+            "model": {
+                f"module.{place}.{key}": value
+                for place in ("model", "attacker.model")
+                for key, value in WEIGHTS.items()
+            }
+        },
         {"model": {f"module.attacker.model.{key}": value for key, value in WEIGHTS.items()}},
     ],
     ids=["bare", "model", "DataParallel", "wrapped", "AttackerModel", "attacker alone"],
-)  # fmt: skip
+)
 def test_wrappers_are_undone(contents):
     assert list(state_dict_of(contents, "c").weights) == list(WEIGHTS)
 

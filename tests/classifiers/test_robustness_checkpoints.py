@@ -36,8 +36,10 @@ def _written_by_the_library(name: str, path: Path) -> tuple[dict[str, torch.Tens
         else:
             state[key] = torch.randn(shape, generator=generator) / size.sqrt()
     # The attacker holds the very same network and normaliser.
-    state = {key: state[key.replace("attacker.model.", "model.").replace("attacker.normalize.", "normalizer.")]
-             for key in state}  # fmt: skip
+    state = {
+        key: state[key.replace("attacker.model.", "model.").replace("attacker.normalize.", "normalizer.")]
+        for key in state
+    }
     extra = {"epoch": 1, "schedule": None, "amp": None, "optimizer": {"state": {}}, "nat_prec1": torch.tensor(9.0)}
     assert set(description["entries"]) == {"model", *extra}
     torch.save({"model": state, **extra}, path)
@@ -69,8 +71,11 @@ def test_cifar_layout_computes_what_the_library_does(tmp_path):
     assert classifier.classes == CIFAR10_CLASSES
     assert classifier.card.input_size == (32, 32)
     assert [tuple(level.shape[1:]) for level in classifier.features(images).values()] == [
-        (64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4)
-    ]  # fmt: skip
+        (64, 32, 32),
+        (128, 16, 16),
+        (256, 8, 8),
+        (512, 4, 4),
+    ]
 
 
 def test_imagenet_layout_is_torchvision_s(tmp_path):

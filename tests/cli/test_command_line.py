@@ -33,15 +33,32 @@ def models(tmp_path_factory):
     export(ResNet9(10, 4), card, folder)
     for name, classes in (("conditional", 10), ("unconditional", 0)):
         arguments = {"latent": 8, "width": 4, "classes": classes}
-        card = Card(name=name, kind="generator", architecture="dcgan", arguments=arguments, conditional=classes > 0,
-                    classes=CIFAR10_CLASSES if classes else ())  # fmt: skip
+        card = Card(
+            name=name,
+            kind="generator",
+            architecture="dcgan",
+            arguments=arguments,
+            conditional=classes > 0,
+            classes=CIFAR10_CLASSES if classes else (),
+        )
         export(DCGANGenerator(**arguments), card, folder)
     return folder
 
 
 def options(models, *more):
-    return ["--classifier", str(models / "tiny.safetensors"), "--steps", "2", "--eps", "1", "--device", "cpu",
-            "--batch-size", "8", *more]  # fmt: skip
+    return [
+        "--classifier",
+        str(models / "tiny.safetensors"),
+        "--steps",
+        "2",
+        "--eps",
+        "1",
+        "--device",
+        "cpu",
+        "--batch-size",
+        "8",
+        *more,
+    ]
 
 
 def source(models, name="conditional"):
@@ -67,8 +84,13 @@ def test_boost_writes_what_the_function_returns(models, tmp_path):
 def test_a_generators_preset_holds_for_its_classifier_until_overruled(models, tmp_path):
     preset = {"eps": 0.0, "steps": 1, "norm": "l2", "loss": "ce", "classifier": "tiny"}
     for name, chosen in (("preset", preset), ("anothers", {**preset, "classifier": "another"})):
-        card = Card(name=name, kind="generator", architecture="dcgan", arguments={"latent": 8, "width": 4},
-                    presets={"default": chosen})  # fmt: skip
+        card = Card(
+            name=name,
+            kind="generator",
+            architecture="dcgan",
+            arguments={"latent": 8, "width": 4},
+            presets={"default": chosen},
+        )
         torch.manual_seed(0)
         export(DCGANGenerator(latent=8, width=4), card, tmp_path)
     drawn = to_uint8(load_generator(tmp_path / "preset.safetensors").sample(3)[0])
@@ -117,8 +139,17 @@ def test_two_processes_write_what_one_does(models, tmp_path):
         port = free.getsockname()[1]
     # What `accelerate launch` tells each process it starts.
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
-    command = [sys.executable, "-m", "bigroc_core", "boost", source(models), str(tmp_path / "two.npz"), "--count", "40",
-               *options(models)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "bigroc_core",
+        "boost",
+        source(models),
+        str(tmp_path / "two.npz"),
+        "--count",
+        "40",
+        *options(models),
+    ]
     running = [
         subprocess.Popen(command, cwd=ROOT, env={**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank})
         for rank in ("0", "1")
@@ -164,11 +195,23 @@ def test_one_damaged_image_among_good_ones_leaves_nothing_behind(models, tmp_pat
 
 
 def test_a_judge_does_not_boost(models, tmp_path, capsys):
-    card = Card(name="cifar10-judge", kind="classifier", architecture="resnet9", arguments={"width": 4},
-                classes=CIFAR10_CLASSES)  # fmt: skip
+    card = Card(
+        name="cifar10-judge", kind="classifier", architecture="resnet9", arguments={"width": 4}, classes=CIFAR10_CLASSES
+    )
     export(ResNet9(10, 4), card, tmp_path)
-    assert main(["boost", source(models), str(tmp_path / "out"), *options(models), "--classifier",
-                 str(tmp_path / "cifar10-judge.safetensors")]) == 2  # fmt: skip
+    assert (
+        main(
+            [
+                "boost",
+                source(models),
+                str(tmp_path / "out"),
+                *options(models),
+                "--classifier",
+                str(tmp_path / "cifar10-judge.safetensors"),
+            ]
+        )
+        == 2
+    )
     assert "only ever judges" in capsys.readouterr().err
     judge, other = str(tmp_path / "cifar10-judge.safetensors"), str(models / "tiny.safetensors")
     for words in (["side-by-side", "--classifier", judge], ["fig2", "--robust", judge, "--standard", other]):
@@ -192,8 +235,23 @@ def test_npz_keeps_order_and_labels_bit_for_bit_at_eps_0(models, tmp_path):
 def test_estimated_targets_with_and_without_debiasing(models, tmp_path):
     where = source(models, "unconditional")
     assert main(["boost", where, str(tmp_path / "plain.npz"), "--count", "16", *options(models)]) == 0
-    assert main(["boost", where, str(tmp_path / "debiased.npz"), "--count", "16", *options(models),
-                 "--debias-set", where, "--debias-count", "64"]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "boost",
+                where,
+                str(tmp_path / "debiased.npz"),
+                "--count",
+                "16",
+                *options(models),
+                "--debias-set",
+                where,
+                "--debias-count",
+                "64",
+            ]
+        )
+        == 0
+    )
     with np.load(tmp_path / "plain.npz") as plain, np.load(tmp_path / "debiased.npz") as debiased:
         # An untrained network calls everything one class; debiased it does not.
         assert len(set(debiased["arr_1"].tolist())) > len(set(plain["arr_1"].tolist()))
@@ -208,19 +266,32 @@ def bad_inputs(tmp_path):
     (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
 
 
-@pytest.mark.parametrize(("arguments", "expected"), [
-    (["nowhere"], "does not exist"), (["empty"], "empty"), (["text.png"], "text.png"), (["cut.png"], "cut.png"),
-    (["keys.npz"], "arr_0"), (["good.png", "--eps", "-1"], "eps"), (["good.png", "--eps", "nan"], "eps"),
-    (["good.png", "--eps", "1e99"], "eps"), (["good.png", "--steps", "-3"], "steps"),
-    (["good.png", "--steps", "99999999"], "steps"), (["good.png", "--target", "10"], "target 10"),
-    (["good.png", "--count", "2"], "count"), (["good.png", "--batch-size", "0"], "batch_size"),
-    (["generator:conditional", "--count", "999999999999"], "--count"),
-    (["generator:conditional", "--seed", "-1"], "seed"),
-    (["good.png", "--debias-set", "good.png", "--debias-count", "2"], "--debias-count"),
-    (["good.png", "--stop-at", "2"], "stop_at"),
-    (["good.png", "--target", "1", "--estimate"], "contradict"), (["generator:nothing"], "nothing"),
-    (["good.png", "--device", "quantum"], "quantum"), (["good.png", "--loss", "combined"], "l0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["nowhere"], "does not exist"),
+        (["empty"], "empty"),
+        (["text.png"], "text.png"),
+        (["cut.png"], "cut.png"),
+        (["keys.npz"], "arr_0"),
+        (["good.png", "--eps", "-1"], "eps"),
+        (["good.png", "--eps", "nan"], "eps"),
+        (["good.png", "--eps", "1e99"], "eps"),
+        (["good.png", "--steps", "-3"], "steps"),
+        (["good.png", "--steps", "99999999"], "steps"),
+        (["good.png", "--target", "10"], "target 10"),
+        (["good.png", "--count", "2"], "count"),
+        (["good.png", "--batch-size", "0"], "batch_size"),
+        (["generator:conditional", "--count", "999999999999"], "--count"),
+        (["generator:conditional", "--seed", "-1"], "seed"),
+        (["good.png", "--debias-set", "good.png", "--debias-count", "2"], "--debias-count"),
+        (["good.png", "--stop-at", "2"], "stop_at"),
+        (["good.png", "--target", "1", "--estimate"], "contradict"),
+        (["generator:nothing"], "nothing"),
+        (["good.png", "--device", "quantum"], "quantum"),
+        (["good.png", "--loss", "combined"], "l0"),
+    ],
+)
 def test_bad_input_is_one_line_and_status_2(models, tmp_path, capsys, arguments, expected):
     bad_inputs(tmp_path)
     where = {"generator:conditional": source(models)}.get(arguments[0], arguments[0])
@@ -243,8 +314,15 @@ def test_pickle_bomb_is_refused_and_does_not_run(models, tmp_path, capsys):
 
     torch.save({"model": Bomb()}, tmp_path / "bomb.pt")
     Image.new("RGB", (32, 32)).save(tmp_path / "good.png")
-    command = ["boost", str(tmp_path / "good.png"), str(tmp_path / "out"), "--classifier", str(tmp_path / "bomb.pt"),
-               "--arch", "resnet18"]  # fmt: skip
+    command = [
+        "boost",
+        str(tmp_path / "good.png"),
+        str(tmp_path / "out"),
+        "--classifier",
+        str(tmp_path / "bomb.pt"),
+        "--arch",
+        "resnet18",
+    ]
     assert main(command) == 2
     assert capsys.readouterr().err.startswith("error: ")
     assert not marker.exists()
@@ -252,8 +330,13 @@ def test_pickle_bomb_is_refused_and_does_not_run(models, tmp_path, capsys):
 
 
 def test_the_program_itself_prints_no_traceback():
-    ran = subprocess.run([sys.executable, "-m", "bigroc_core", "boost", "nowhere", "out", "--classifier", "nothing"],
-                         cwd=ROOT, capture_output=True, text=True, check=False)  # fmt: skip
+    ran = subprocess.run(
+        [sys.executable, "-m", "bigroc_core", "boost", "nowhere", "out", "--classifier", "nothing"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ran.returncode == 2
     assert "Traceback" not in ran.stderr
 

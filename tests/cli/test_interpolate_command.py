@@ -40,16 +40,32 @@ def frames() -> np.ndarray:
     return to_uint8(bc.interpolate(bc.load_classifier("cifar10-robust", device="cpu"), *ends, (0.2, 1.0), 2)[:, 0])
 
 
-ENDS = ["generator:cifar10-cgan", "generator:cifar10-cgan", "--source-seed", "3", "--source-index", "4",
-        "--source-class", "dog", "--c", "1", "0.2"]  # fmt: skip
+ENDS = [
+    "generator:cifar10-cgan",
+    "generator:cifar10-cgan",
+    "--source-seed",
+    "3",
+    "--source-index",
+    "4",
+    "--source-class",
+    "dog",
+    "--c",
+    "1",
+    "0.2",
+]
 
 
 def test_a_folder_holds_the_engines_frames_their_numbers_and_the_settings(tmp_path: Path, frames: np.ndarray) -> None:
     out = tmp_path / "new" / "out"
     assert run(ENDS[0], ENDS[1], out, *ENDS[2:]) == 0
     assert sorted(path.name for path in out.iterdir()) == [
-        "c-0.200.png", "c-1.000.png", "frames.csv", "settings.json", "source.png", "target.png"
-    ]  # fmt: skip
+        "c-0.200.png",
+        "c-1.000.png",
+        "frames.csv",
+        "settings.json",
+        "source.png",
+        "target.png",
+    ]
     assert np.array_equal(np.stack([pixels(out / "c-0.200.png"), pixels(out / "c-1.000.png")]), frames)
     with (out / "frames.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -97,21 +113,27 @@ def test_values_of_c_that_three_decimals_do_not_tell_apart_keep_their_own_files(
     assert frame_names((0.1, 0.10004)) == ["c-0.10000.png", "c-0.10004.png"]
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["nowhere.png", EXAMPLES[1]], "nowhere.png"), (["text.png", EXAMPLES[1]], "text.png"),
-    (["generator:nothing", EXAMPLES[1]], "nothing"), ([EXAMPLES[0], EXAMPLES[0]], "same image"),
-    ([EXAMPLES[0], EXAMPLES[1], "--c", "1.5"], "fractions[0]"), ([EXAMPLES[0], EXAMPLES[1], "--steps", "-1"], "steps"),
-    ([EXAMPLES[0], EXAMPLES[1], "--c", "nan"], "fractions[0]"),
-    ([EXAMPLES[0], EXAMPLES[1], "--weights", "1"], "weights must be"),
-    ([EXAMPLES[0], EXAMPLES[1], "--classifier", "cifar10-judge"], "only ever judges"),
-    ([EXAMPLES[0], EXAMPLES[1], "--classifier", "no-such"], "no-such"),
-    ([EXAMPLES[0], EXAMPLES[1], "--device", "quantum"], "quantum"),
-    ([EXAMPLES[0], EXAMPLES[1], "--source-class", "dog"], "--source-class"),
-    (["generator:cifar10-dcgan", EXAMPLES[1], "--source-class", "dog"], "--source-class"),
-    (["generator:cifar10-cgan", EXAMPLES[1], "--source-class", "unicorn"], "airplane"),
-    (["generator:cifar10-cgan", EXAMPLES[1], "--source-seed", "-1"], "--source: seed"),
-    (["generator:cifar10-cgan", EXAMPLES[1], "--source-index", "-1"], "--source: start"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere.png", EXAMPLES[1]], "nowhere.png"),
+        (["text.png", EXAMPLES[1]], "text.png"),
+        (["generator:nothing", EXAMPLES[1]], "nothing"),
+        ([EXAMPLES[0], EXAMPLES[0]], "same image"),
+        ([EXAMPLES[0], EXAMPLES[1], "--c", "1.5"], "fractions[0]"),
+        ([EXAMPLES[0], EXAMPLES[1], "--steps", "-1"], "steps"),
+        ([EXAMPLES[0], EXAMPLES[1], "--c", "nan"], "fractions[0]"),
+        ([EXAMPLES[0], EXAMPLES[1], "--weights", "1"], "weights must be"),
+        ([EXAMPLES[0], EXAMPLES[1], "--classifier", "cifar10-judge"], "only ever judges"),
+        ([EXAMPLES[0], EXAMPLES[1], "--classifier", "no-such"], "no-such"),
+        ([EXAMPLES[0], EXAMPLES[1], "--device", "quantum"], "quantum"),
+        ([EXAMPLES[0], EXAMPLES[1], "--source-class", "dog"], "--source-class"),
+        (["generator:cifar10-dcgan", EXAMPLES[1], "--source-class", "dog"], "--source-class"),
+        (["generator:cifar10-cgan", EXAMPLES[1], "--source-class", "unicorn"], "airplane"),
+        (["generator:cifar10-cgan", EXAMPLES[1], "--source-seed", "-1"], "--source: seed"),
+        (["generator:cifar10-cgan", EXAMPLES[1], "--source-index", "-1"], "--source: start"),
+    ],
+)
 def test_bad_input_is_one_line_and_leaves_nothing(
     words: list[object], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

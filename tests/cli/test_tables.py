@@ -39,16 +39,27 @@ JOINT, ROBUST = "cifar10-joint", "cifar10-robust"
 
 def small_classifier(folder: Path, name: str, seed: int, l0: float | None) -> None:
     torch.manual_seed(seed)
-    card = Card(name=name, kind="classifier", architecture="resnet9", arguments={"width": 2}, classes=CIFAR10_CLASSES,
-                input_size=(32, 32), l0=l0)  # fmt: skip
+    card = Card(
+        name=name,
+        kind="classifier",
+        architecture="resnet9",
+        arguments={"width": 2},
+        classes=CIFAR10_CLASSES,
+        input_size=(32, 32),
+        l0=l0,
+    )
     export(build_network("resnet9", classes=10, width=2), card, folder)
 
 
-@pytest.mark.parametrize("config", [
-    BoostConfig(eps=1.6, steps=10, loss="combined", stop_at="l0"), BoostConfig(eps=0.03, steps=7, norm="linf"),
-    BoostConfig(eps=2, steps=4, step_size=0.1, loss="bce", stop_at=0.9, l0=2.5),
-    BoostConfig(eps=1, steps=3, step_size=2, gradient="raw"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "config",
+    [
+        BoostConfig(eps=1.6, steps=10, loss="combined", stop_at="l0"),
+        BoostConfig(eps=0.03, steps=7, norm="linf"),
+        BoostConfig(eps=2, steps=4, step_size=0.1, loss="bce", stop_at=0.9, l0=2.5),
+        BoostConfig(eps=1, steps=3, step_size=2, gradient="raw"),
+    ],
+)
 def test_a_way_is_what_its_text_says(config):
     main_way = Way(load_classifier(ROBUST), BoostConfig(eps=9, steps=99, step_size=1.5, stop_at=0.2, norm="l2"))
     way = way_of(way_text(JOINT, config), main_way)
@@ -92,11 +103,16 @@ def test_a_missing_preset_names_the_command_that_finds_it():
         swept(card, JOINT, "--loss combined --stop-at l0")
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["--output", "page.txt"], "must end in .md"), (["--joint", ROBUST], "is no joint model"),
-    (["--others", "nobody"], "no embedded generator 'nobody'"), (["--joint", "nobody"], "nobody"),
-    (["--vanilla", JOINT], "another model than"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--output", "page.txt"], "must end in .md"),
+        (["--joint", ROBUST], "is no joint model"),
+        (["--others", "nobody"], "no embedded generator 'nobody'"),
+        (["--joint", "nobody"], "nobody"),
+        (["--vanilla", JOINT], "another model than"),
+    ],
+)
 def test_what_cannot_be_measured_is_said_before_anything_is(words, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["tables", *words]) == 2
@@ -110,16 +126,42 @@ def test_the_page_has_every_table_and_a_second_run_boosts_nothing_for_them(tmp_p
     for seed, (name, l0) in enumerate([("judge", None), ("robust", None), ("joint", 0.7), ("vanilla", 0.6)]):
         small_classifier(tmp_path, name, seed, l0)
     pixels = np.random.default_rng(0).integers(0, 256, (5_030, 32, 32, 3), dtype=np.uint8)
-    np.savez(tmp_path / "data.npz", x_train=pixels, y_train=np.zeros(5_030, np.uint8), x_test=pixels[:9],
-             y_test=np.zeros(9, np.uint8))  # fmt: skip
-    configs = {"joint.safetensors": BoostConfig(eps=1.0, steps=1, loss="combined", stop_at="l0"),
-               "robust.safetensors": BoostConfig(eps=1, steps=1)}  # fmt: skip
+    np.savez(
+        tmp_path / "data.npz",
+        x_train=pixels,
+        y_train=np.zeros(5_030, np.uint8),
+        x_test=pixels[:9],
+        y_test=np.zeros(9, np.uint8),
+    )
+    configs = {
+        "joint.safetensors": BoostConfig(eps=1.0, steps=1, loss="combined", stop_at="l0"),
+        "robust.safetensors": BoostConfig(eps=1, steps=1),
+    }
     monkeypatch.setattr(table_commands, "swept", lambda card, classifier, sweep: configs[classifier])
     monkeypatch.setattr(table_commands, "CURVE_PGD", (1, 2))
     monkeypatch.setattr(table_commands, "CURVE_CONSISTENCY", (1, 3))
     models = [word for role in ("judge", "joint", "vanilla") for word in (f"--{role}", f"{role}.safetensors")]
-    words = ["tables", *models, "--classifier", "robust.safetensors", "--others", "cifar10-cgan", "--count", "18",
-             "--curve-count", "18", "--seeds", "0", "1", "--timed", "2", "--data", "data.npz", "--output", "page.md"]
+    words = [
+        "tables",
+        *models,
+        "--classifier",
+        "robust.safetensors",
+        "--others",
+        "cifar10-cgan",
+        "--count",
+        "18",
+        "--curve-count",
+        "18",
+        "--seeds",
+        "0",
+        "1",
+        "--timed",
+        "2",
+        "--data",
+        "data.npz",
+        "--output",
+        "page.md",
+    ]
     assert main(words) == 0
     page = (tmp_path / "page.md").read_text("utf-8")
     for title in ("Table 1", "Table 2", "Table 3", "Early stopping", "Quality against time", "Commands"):
@@ -127,15 +169,27 @@ def test_the_page_has_every_table_and_a_second_run_boosts_nothing_for_them(tmp_p
     assert "–" not in page.split("## Commands")[0].replace("classifier–discriminator", "")
     numbers = json.loads((tmp_path / "page.json").read_text("utf-8"))
     assert set(numbers["measured"]) == {"cifar10-ct", "cifar10-ct?num_inference_steps=2", "cifar10-cgan"}
-    one, two = (numbers["measured"][name]["rows"]["none"]["distance"]
-                for name in ("cifar10-ct", "cifar10-ct?num_inference_steps=2"))  # fmt: skip
+    one, two = (
+        numbers["measured"][name]["rows"]["none"]["distance"]
+        for name in ("cifar10-ct", "cifar10-ct?num_inference_steps=2")
+    )
     assert one != two
     assert set(numbers["measured"]["cifar10-ct"]["rows"]) == {
-        "none", "robust classifier", "non-robust joint", "robust joint", "ce", "bce", "ce-bce",
-    }  # fmt: skip
+        "none",
+        "robust classifier",
+        "non-robust joint",
+        "robust joint",
+        "ce",
+        "bce",
+        "ce-bce",
+    }
     assert all(one["returned_bit_for_bit"] for one in numbers["stopping"].values())
-    assert list(numbers["stopping"]) == ["cifar10-ct", "cifar10-cgan", "CIFAR-10 test images",
-                                         "cifar10-ct?num_inference_steps=2"]  # fmt: skip
+    assert list(numbers["stopping"]) == [
+        "cifar10-ct",
+        "cifar10-cgan",
+        "CIFAR-10 test images",
+        "cifar10-ct?num_inference_steps=2",
+    ]
     assert {(p["consistency_steps"], p["pgd_steps"]) for p in numbers["curve"]} == {(1, 0), (1, 1), (1, 2), (3, 0)}
     assert (tmp_path / "page-curve.png").read_bytes().startswith(b"\x89PNG")
     for command in [one["command"] for one in numbers["measured"].values()]:
@@ -186,8 +240,9 @@ def test_rows_of_an_earlier_page_are_kept_while_their_command_and_models_are_the
 
     # Other weights of one generator, then other settings of all.
     real = table_commands.checkpoint_hash
-    monkeypatch.setattr(table_commands, "checkpoint_hash",
-                        lambda name: "f" * 64 if name == "cifar10-ssgan" else real(name))  # fmt: skip
+    monkeypatch.setattr(
+        table_commands, "checkpoint_hash", lambda name: "f" * 64 if name == "cifar10-ssgan" else real(name)
+    )
     assert main(words) == 0
     assert measured[2:] == ["generator:cifar10-ssgan"]
     assert main([*words, "--count", "7"]) == 0

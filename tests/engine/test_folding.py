@@ -89,10 +89,20 @@ def functional(block: Block, x: Tensor) -> Tensor:
     return block.norm(F.conv2d(x, block.conv.weight, padding=1))
 
 
-@pytest.mark.parametrize(("join", "folded"), [
-    (plain, 1), (read_twice, 0), (called_twice, 0), (norm_called_twice, 0), (something_between, 0), (viewed, 0),
-    (by_value, 0), (functional, 0), (weight_used_elsewhere, 0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("join", "folded"),
+    [
+        (plain, 1),
+        (read_twice, 0),
+        (called_twice, 0),
+        (norm_called_twice, 0),
+        (something_between, 0),
+        (viewed, 0),
+        (by_value, 0),
+        (functional, 0),
+        (weight_used_elsewhere, 0),
+    ],
+)
 def test_folded_where_the_norm_alone_reads_the_convolution(join, folded):
     x = torch.rand(4, 3, 9, 9, dtype=torch.float64)
     block = lived_in(Block(join)).double()
@@ -140,11 +150,17 @@ def test_known_architectures_give_the_same_logits(name):
         assert (ours(x) - theirs).abs().max() <= 1e-4 * theirs.abs().max()
 
 
-@pytest.mark.parametrize("change", [
-    lambda block: block.conv.weight.data.mul_(1.001), lambda block: block.norm.weight.data.mul_(-1),
-    lambda block: block.norm.running_var.mul_(2), lambda block: block.norm.running_mean.add_(1),
-    lambda block: block.conv.bias.data.add_(0.1), lambda block: setattr(block.norm, "eps", 0.1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda block: block.conv.weight.data.mul_(1.001),
+        lambda block: block.norm.weight.data.mul_(-1),
+        lambda block: block.norm.running_var.mul_(2),
+        lambda block: block.norm.running_mean.add_(1),
+        lambda block: block.conv.bias.data.add_(0.1),
+        lambda block: setattr(block.norm, "eps", 0.1),
+    ],
+)
 def test_a_change_to_what_was_folded_is_seen(change):
     x = torch.rand(2, 3, 9, 9, dtype=torch.float64)
     block = lived_in(Block(plain, bias=True)).double()

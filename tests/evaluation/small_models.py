@@ -26,8 +26,14 @@ def smooth_pixels(count: int, side: int, seed: int = 0) -> np.ndarray:
 def export_classifier(folder: Path, name: str, seed: int, side: int = 32) -> Path:
     """A small random classifier of images of this side, whose BatchNorm has seen some pictures."""
     torch.manual_seed(seed)
-    card = Card(name=name, kind="classifier", architecture="resnet9", arguments={"width": 2},
-                classes=CIFAR10_CLASSES, input_size=(side, side))  # fmt: skip
+    card = Card(
+        name=name,
+        kind="classifier",
+        architecture="resnet9",
+        arguments={"width": 2},
+        classes=CIFAR10_CLASSES,
+        input_size=(side, side),
+    )
     network = Classifier(build_network("resnet9", classes=10, width=2), card)
     pixels = torch.from_numpy(smooth_pixels(32, side, seed)).permute(0, 3, 1, 2).float() / 255
     for _ in range(10):
@@ -55,8 +61,14 @@ def command(*words: object, processes: int = 1) -> list[str]:
 
 def run_command(folder: Path, *words: object, processes: int = 1) -> subprocess.CompletedProcess[str]:
     """Run a command of ours in a folder, and show what it said if it fails."""
-    done = subprocess.run(command(*words, processes=processes), cwd=folder, env=environment(folder),
-                          capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        command(*words, processes=processes),
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 

@@ -41,24 +41,51 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def evaluate(*words: object, images: str = "images.npz") -> int:
-    return main(list(map(str, (
-        "evaluate", images, "--classifier", "boosts.safetensors", "--control", "none", "--judge", "judges.safetensors",
-        "--reference", "real.npz", "--eps", 1, "--steps", 1, "--device", "cpu", "--run", "run", *words,
-    ))))  # fmt: skip
+    return main(
+        list(
+            map(
+                str,
+                (
+                    "evaluate",
+                    images,
+                    "--classifier",
+                    "boosts.safetensors",
+                    "--control",
+                    "none",
+                    "--judge",
+                    "judges.safetensors",
+                    "--reference",
+                    "real.npz",
+                    "--eps",
+                    1,
+                    "--steps",
+                    1,
+                    "--device",
+                    "cpu",
+                    "--run",
+                    "run",
+                    *words,
+                ),
+            )
+        )
+    )
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (("--count", 16), "16 images are too few for a Fréchet distance in 16 dimensions: at least 17 are needed"),
-    (("--count", 25), "images.npz has 24 images; 25 were asked for"),
-    (("--seeds", 0, 1), "is a fixed set of images, which has no seeds"),
-    (("--reference", "nowhere.npz"), "nowhere.npz"),
-    (("--eps", -1), "eps must be"),
-    (("--beside-eps", "nan"), "eps must be"),
-    (("--metrics", "is", "--inception-weights", "nowhere.pth"), "no Inception weights at nowhere.pth"),
-    (("--judge", "none"), "nothing to measure with"),
-    (("--output", "."), "--output . is a folder"),
-    (("--debias", 5), "draws its own images from a generator"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--count", 16), "16 images are too few for a Fréchet distance in 16 dimensions: at least 17 are needed"),
+        (("--count", 25), "images.npz has 24 images; 25 were asked for"),
+        (("--seeds", 0, 1), "is a fixed set of images, which has no seeds"),
+        (("--reference", "nowhere.npz"), "nowhere.npz"),
+        (("--eps", -1), "eps must be"),
+        (("--beside-eps", "nan"), "eps must be"),
+        (("--metrics", "is", "--inception-weights", "nowhere.pth"), "no Inception weights at nowhere.pth"),
+        (("--judge", "none"), "nothing to measure with"),
+        (("--output", "."), "--output . is a folder"),
+        (("--debias", 5), "draws its own images from a generator"),
+    ],
+)
 def test_impossible_requests_are_one_line(
     folder: Path, capsys: pytest.CaptureFixture[str], words: tuple[object, ...], message: str
 ) -> None:

@@ -66,8 +66,15 @@ def classifier_of(seed: int, name: str, width: int = 2) -> Classifier:
     """A small random network (8·width features) whose BatchNorm has seen some pictures, as a trained one's has, and
     whose classes are about equally frequent on them."""
     torch.manual_seed(seed)
-    card = Card(name=name, kind="classifier", architecture="resnet9", arguments={"width": width},
-                classes=CIFAR10_CLASSES, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))  # fmt: skip
+    card = Card(
+        name=name,
+        kind="classifier",
+        architecture="resnet9",
+        arguments={"width": width},
+        classes=CIFAR10_CLASSES,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    )
     network = Classifier(build_network("resnet9", classes=10, width=width), card)
     for _ in range(10):
         network(pictures(seed, 0, 32)[0])
@@ -267,8 +274,17 @@ def test_other_ways_move_the_same_images_towards_the_same_targets(
     unlabelled = ImageStream("unlabelled", lambda *at: (pictures(*at)[0], None))
     config = BoostConfig(eps=1.0, steps=2)
     further, other = Way(robust, BoostConfig(eps=2.0, steps=3)), Way(standard, BoostConfig(eps=1.0, steps=2))
-    found = evaluate(unlabelled, robust, judge, config, references, count=COUNT, seeds=(0,), random_direction=False,
-                     beside=(Way(robust, config), further, other))  # fmt: skip
+    found = evaluate(
+        unlabelled,
+        robust,
+        judge,
+        config,
+        references,
+        count=COUNT,
+        seeds=(0,),
+        random_direction=False,
+        beside=(Way(robust, config), further, other),
+    )
     # The main way is not repeated.
     assert [row.name for row in found.rows] == [UNBOOSTED, f"boosted, {robust.card.name}", further.name, other.name]
     images = pictures(0, 0, COUNT)[0]
@@ -291,9 +307,13 @@ def test_a_way_says_what_differs_from_the_main_one(robust: Classifier) -> None:
     other = way_of("cifar10-standard,stop_at=none", main)
     assert (other.classifier.card.name, other.config.stop_at) == ("cifar10-standard", None)
     for text, message in (
-        ("epsilon=1", "FIELD=VALUE"), ("eps=1,eps=2", "FIELD=VALUE"), ("eps=far", "must be a number"),
-        ("steps=2.5", "must be a number"), ("no-such", "no-such"), ("cifar10-robust,", "FIELD=VALUE"),
-    ):  # fmt: skip
+        ("epsilon=1", "FIELD=VALUE"),
+        ("eps=1,eps=2", "FIELD=VALUE"),
+        ("eps=far", "must be a number"),
+        ("steps=2.5", "must be a number"),
+        ("no-such", "no-such"),
+        ("cifar10-robust,", "FIELD=VALUE"),
+    ):
         with pytest.raises(ValueError, match=message):
             way_of(text, main)
 
@@ -301,8 +321,9 @@ def test_a_way_says_what_differs_from_the_main_one(robust: Classifier) -> None:
 def test_at_eps_zero_every_row_equals_the_images_as_they_came(
     robust: Classifier, standard: Classifier, judge: Classifier, references: dict[str, FeatureStatistics]
 ) -> None:
-    found = evaluate(SOURCE, robust, judge, BoostConfig(eps=0.0, steps=3), references, count=COUNT, seeds=(4,),
-                     control=standard)  # fmt: skip
+    found = evaluate(
+        SOURCE, robust, judge, BoostConfig(eps=0.0, steps=3), references, count=COUNT, seeds=(4,), control=standard
+    )
     assert found.rows[0].name == UNBOOSTED
     for row in found.rows[1:]:
         assert (row.scores, row.l2) == (found.rows[0].scores, (0.0,))
@@ -348,8 +369,10 @@ def test_a_gain_over_nothing_is_not_said(
 ) -> None:
     found = evaluate(SOURCE, robust, judge, BoostConfig(eps=1.0, steps=2), references, count=COUNT, seeds=(0, 1))
     before, after = found.rows[:2]
-    rows = (dataclasses.replace(before, scores={DISTANCE: (0.0, 1.0)}),
-            dataclasses.replace(after, scores={DISTANCE: (1.0, 0.5)}))  # fmt: skip
+    rows = (
+        dataclasses.replace(before, scores={DISTANCE: (0.0, 1.0)}),
+        dataclasses.replace(after, scores={DISTANCE: (1.0, 0.5)}),
+    )
     odd = dataclasses.replace(found, rows=rows)
     told = json.loads(json.dumps(odd.to_dict(), allow_nan=False))["rows"][1]["scores"][0]["gain"]
     assert told == {"mean": None, "std": None, "per_seed": [None, 0.5]}
@@ -376,8 +399,9 @@ def test_a_killed_run_goes_on_and_gives_the_same(
 
     folder = tmp_path / "killed"
     with pytest.raises(KeyboardInterrupt):
-        evaluate(ImageStream(SOURCE.name, dies), robust, judge, config, references, count=COUNT, seeds=(0, 1),
-                 run=folder)  # fmt: skip
+        evaluate(
+            ImageStream(SOURCE.name, dies), robust, judge, config, references, count=COUNT, seeds=(0, 1), run=folder
+        )
     shards = {path: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
     assert len(shards) == 4
     resumed = evaluate(SOURCE, robust, judge, config, references, count=COUNT, seeds=(0, 1), run=folder)
@@ -400,8 +424,13 @@ def test_random_directions_do_not_depend_on_where_a_shard_begins(
     found = []
     for shard in (16, 40):
         monkeypatch.setattr(shards, "SHARD", shard)
-        found.append(distances(evaluate(SOURCE, robust, judge, BoostConfig(eps=1.0, steps=1), references, count=COUNT,
-                              seeds=(0,)).rows[2])[0])  # fmt: skip
+        found.append(
+            distances(
+                evaluate(
+                    SOURCE, robust, judge, BoostConfig(eps=1.0, steps=1), references, count=COUNT, seeds=(0,)
+                ).rows[2]
+            )[0]
+        )
     assert found[0] == pytest.approx(found[1], rel=1e-3)
 
 
@@ -435,8 +464,13 @@ def test_impossible_requests_are_refused_before_anything_is_boosted(
 
     source = ImageStream("never", untouched, size=100)
     config, reference = BoostConfig(eps=1.0, steps=1), references["others"]
-    for message, count, seeds in (("too few", 16, (0,)), ("has 100 images; 101", 101, (0,)), ("no seeds", 50, (0, 1)),
-                                  ("at least 1", 0, (0,)), ("different numbers", 50, ())):  # fmt: skip
+    for message, count, seeds in (
+        ("too few", 16, (0,)),
+        ("has 100 images; 101", 101, (0,)),
+        ("no seeds", 50, (0, 1)),
+        ("at least 1", 0, (0,)),
+        ("different numbers", 50, ()),
+    ):
         with pytest.raises(ValueError, match=message):
             evaluate(source, robust, judge, config, references, count=count, seeds=seeds)
         with pytest.raises(ValueError, match=message):
@@ -530,8 +564,14 @@ def test_accuracy_is_that_of_the_training_loops_protocol(robust: Classifier) -> 
     assert found["pgd"] == pytest.approx(accuracy(robust, agreeing, eps=2.0, steps=3), abs=0.021)
     assert found["pgd"] < found["clean"]
     assert evaluate_classifier(robust, agreeing, eps=0.0, steps=1)["pgd"] == 1.0
-    assert found["protocol"] == {"norm": "l2", "eps": 2.0, "steps": 3, "step_size": "2.5*eps/steps",
-                                 "start": "zero", "loss": "cross-entropy"}  # fmt: skip
+    assert found["protocol"] == {
+        "norm": "l2",
+        "eps": 2.0,
+        "steps": 3,
+        "step_size": "2.5*eps/steps",
+        "start": "zero",
+        "loss": "cross-entropy",
+    }
 
 
 def test_bad_requests_for_accuracy_are_refused(robust: Classifier) -> None:
@@ -559,8 +599,11 @@ def test_autoattack_without_its_package_is_refused_at_once(robust: Classifier) -
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser()
     commands = made.add_subparsers()
-    for add, run in ((add_evaluate_parser, run_evaluate), (add_sweep_parser, run_sweep),
-                     (add_evaluate_classifier_parser, run_evaluate_classifier)):  # fmt: skip
+    for add, run in (
+        (add_evaluate_parser, run_evaluate),
+        (add_sweep_parser, run_sweep),
+        (add_evaluate_classifier_parser, run_evaluate_classifier),
+    ):
         add(commands)
         list(commands.choices.values())[-1].set_defaults(run=run)
     return made
@@ -596,8 +639,13 @@ def small_data(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     splits = load_cifar10(data)
     nhwc = {name: part.images.permute(0, 2, 3, 1).numpy() for name, part in vars(splits).items()}
     path = tmp_path_factory.mktemp("data") / "cifar10.npz"
-    np.savez(path, x_train=nhwc["train"][:5200], y_train=splits.train.labels[:5200].numpy(),
-             x_test=nhwc["test"][:60], y_test=splits.test.labels[:60].numpy())  # fmt: skip
+    np.savez(
+        path,
+        x_train=nhwc["train"][:5200],
+        y_train=splits.train.labels[:5200].numpy(),
+        x_test=nhwc["test"][:60],
+        y_test=splits.test.labels[:60].numpy(),
+    )
     np.savez(path.with_name("images.npz"), arr_0=nhwc["test"][60:110], arr_1=splits.test.labels[60:110].numpy())
     return path
 
@@ -609,18 +657,45 @@ def test_commands_end_to_end(
     monkeypatch.chdir(tmp_path)
     common = ("--data", small_data, "--device", "cpu", "--classifier", files / "boosts.safetensors")
     images = small_data.with_name("images.npz")
-    run("sweep", images, *common, "--chooser", files / "also-boosts.safetensors", "--steps", 3, "--largest", 1,
-        "--output", tmp_path / "sweep.json")  # fmt: skip
+    run(
+        "sweep",
+        images,
+        *common,
+        "--chooser",
+        files / "also-boosts.safetensors",
+        "--steps",
+        3,
+        "--largest",
+        1,
+        "--output",
+        tmp_path / "sweep.json",
+    )
     swept = json.loads((tmp_path / "sweep.json").read_text("utf-8"))
     assert swept["count"] == 50
     assert swept["reference"] == "CIFAR-10 validation"
-    words = ("evaluate", images, *common, "--control", files / "also-boosts.safetensors", "--judge",
-             files / "judges.safetensors", "--eps", 1.5, "--steps", 3, "--output", tmp_path / "table.json")  # fmt: skip
+    words = (
+        "evaluate",
+        images,
+        *common,
+        "--control",
+        files / "also-boosts.safetensors",
+        "--judge",
+        files / "judges.safetensors",
+        "--eps",
+        1.5,
+        "--steps",
+        3,
+        "--output",
+        tmp_path / "table.json",
+    )
     run(*words)
     first = json.loads((tmp_path / "table.json").read_text("utf-8"))
     assert [row["images"] for row in first["rows"]] == [
-        "as they came", "boosted, boosts", "boosted, also-boosts, same ‖δ‖", "random direction, same ‖δ‖",
-    ]  # fmt: skip
+        "as they came",
+        "boosted, boosts",
+        "boosted, also-boosts, same ‖δ‖",
+        "random direction, same ‖δ‖",
+    ]
     assert {score["reference"] for score in first["rows"][0]["scores"]} == {"CIFAR-10 train", "CIFAR-10 test", ""}
     (folder,) = (tmp_path / "runs").glob("evaluate-*")
     shards = {path: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
@@ -628,8 +703,18 @@ def test_commands_end_to_end(
     assert json.loads((tmp_path / "table.json").read_text("utf-8"))["rows"] == first["rows"]
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*.npz")} == shards
     assert "random direction" in capsys.readouterr().out
-    run("evaluate-classifier", files / "judges.safetensors", "--data", small_data, "--count", 20, "--steps", 2,
-        "--output", tmp_path / "accuracy.json")  # fmt: skip
+    run(
+        "evaluate-classifier",
+        files / "judges.safetensors",
+        "--data",
+        small_data,
+        "--count",
+        20,
+        "--steps",
+        2,
+        "--output",
+        tmp_path / "accuracy.json",
+    )
     assert json.loads((tmp_path / "accuracy.json").read_text("utf-8"))["images"] == 20
 
 

@@ -61,8 +61,9 @@ def network(weights: Path) -> InceptionFeatures:
 
 def booster() -> Classifier:
     torch.manual_seed(1)
-    card = Card(name="boosts", kind="classifier", architecture="resnet9", arguments={"width": 2},
-                classes=CIFAR10_CLASSES)  # fmt: skip
+    card = Card(
+        name="boosts", kind="classifier", architecture="resnet9", arguments={"width": 2}, classes=CIFAR10_CLASSES
+    )
     return Classifier(build_network("resnet9", classes=10, width=2), card).eval()
 
 
@@ -78,19 +79,50 @@ def test_scores_are_those_of_torch_fidelity_on_the_written_folders(
     stream = ImageStream("real", lambda _seed, start, count: (open_image_set(real).batch(start, count).images, None))
     reference = reference_features(network, stream, COUNT, tmp_path / "cache")
     found = evaluate(
-        ImageStream("made", pictures), booster(), None, BoostConfig(eps=3.0, steps=2), {}, count=COUNT, seeds=(1,),
-        random_direction=False, inception=InceptionMeasuring(network, (reference,)), run=tmp_path / "run",
+        ImageStream("made", pictures),
+        booster(),
+        None,
+        BoostConfig(eps=3.0, steps=2),
+        {},
+        count=COUNT,
+        seeds=(1,),
+        random_direction=False,
+        inception=InceptionMeasuring(network, (reference,)),
+        run=tmp_path / "run",
         images_to=tmp_path / "images",
-    )  # fmt: skip
+    )
     folder = tmp_path / "images" / "seed-1" / "boosted-boosts"
     command = [
-        sys.executable, "-m", "torch_fidelity.fidelity", "--cpu", "--json", "--isc", "--fid", "--kid", "--prc",
-        "--input1", folder, "--input2", real, "--feature-extractor", "inception-v3-compat",
-        "--feature-extractor-weights-path", weights, "--feature-layer-fid", LAYER,
-        "--feature-layer-kid", LAYER, "--feature-layer-prc", LAYER, "--kid-subset-size", "50",
-        "--kid-subsets", "10",
-        "--no-cache", "--silent",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "torch_fidelity.fidelity",
+        "--cpu",
+        "--json",
+        "--isc",
+        "--fid",
+        "--kid",
+        "--prc",
+        "--input1",
+        folder,
+        "--input2",
+        real,
+        "--feature-extractor",
+        "inception-v3-compat",
+        "--feature-extractor-weights-path",
+        weights,
+        "--feature-layer-fid",
+        LAYER,
+        "--feature-layer-kid",
+        LAYER,
+        "--feature-layer-prc",
+        LAYER,
+        "--kid-subset-size",
+        "50",
+        "--kid-subsets",
+        "10",
+        "--no-cache",
+        "--silent",
+    ]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
     theirs = json.loads(done.stdout[done.stdout.index("{") :])
     row = {metric.name: values[0] for metric, values in found.rows[1].scores.items()}
@@ -108,15 +140,21 @@ def test_scores_are_those_of_torch_fidelity_on_the_written_folders(
     assert torch.equal(written.labels, torch.arange(COUNT) % 10)
 
 
-def test_images_are_written_once_and_a_run_goes_on_without_them(
-    network: InceptionFeatures, tmp_path: Path
-) -> None:
+def test_images_are_written_once_and_a_run_goes_on_without_them(network: InceptionFeatures, tmp_path: Path) -> None:
     def measured() -> object:
         return evaluate(
-            ImageStream("made", pictures), booster(), None, BoostConfig(eps=1.0, steps=1), {}, count=12, seeds=(1,),
-            random_direction=False, inception=InceptionMeasuring(network, (), ("is",)), run=tmp_path / "run",
+            ImageStream("made", pictures),
+            booster(),
+            None,
+            BoostConfig(eps=1.0, steps=1),
+            {},
+            count=12,
+            seeds=(1,),
+            random_direction=False,
+            inception=InceptionMeasuring(network, (), ("is",)),
+            run=tmp_path / "run",
             images_to=tmp_path / "images",
-        )  # fmt: skip
+        )
 
     first = measured()
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "images").rglob("*.png")}
@@ -175,10 +213,13 @@ def test_too_few_images_are_refused_with_the_number_needed(tmp_path: Path) -> No
     statistics = feature_statistics([torch.randn(900, 4)])
     reference = Reference("real", statistics, tmp_path / "none.npy")
     for metrics, count, message in (
-        (("fid",), 2048, "at least 2049 are needed"), (("kid",), 999, "the images are 999: at least 1000"),
-        (("kid",), 5000, "real are 900: at least 1000"), (("prc",), 3, "at least 4"), (("is",), 9, "9 are too few"),
+        (("fid",), 2048, "at least 2049 are needed"),
+        (("kid",), 999, "the images are 999: at least 1000"),
+        (("kid",), 5000, "real are 900: at least 1000"),
+        (("prc",), 3, "at least 4"),
+        (("is",), 9, "9 are too few"),
         (("fad",), 5000, "not fad"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValueError, match=message):
             check_counts(metrics, count, (reference,), 2048)
     check_counts(("fid", "is", "prc"), 2049, (reference,), 2048)

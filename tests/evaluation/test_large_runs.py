@@ -30,9 +30,25 @@ def made_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def words(run: str, output: str) -> list[object]:
     return [
-        "evaluate", "images.npz", "--classifier", "boosts.safetensors", "--control", "controls.safetensors", "--judge",
-        "judges.safetensors", "--reference", "real.npz", "--eps", 1, "--steps", 3, "--run", run, "--output", output,
-    ]  # fmt: skip
+        "evaluate",
+        "images.npz",
+        "--classifier",
+        "boosts.safetensors",
+        "--control",
+        "controls.safetensors",
+        "--judge",
+        "judges.safetensors",
+        "--reference",
+        "real.npz",
+        "--eps",
+        1,
+        "--steps",
+        3,
+        "--run",
+        run,
+        "--output",
+        output,
+    ]
 
 
 def rows(path: Path) -> Any:
@@ -49,9 +65,12 @@ def test_a_run_killed_three_times_gives_the_same_table(made_elsewhere: Path, unb
     run = made_elsewhere / "killed"
     for shards in (1, 2, 4):
         process = subprocess.Popen(
-            command(*words("killed", "killed.json")), cwd=made_elsewhere, env=environment(made_elsewhere),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            command(*words("killed", "killed.json")),
+            cwd=made_elsewhere,
+            env=environment(made_elsewhere),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         while len(list(run.glob("evaluate-*.npz"))) < shards:
             assert process.poll() is None, "ended before it could be killed"
             time.sleep(0.02)
@@ -72,8 +91,9 @@ def test_the_launcher_starts_two_processes_that_know_of_each_other(tmp_path: Pat
         "print(f'{state.process_index} of {state.num_processes};')\n"
     )
     (tmp_path / "who.py").write_text(said, "utf-8")
-    done = subprocess.run([*launcher(2), "who.py"], cwd=tmp_path, env=environment(tmp_path), capture_output=True,
-                          text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        [*launcher(2), "who.py"], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=True
+    )
     assert sorted(part for part in done.stdout.replace("\n", "").split(";") if part) == ["0 of 2", "1 of 2"]
 
 
@@ -87,15 +107,39 @@ def test_two_processes_give_the_table_of_one(made_elsewhere: Path, unbroken: Any
 def test_two_processes_choose_the_eps_of_one(made_elsewhere: Path) -> None:
     for processes, name in ((1, "one"), (2, "two")):
         run_command(
-            made_elsewhere, "sweep", "images.npz", "--count", 600, "--classifier", "boosts.safetensors", "--chooser",
-            "controls.safetensors", "--reference", "real.npz", "--largest", 2, "--steps", 2, 3, "--norm", "l2", "linf",
-            "--run", name, "--output", f"{name}.json", processes=processes,
-        )  # fmt: skip
+            made_elsewhere,
+            "sweep",
+            "images.npz",
+            "--count",
+            600,
+            "--classifier",
+            "boosts.safetensors",
+            "--chooser",
+            "controls.safetensors",
+            "--reference",
+            "real.npz",
+            "--largest",
+            2,
+            "--steps",
+            2,
+            3,
+            "--norm",
+            "l2",
+            "linf",
+            "--run",
+            name,
+            "--output",
+            f"{name}.json",
+            processes=processes,
+        )
     one, two = (json.loads((made_elsewhere / f"{name}.json").read_text("utf-8")) for name in ("one", "two"))
     assert [one[key] for key in ("best", "points", "others")] == [two[key] for key in ("best", "points", "others")]
     assert {(other["config"]["steps"], other["config"]["norm"]) for other in (one, *one["others"])} == {
-        (2, "l2"), (3, "l2"), (2, "linf"), (3, "linf"),
-    }  # fmt: skip
+        (2, "l2"),
+        (3, "l2"),
+        (2, "linf"),
+        (3, "linf"),
+    }
     assert min(p["frechet"]["mean"] for p in one["points"] if p["stage"] == "fine") <= min(
         p["frechet"]["mean"] for other in one["others"] for p in other["points"] if p["stage"] == "fine"
     )
@@ -109,12 +153,34 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     peaks = []
     for count in (500, 2_000):
         measured = subprocess.run(
-            [sys.executable, "-c", "import resource, sys; from bigroc_core.__main__ import main; "
-             "assert main(sys.argv[1:]) == 0; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)",
-             "evaluate", "images.npz", "--count", str(count), "--classifier", "boosts.safetensors", "--control", "none",
-             "--judge", "judges.safetensors", "--reference", "real.npz", "--eps", "1", "--steps", "1"],
-            cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-c",
+                "import resource, sys; from bigroc_core.__main__ import main; "
+                "assert main(sys.argv[1:]) == 0; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)",
+                "evaluate",
+                "images.npz",
+                "--count",
+                str(count),
+                "--classifier",
+                "boosts.safetensors",
+                "--control",
+                "none",
+                "--judge",
+                "judges.safetensors",
+                "--reference",
+                "real.npz",
+                "--eps",
+                "1",
+                "--steps",
+                "1",
+            ],
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         peaks.append(int(measured.stdout.split()[-1]) / 1024)
     # 1,500 more images are 74 MB as float32, in each of three rows; what is left is the allocator's whim.
     assert peaks[1] < peaks[0] + 40, f"{peaks} MiB"

@@ -25,9 +25,13 @@ from bigroc_core.limits import MAX_COMPARED
 from bigroc_core.ui import boost_tab, compare_panel
 
 ASKED = CompareAsked(
-    source=Source(generator="cifar10-dcgan", count=3, seed=5), target=Target(kind=ESTIMATED),
-    classifier="cifar10-robust", config=bc.BoostConfig(eps=1.0, steps=4), varied=EPS, values=(0.5, 1.0, 2.0, 4.0),
-)  # fmt: skip
+    source=Source(generator="cifar10-dcgan", count=3, seed=5),
+    target=Target(kind=ESTIMATED),
+    classifier="cifar10-robust",
+    config=bc.BoostConfig(eps=1.0, steps=4),
+    varied=EPS,
+    values=(0.5, 1.0, 2.0, 4.0),
+)
 
 
 def finished(asked: CompareAsked) -> Comparison:
@@ -92,8 +96,12 @@ def test_cancelled_midway_it_keeps_what_it_reached() -> None:
     np.testing.assert_allclose(run.rows[1].certainty, p[np.arange(3), run.targets], atol=1e-5)
     files = zipfile.ZipFile(io.BytesIO(archive(run)))
     assert {name.split("/")[0] for name in files.namelist()} == {
-        "original", "eps-0.5", "eps-1-step-2-of-4", "table.csv", "settings.json",
-    }  # fmt: skip
+        "original",
+        "eps-0.5",
+        "eps-1-step-2-of-4",
+        "table.csv",
+        "settings.json",
+    }
     assert json.loads(files.read("settings.json"))["cancelled_after_step"] == 6
     shown = compare_panel.results(run)
     assert "Cancelled after step 6 / 16" in shown[0]
@@ -115,10 +123,19 @@ def test_the_download_is_the_same_every_time_and_holds_the_images() -> None:
     assert json.loads(files.read("settings.json"))["compared"] == {"eps": [0.5, 1.0, 2.0, 4.0]}
 
 
-@pytest.mark.parametrize("changes", [
-    {}, {"varied": STEPS, "values": (2, 3)}, {"varied": CLASSIFIER, "values": ("cifar10-standard", "cifar10-robust")},
-    {"source": Source(generator="cifar10-cgan", count=2, classes=("cat", "ship")), "target": Target(), "values": (2,)},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"varied": STEPS, "values": (2, 3)},
+        {"varied": CLASSIFIER, "values": ("cifar10-standard", "cifar10-robust")},
+        {
+            "source": Source(generator="cifar10-cgan", count=2, classes=("cat", "ship")),
+            "target": Target(),
+            "values": (2,),
+        },
+    ],
+)
 def test_each_rows_command_makes_its_images(
     changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,19 +154,27 @@ def test_each_rows_command_makes_its_images(
             assert float((read_image(path).pixels - expected).abs().max()) <= 2 / 255
 
 
-@pytest.mark.parametrize(("varied", "text", "classifiers", "says"), [
-    (EPS, "1, 2, 3, 4, 5", [], f"at most {MAX_COMPARED} settings can be compared at once, not 5"),
-    (EPS, "1, 2, 1.0", [], "ε = 1 is there twice"), (EPS, " , ", [], "name 1 to 4 numbers"),
-    (EPS, "1, much", [], "not 'much'"), (EPS, "-1", [], "from 0 to 60"), (EPS, "61", [], "from 0 to 60"),
-    (EPS, "nan", [], "finite"), (STEPS, "10, 201", [], "from 0 to 200, not 201"),
-    (STEPS, "1.5", [], "whole number"), (STEPS, "3 3", [], "T = 3 is there twice"),
-    (CLASSIFIER, "", [], "name 1 to 4 classifiers"), (CLASSIFIER, "", ["cifar10-judge"], "no classifier"),
-    (CLASSIFIER, "", ["cifar10-robust"] * 2, "twice"), (CLASSIFIER, "", list("abcde"), "at most 4"),
-    ("norm", "1", [], "what varies is one of eps, steps, classifier"),
-])  # fmt: skip
-def test_values_that_cannot_be_compared_are_refused(
-    varied: str, text: str, classifiers: list[str], says: str
-) -> None:
+@pytest.mark.parametrize(
+    ("varied", "text", "classifiers", "says"),
+    [
+        (EPS, "1, 2, 3, 4, 5", [], f"at most {MAX_COMPARED} settings can be compared at once, not 5"),
+        (EPS, "1, 2, 1.0", [], "ε = 1 is there twice"),
+        (EPS, " , ", [], "name 1 to 4 numbers"),
+        (EPS, "1, much", [], "not 'much'"),
+        (EPS, "-1", [], "from 0 to 60"),
+        (EPS, "61", [], "from 0 to 60"),
+        (EPS, "nan", [], "finite"),
+        (STEPS, "10, 201", [], "from 0 to 200, not 201"),
+        (STEPS, "1.5", [], "whole number"),
+        (STEPS, "3 3", [], "T = 3 is there twice"),
+        (CLASSIFIER, "", [], "name 1 to 4 classifiers"),
+        (CLASSIFIER, "", ["cifar10-judge"], "no classifier"),
+        (CLASSIFIER, "", ["cifar10-robust"] * 2, "twice"),
+        (CLASSIFIER, "", list("abcde"), "at most 4"),
+        ("norm", "1", [], "what varies is one of eps, steps, classifier"),
+    ],
+)
+def test_values_that_cannot_be_compared_are_refused(varied: str, text: str, classifiers: list[str], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         values_in(varied, text, classifiers, "l2")
 
@@ -160,13 +185,19 @@ def test_radii_are_bounded_by_their_norm() -> None:
         values_in(EPS, "0.5, 2", [], "linf")
 
 
-@pytest.mark.parametrize(("changes", "says"), [
-    ({"values": (1.0,) * 5}, "at most 4"), ({"values": ()}, "not none"),
-    ({"classifier": "cifar10-judge"}, "no classifier"), ({"source": Source(kind=UPLOAD)}, "uploaded"),
-    ({"source": Source(generator="x")}, "no generator"),
-    ({"source": Source(generator="cifar10-dcgan", count=65)}, "from 1 to 64"),
-    ({"target": Target()}, "no class of their own"), ({"config": bc.BoostConfig(steps=201)}, "200"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"values": (1.0,) * 5}, "at most 4"),
+        ({"values": ()}, "not none"),
+        ({"classifier": "cifar10-judge"}, "no classifier"),
+        ({"source": Source(kind=UPLOAD)}, "uploaded"),
+        ({"source": Source(generator="x")}, "no generator"),
+        ({"source": Source(generator="cifar10-dcgan", count=65)}, "from 1 to 64"),
+        ({"target": Target()}, "no class of their own"),
+        ({"config": bc.BoostConfig(steps=201)}, "200"),
+    ],
+)
 def test_what_cannot_be_is_said(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         list(compare(replace(ASKED, **changes), "cpu"))

@@ -135,9 +135,14 @@ def test_the_python_shown_repeats_the_run(tmp_path: Path, monkeypatch: pytest.Mo
     assert main(shlex.split(as_command(run.settings))[3:] + ["--device", "cpu"]) == 0
     page = zipfile.ZipFile(io.BytesIO(archive(run)))
     assert sorted(page.namelist()) == sorted(
-        ["animation.gif", *(path.relative_to(tmp_path / "interpolated").as_posix()
-                            for path in (tmp_path / "interpolated").rglob("*.*"))]
-    )  # fmt: skip
+        [
+            "animation.gif",
+            *(
+                path.relative_to(tmp_path / "interpolated").as_posix()
+                for path in (tmp_path / "interpolated").rglob("*.*")
+            ),
+        ]
+    )
     for name in page.namelist():
         if name != "animation.gif":
             assert page.read(name) == (tmp_path / "interpolated" / name).read_bytes(), name
@@ -150,8 +155,9 @@ def test_the_kept_example_belongs_to_the_embedded_classifiers() -> None:
     assert kept.settings == settings_of(request, strips_of(request.classifier))
     assert kept.finished
     for strip, name in enumerate(kept.classifiers):
-        found = feature_distance(bc.load_classifier(name, device="cpu"), from_uint8(kept.frames[strip]),
-                                 from_uint8(kept.target)[None])  # fmt: skip
+        found = feature_distance(
+            bc.load_classifier(name, device="cpu"), from_uint8(kept.frames[strip]), from_uint8(kept.target)[None]
+        )
         np.testing.assert_allclose(kept.distances[strip], found.numpy(), rtol=1e-3)
         assert all(kept.l2(strip, i) <= c * kept.whole + 0.11 for i, c in enumerate(kept.fractions))
 
@@ -174,10 +180,15 @@ def test_c_and_weights_are_read_as_typed() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "not empty"), ("0.5, a", "'a'"), ("nan", "finite"), ("0, inf", "finite"), ("1.2", "not 1.2"),
-        ("-0.1", "not -0.1"), (", ".join(str(i / 20) for i in range(MAX_FRACTIONS + 1)), f"at most {MAX_FRACTIONS}"),
+        ("", "not empty"),
+        ("0.5, a", "'a'"),
+        ("nan", "finite"),
+        ("0, inf", "finite"),
+        ("1.2", "not 1.2"),
+        ("-0.1", "not -0.1"),
+        (", ".join(str(i / 20) for i in range(MAX_FRACTIONS + 1)), f"at most {MAX_FRACTIONS}"),
     ],
-)  # fmt: skip
+)
 def test_bad_values_of_c_are_named(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         fractions_in(text)

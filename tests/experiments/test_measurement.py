@@ -123,10 +123,14 @@ def no_images(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (wrong_keys, "expected arr_0"), (labels_out_of_range, "expected 0 to 9"), (too_few, "needs at least"),
-        (no_archive, "not a whole zip"), (other_kind, "neither a zip nor an .npz"), (no_images, "images"),
+        (wrong_keys, "expected arr_0"),
+        (labels_out_of_range, "expected 0 to 9"),
+        (too_few, "needs at least"),
+        (no_archive, "not a whole zip"),
+        (other_kind, "neither a zip nor an .npz"),
+        (no_images, "images"),
     ],
-)  # fmt: skip
+)
 def test_a_set_that_cannot_be_used_is_refused_at_the_upload(
     make: Callable[[Path], Path], said: str, tmp_path: Path
 ) -> None:
@@ -185,10 +189,12 @@ def parsed(asked: Measurement) -> argparse.Namespace:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"seeds": 3, "compare_with": ["standard network"]}, {"norm": "linf", "eps": 0.03, "steps": 7},
-        {"eps_from": PRESET}, {"classifier": "cifar10-standard", "compare_with": ["standard network"]},
+        {"seeds": 3, "compare_with": ["standard network"]},
+        {"norm": "linf", "eps": 0.03, "steps": 7},
+        {"eps_from": PRESET},
+        {"classifier": "cifar10-standard", "compare_with": ["standard network"]},
     ],
-)  # fmt: skip
+)
 def test_the_command_says_the_same_settings(changed: dict[str, Any]) -> None:
     asked, wrong = evaluate_tab._asked(dataclasses.replace(FORM, **changed))
     assert wrong == {}
@@ -199,14 +205,21 @@ def test_the_command_says_the_same_settings(changed: dict[str, Any]) -> None:
     assert options.seeds == list(range(asked.seeds))
     assert options.classifier == asked.classifier
     # A network is no control of its own boosting.
-    assert options.control == ("cifar10-standard" if asked.classifier != "cifar10-standard" and asked.standard
-                               else "none")  # fmt: skip
+    assert options.control == (
+        "cifar10-standard" if asked.classifier != "cifar10-standard" and asked.standard else "none"
+    )
     assert options.no_random_direction == (not asked.random)
 
 
 def test_the_command_of_a_sweep_searches_the_same_range() -> None:
-    asked = Measurement(config=bc.BoostConfig(eps=0.05, norm="linf"), classifier="cifar10-robust", eps_from=SWEEP,
-                        generator="any", count=5000, seeds=2)  # fmt: skip
+    asked = Measurement(
+        config=bc.BoostConfig(eps=0.05, norm="linf"),
+        classifier="cifar10-robust",
+        eps_from=SWEEP,
+        generator="any",
+        count=5000,
+        seeds=2,
+    )
     options = parsed(asked)
     assert options.find_eps
     assert options.largest / math.sqrt(3 * 32 * 32) == pytest.approx(0.05, rel=1e-12)
@@ -225,16 +238,29 @@ def test_a_corrupt_member_of_a_zip_is_named(tmp_path: Path) -> None:
             data = encode_png(torch.from_numpy(picture).permute(2, 0, 1).float() / 255)
             archive.writestr(f"cat/{number:03}.png", data[: len(data) // 2] if number == 7 else data)
     assert problems(source=UPLOADED_SET, file=str(path), count=200) == {}
-    asked = Measurement(config=bc.BoostConfig(steps=1), classifier="cifar10-robust", source=UPLOADED_SET,
-                        file="set.zip", count=200, standard=False, random=False)  # fmt: skip
+    asked = Measurement(
+        config=bc.BoostConfig(steps=1),
+        classifier="cifar10-robust",
+        source=UPLOADED_SET,
+        file="set.zip",
+        count=200,
+        standard=False,
+        random=False,
+    )
     with pytest.raises(ValueError, match=r"007\.png"):
         measurement.measure(asked, tmp_path, lambda *_: None)
 
 
 def test_progress_ends_with_the_whole_and_never_passes_it() -> None:
     seen: list[float] = []
-    asked = Measurement(config=bc.BoostConfig(steps=10), classifier="cifar10-robust", eps_from=SWEEP, generator="any",
-                        count=500, seeds=2)  # fmt: skip
+    asked = Measurement(
+        config=bc.BoostConfig(steps=10),
+        classifier="cifar10-robust",
+        eps_from=SWEEP,
+        generator="any",
+        count=500,
+        seeds=2,
+    )
     stages = measurement.Stages(asked, lambda _text, fraction, _left=None: seen.append(fraction))
     for seed in asked.sweep_seeds:
         stages(f"path, seed {seed}", 500, 500)
@@ -292,10 +318,14 @@ def test_the_table_marks_the_best_and_the_way_each_gain_goes() -> None:
 
 def test_files_are_written_and_their_json_is_json_even_of_gains_over_nothing(tmp_path: Path) -> None:
     asked = Measurement(config=bc.BoostConfig(), classifier="cifar10-robust", generator="any")
-    one_seed = dataclasses.replace(found(0.0, 0.5), seeds=(0,), rows=tuple(
-        Row(row.name, {metric: values[:1] for metric, values in row.scores.items()}, row.l2[:1])
-        for row in found(0.0, 0.5).rows
-    ))  # fmt: skip
+    one_seed = dataclasses.replace(
+        found(0.0, 0.5),
+        seeds=(0,),
+        rows=tuple(
+            Row(row.name, {metric: values[:1] for metric, values in row.scores.items()}, row.l2[:1])
+            for row in found(0.0, 0.5).rows
+        ),
+    )
     measured = Measured(asked, one_seed, None, ("a note",), 1.0)
     paths = findings.write(measured, tmp_path)
     assert set(paths) == {findings.CSV, findings.LATEX, findings.JSON}

@@ -22,8 +22,12 @@ from bigroc_core.experiments.threat_models import AlignedAsked, BallsAsked, alig
 from bigroc_core.images import from_uint8, read_image, to_uint8
 from bigroc_core.ui import threat_models_tab
 
-BALLS = BallsAsked(source=Source(generator="cifar10-cgan", count=3, seed=5, classes=("cat", "ship")),
-                   classifier="cifar10-robust", eps=3.0, steps=4)  # fmt: skip
+BALLS = BallsAsked(
+    source=Source(generator="cifar10-cgan", count=3, seed=5, classes=("cat", "ship")),
+    classifier="cifar10-robust",
+    eps=3.0,
+    steps=4,
+)
 ALIGNED = AlignedAsked(start=End(generator="cifar10-cgan", number=2), classifier="cifar10-robust", eps=4.0, steps=3)
 
 
@@ -76,19 +80,31 @@ def test_the_tab_opens_with_finished_examples_of_these_very_models(tmp_path: Pat
     assert shorter.settings["steps"] == 2
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({"steps": 0}, "steps"), ({"steps": 201}, "200"), ({"share": 1.5}, "share"), ({"eps": -1.0}, "eps"),
-    ({"classifier": "cifar10-judge"}, "no classifier"), ({"source": Source(kind=UPLOAD)}, "uploaded"),
-    ({"source": Source(generator="x")}, "no generator"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"steps": 201}, "200"),
+        ({"share": 1.5}, "share"),
+        ({"eps": -1.0}, "eps"),
+        ({"classifier": "cifar10-judge"}, "no classifier"),
+        ({"source": Source(kind=UPLOAD)}, "uploaded"),
+        ({"source": Source(generator="x")}, "no generator"),
+    ],
+)
 def test_what_cannot_be_is_said(changes: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         list(compare_balls(replace(BALLS, **changes), "cpu"))  # type: ignore[arg-type]
 
 
 def test_a_link_restores_the_controls() -> None:
-    updates = dict(zip(threat_models_tab.BALLS, threat_models_tab.restored_balls(
-        {"generator": "cifar10-dcgan", "quantile": 0.9, "source": "Generator"}), strict=False))  # fmt: skip
+    updates = dict(
+        zip(
+            threat_models_tab.BALLS,
+            threat_models_tab.restored_balls({"generator": "cifar10-dcgan", "quantile": 0.9, "source": "Generator"}),
+            strict=False,
+        )
+    )
     assert updates["quantile"]["value"] == 0.9
     assert not updates["classes"]["visible"]
     with pytest.raises(ValueError, match="draws no class"):

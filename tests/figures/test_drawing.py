@@ -59,8 +59,9 @@ def picture(seed: int = 0, side: int = 32) -> torch.Tensor:
 def recipe(best: float = 1.0) -> Recipe:
     """Of a figure that needs no model; best is what tells it from others."""
     point = {"stage": "fine", "eps": 0.5, "mean": 2.0, "std": None}
-    return Recipe("sweep", {"points": [point], "best": best, "features_of": "NAME", "norm": "l2", "source": "(g\\)",
-                            "seeds": [0]})  # fmt: skip
+    return Recipe(
+        "sweep", {"points": [point], "best": best, "features_of": "NAME", "norm": "l2", "source": "(g\\)", "seeds": [0]}
+    )
 
 
 def drawn(data: bytes) -> np.ndarray:
@@ -77,8 +78,10 @@ def contains(page: np.ndarray, image: torch.Tensor, scale: int) -> bool:
 
 @pytest.mark.parametrize("side", [32, 24, 48])
 def test_every_image_pixel_is_a_square_of_whole_dots(side: int) -> None:
-    tiles = [Tile(picture(index, side), row, column, below="name")
-             for index, (row, column) in enumerate([(0, 0), (0, 1.2), (1, 2.2), (0.5, 3.2)])]  # fmt: skip
+    tiles = [
+        Tile(picture(index, side), row, column, below="name")
+        for index, (row, column) in enumerate([(0, 0), (0, 1.2), (1, 2.2), (0.5, 3.2)])
+    ]
     page = drawn(render(tile_figure(tiles, ("a", "b"), lines_below=(1, 1), width_inches=2.0)))
     assert page.shape[1] <= 2.0 * DPI
     scales = [scale for scale in range(1, 20) if all(contains(page, tile.image, scale) for tile in tiles)]
@@ -130,8 +133,10 @@ def test_fig2_shows_the_original_and_every_class_through_both_classifiers() -> N
 
 
 def test_interpolations_show_both_ends_and_every_frame_through_every_classifier() -> None:
-    rows = [InterpolatedRow(name, torch.stack([picture(seed + i) for i in range(4)]), torch.zeros(4), torch.ones(4))
-            for name, seed in (("a", 0), ("b", 10))]  # fmt: skip
+    rows = [
+        InterpolatedRow(name, torch.stack([picture(seed + i) for i in range(4)]), torch.zeros(4), torch.ones(4))
+        for name, seed in (("a", 0), ("b", 10))
+    ]
     page = drawn(render(interpolations([Walk(picture(50), picture(51), rows)] * 2, (0.1, 0.4, 0.7, 1.0))))
     shown = [picture(50), picture(51), *rows[0].frames, *rows[1].frames]
     assert any(all(contains(page, image, scale) for image in shown) for scale in range(4, 12))
@@ -213,8 +218,19 @@ def test_figure_fig2_from_an_image_file(tmp_path: Path) -> None:
         classifier = small_classifier(seed, name)
         export(classifier.network, classifier.card, tmp_path)
     (tmp_path / "cat.png").write_bytes(encode_png(picture(3)))
-    words = ("fig2", "--image", tmp_path / "cat.png", "--robust", tmp_path / "robust.safetensors",
-             "--standard", tmp_path / "standard.safetensors", "--steps", 2, "--device", "cpu")  # fmt: skip
+    words = (
+        "fig2",
+        "--image",
+        tmp_path / "cat.png",
+        "--robust",
+        tmp_path / "robust.safetensors",
+        "--standard",
+        tmp_path / "standard.safetensors",
+        "--steps",
+        2,
+        "--device",
+        "cpu",
+    )
     run(*words, "--output", tmp_path / "fig2.png")
     image, kept = Image.open(tmp_path / "fig2.png"), recipe_in(tmp_path / "fig2.png")
     assert kept.settings["start"] == {"image": "cat.png"}
@@ -233,8 +249,22 @@ def test_figure_fig6_from_image_files(tmp_path: Path) -> None:
     export(classifier.network, classifier.card, tmp_path)
     for seed, name in ((3, "cat.png"), (4, "dog.png")):
         (tmp_path / name).write_bytes(encode_png(picture(seed)))
-    words = ("fig6", "--source", tmp_path / "cat.png", "--target", tmp_path / "dog.png", "--steps", 2, "--c", 0.5, 0,
-             "--classifiers", tmp_path / "robust.safetensors", "--device", "cpu")  # fmt: skip
+    words = (
+        "fig6",
+        "--source",
+        tmp_path / "cat.png",
+        "--target",
+        tmp_path / "dog.png",
+        "--steps",
+        2,
+        "--c",
+        0.5,
+        0,
+        "--classifiers",
+        tmp_path / "robust.safetensors",
+        "--device",
+        "cpu",
+    )
     for ending in ("png", "pdf", "svg"):
         run(*words, "--output", tmp_path / f"fig6.{ending}")
     image = Image.open(tmp_path / "fig6.png")
@@ -247,11 +277,15 @@ def test_figure_fig6_from_image_files(tmp_path: Path) -> None:
     page = np.asarray(image.convert("RGB"))
     assert any(all(contains(page, one, scale) for one in (*frames, picture(4))) for scale in range(4, 20))
     for more, said in (
-        (("--target", tmp_path / "cat.png"), "same image"), (("--c", 2), "from 0 to 1"), (("--c", "nan"), "finite"),
-        (("--weights", 0, 0, 0), "not all be 0"), (("--weights", 1), "3 numbers"), (("--steps", -1), "steps"),
+        (("--target", tmp_path / "cat.png"), "same image"),
+        (("--c", 2), "from 0 to 1"),
+        (("--c", "nan"), "finite"),
+        (("--weights", 0, 0, 0), "not all be 0"),
+        (("--weights", 1), "3 numbers"),
+        (("--steps", -1), "steps"),
         (("--source", "generator:cifar10-cgan", "--source-class", "unicorn"), "'unicorn'"),
         (("--classifiers", "cifar10-judge"), "cifar10-judge"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValueError, match=said):
             run(*words, *more, "--output", tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
@@ -260,8 +294,11 @@ def test_figure_fig6_from_image_files(tmp_path: Path) -> None:
 def test_figure_sweep_from_a_results_file(tmp_path: Path) -> None:
     results = tmp_path / "sweep.json"
     points = [{"eps": eps, "steps": 30, "stage": "fine", "frechet": {"mean": 3 - eps, "std": None}} for eps in (0, 1)]
-    results.write_text(json.dumps({"points": points, "best": 1, "features_of": "NAME", "source": "g", "seeds": [0],
-                                   "config": {"norm": "l2"}}))  # fmt: skip
+    results.write_text(
+        json.dumps(
+            {"points": points, "best": 1, "features_of": "NAME", "source": "g", "seeds": [0], "config": {"norm": "l2"}}
+        )
+    )
     run("sweep", results, "--output", tmp_path / "curve.png")
     assert recipe_in(tmp_path / "curve.png").settings["best"] == 1
     results.write_text("{}")
@@ -270,8 +307,16 @@ def test_figure_sweep_from_a_results_file(tmp_path: Path) -> None:
 
 
 def test_figure_training_from_a_log_and_again(tmp_path: Path) -> None:
-    terms = {"ce_real": 1.5, "ce_generated": 1.2, "bce_real": 0.7, "bce_generated": 0.6, "auc": 0.8, "clean": 0.9,
-             "pgd10": 0.5, "seconds": 3.0}  # fmt: skip
+    terms = {
+        "ce_real": 1.5,
+        "ce_generated": 1.2,
+        "bce_real": 0.7,
+        "bce_generated": 0.6,
+        "auc": 0.8,
+        "clean": 0.9,
+        "pgd10": 0.5,
+        "seconds": 3.0,
+    }
     attacks = {"real": 0.7, "generated": 0.4, "stopped": 0.2}
     for name, more, panels in (("robust", attacks, 3), ("vanilla", {}, 2)):
         log = tmp_path / name / "log.jsonl"

@@ -18,13 +18,20 @@ from bigroc_core.images import encode_png, from_uint8
 
 CONFIG = {"eps": 0.5, "steps": 2}
 PAIRS = {
-    "source": {"generator": "cifar10-cgan", "seed": 1, "start": 0, "count": 4, "classes": None}, "columns": 2,
-    "classifier": "cifar10-robust", "config": CONFIG, "debias": None,
-}  # fmt: skip
+    "source": {"generator": "cifar10-cgan", "seed": 1, "start": 0, "count": 4, "classes": None},
+    "columns": 2,
+    "classifier": "cifar10-robust",
+    "config": CONFIG,
+    "debias": None,
+}
 WALK = {
     "pairs": [[{"image": "a"}, {"generator": "cifar10-cgan", "seed": 0, "number": 1, "class": "cat"}]],
-    "classifiers": ["cifar10-robust"], "c": [0.5], "steps": 2, "weights": None, "warm_start": False,
-}  # fmt: skip
+    "classifiers": ["cifar10-robust"],
+    "c": [0.5],
+    "steps": 2,
+    "weights": None,
+    "warm_start": False,
+}
 
 
 def noise(count: int = 1, side: int = 32) -> np.ndarray:
@@ -48,16 +55,20 @@ def test_a_recipe_survives_json_with_its_images() -> None:
     check_models(again)
 
 
-@pytest.mark.parametrize("words", [
-    ["fig1", "--columns", "2", "--steps", "2", "--eps", "1"],
-    ["fig2", "--image", "IMAGE", "--steps", "2"],
-    ["fig3", "--rows", "2", "--columns", "6", "--debias", "20", "--steps", "1"],
-    ["fig4", "--columns", "2", "--steps", "2"],
-    ["fig6", "--source", "IMAGE", "--target", "generator:cifar10-cgan", "--steps", "2", "--c", "0.5", "1"],
-    ["fig7", "--images", "SET", "--rows", "2", "--columns", "3", "--steps", "1", "--eps", "0.5"],
-    ["side-by-side", "--generator", "cifar10-cgan", "--count", "3", "--columns", "2", "--steps", "1"],
-    ["debias", "--generator", "cifar10-dcgan", "--count", "30", "--validation", "20"],
-], ids=lambda words: words[0])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["fig1", "--columns", "2", "--steps", "2", "--eps", "1"],
+        ["fig2", "--image", "IMAGE", "--steps", "2"],
+        ["fig3", "--rows", "2", "--columns", "6", "--debias", "20", "--steps", "1"],
+        ["fig4", "--columns", "2", "--steps", "2"],
+        ["fig6", "--source", "IMAGE", "--target", "generator:cifar10-cgan", "--steps", "2", "--c", "0.5", "1"],
+        ["fig7", "--images", "SET", "--rows", "2", "--columns", "3", "--steps", "1", "--eps", "0.5"],
+        ["side-by-side", "--generator", "cifar10-cgan", "--count", "3", "--columns", "2", "--steps", "1"],
+        ["debias", "--generator", "cifar10-dcgan", "--count", "30", "--validation", "20"],
+    ],
+    ids=lambda words: words[0],
+)
 def test_again_gives_the_same_bytes_in_every_format(words: list[str], tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(encode_png(from_uint8(noise()[0])))
     np.savez(tmp_path / "set.npz", noise(7))
@@ -75,25 +86,29 @@ def test_again_gives_the_same_bytes_in_every_format(words: list[str], tmp_path: 
         assert (tmp_path / f"made-again.{ending}").read_bytes() == made.read_bytes()
 
 
-@pytest.mark.parametrize(("figure", "change", "said"), [
-    ("fig1", {"columns": 10**9}, "settings.columns must be a whole number from 1 to"),
-    ("fig1", {"columns": True}, "settings.columns"),
-    ("fig1", {"config": {"eps": 1e6}}, "settings.config"),
-    ("fig1", {"config": {"steps": 100_000}}, "steps"),
-    ("fig1", {"config": {"__class__": "x"}}, "settings.config"),
-    ("fig1", {"source": {**PAIRS["source"], "count": 10**7}}, "count"),  # type: ignore[dict-item]
-    ("fig1", {"source": {"path": "/etc/passwd"}}, "unknown entry 'path'"),
-    ("fig1", {"more": 1}, "unknown entry 'more'"),
-    ("fig6", {"c": [2.0]}, r"settings\.c\[0\] must be from 0 to 1"),
-    ("fig6", {"c": []}, "list of 1 to"),
-    ("fig6", {"steps": "60"}, "settings.steps"),
-    ("fig6", {"weights": [float("nan")]}, "finite"),
-    ("fig99", {}, "there is no figure 'fig99'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("figure", "change", "said"),
+    [
+        ("fig1", {"columns": 10**9}, "settings.columns must be a whole number from 1 to"),
+        ("fig1", {"columns": True}, "settings.columns"),
+        ("fig1", {"config": {"eps": 1e6}}, "settings.config"),
+        ("fig1", {"config": {"steps": 100_000}}, "steps"),
+        ("fig1", {"config": {"__class__": "x"}}, "settings.config"),
+        ("fig1", {"source": {**PAIRS["source"], "count": 10**7}}, "count"),  # type: ignore[dict-item]
+        ("fig1", {"source": {"path": "/etc/passwd"}}, "unknown entry 'path'"),
+        ("fig1", {"more": 1}, "unknown entry 'more'"),
+        ("fig6", {"c": [2.0]}, r"settings\.c\[0\] must be from 0 to 1"),
+        ("fig6", {"c": []}, "list of 1 to"),
+        ("fig6", {"steps": "60"}, "settings.steps"),
+        ("fig6", {"weights": [float("nan")]}, "finite"),
+        ("fig99", {}, "there is no figure 'fig99'"),
+    ],
+)
 def test_values_out_of_bounds_are_refused_by_name(figure: str, change: dict[str, Any], said: str) -> None:
     base = WALK if figure == "fig6" else PAIRS
-    text = json.dumps({"recipe": 1, "figure": figure, "settings": base | change, "checkpoints": {}, "images": {},
-                       "version": "0.1.0"})  # fmt: skip
+    text = json.dumps(
+        {"recipe": 1, "figure": figure, "settings": base | change, "checkpoints": {}, "images": {}, "version": "0.1.0"}
+    )
     with pytest.raises(ValueError, match=said):
         from_json(text)
 
@@ -104,12 +119,15 @@ def test_files_of_others_are_refused_in_one_sentence(tmp_path: Path) -> None:
     text.write_text("<svg/>")
     broken.write_bytes(b"%PDF-1.4 /Subject (")
     for path, said in (
-        (plain, "carries no recipe"), (text, "carries no recipe"), (broken, "carries no recipe"),
-        (tmp_path / "none.png", "cannot be read"), (png_with("{", tmp_path / "half.png"), "not JSON"),
+        (plain, "carries no recipe"),
+        (text, "carries no recipe"),
+        (broken, "carries no recipe"),
+        (tmp_path / "none.png", "cannot be read"),
+        (png_with("{", tmp_path / "half.png"), "not JSON"),
         (png_with("[" * 100_000, tmp_path / "deep.png"), "not JSON"),
         (png_with("[]", tmp_path / "list.png"), "no recipe"),
         (png_with('{"recipe": 1}', tmp_path / "empty.png"), "lacks figure"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValueError, match=said) as refused:
             recipe_in(path)
         assert "\n" not in str(refused.value)
@@ -117,8 +135,14 @@ def test_files_of_others_are_refused_in_one_sentence(tmp_path: Path) -> None:
 
 def test_images_that_are_none_or_too_large_are_refused() -> None:
     made = json.loads(Recipe("fig6", WALK, {"a": noise()}).to_json())
-    for png, count in (("", 1), ("AAAA", 1), (made["images"]["a"]["png"], 3), (made["images"]["a"]["png"][:200], 1),
-                       (7, 1), (made["images"]["a"]["png"], 10**9)):  # fmt: skip
+    for png, count in (
+        ("", 1),
+        ("AAAA", 1),
+        (made["images"]["a"]["png"], 3),
+        (made["images"]["a"]["png"][:200], 1),
+        (7, 1),
+        (made["images"]["a"]["png"], 10**9),
+    ):
         broken = made | {"images": {"a": {"count": count, "png": png}}}
         with pytest.raises(ValueError, match="images"):
             from_json(json.dumps(broken))

@@ -23,10 +23,15 @@ def asked(figure: str, **changes: Any) -> Asked:
     config = default_config(figure, generator)
     kind = FIGURE_KINDS[figure]
     values: dict[str, Any] = {
-        "generator": generator, "classifier": "cifar10-robust", "rows": kind.rows, "columns": kind.columns,
-        "eps": config["eps"], "steps": config["steps"], "step_size": config["step_size"],
+        "generator": generator,
+        "classifier": "cifar10-robust",
+        "rows": kind.rows,
+        "columns": kind.columns,
+        "eps": config["eps"],
+        "steps": config["steps"],
+        "step_size": config["step_size"],
         "pairs": default_pairs(figure),
-    }  # fmt: skip
+    }
     return Asked(figure=figure, **values | changes)
 
 
@@ -65,15 +70,24 @@ def test_a_figure_is_made_of_uploaded_images_and_again_from_its_file(tmp_path: P
             assert again.files == made.files
 
 
-@pytest.mark.parametrize(("figure", "changes", "said"), [
-    ("fig12", {}, "no figure 'fig12'"), ("fig1", {"generator": "x"}, "no generator 'x'"),
-    ("fig1", {"classifier": "cifar10-judge"}, "no classifier 'cifar10-judge'"), ("fig1", {"seed": -1}, "seed"),
-    ("fig7", {"rows": 21, "columns": 20}, "at most 400 images"), ("fig1", {"columns": 0}, "columns"),
-    ("fig1", {"steps": 5000}, "at most 200"), ("fig1", {"classes": ("unicorn",)}, ""),
-    ("fig11", {"pairs": "3"}, "not '3'"), ("fig11", {"pairs": "3-3"}, "one image twice"),
-    ("fig11", {"pairs": "1-2 " * 9}, "at most 8 pairs"), ("fig4", {"share": 2.0}, "share"),
-    ("fig5", {"files": ("x.png",)}, "x.png"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("figure", "changes", "said"),
+    [
+        ("fig12", {}, "no figure 'fig12'"),
+        ("fig1", {"generator": "x"}, "no generator 'x'"),
+        ("fig1", {"classifier": "cifar10-judge"}, "no classifier 'cifar10-judge'"),
+        ("fig1", {"seed": -1}, "seed"),
+        ("fig7", {"rows": 21, "columns": 20}, "at most 400 images"),
+        ("fig1", {"columns": 0}, "columns"),
+        ("fig1", {"steps": 5000}, "at most 200"),
+        ("fig1", {"classes": ("unicorn",)}, ""),
+        ("fig11", {"pairs": "3"}, "not '3'"),
+        ("fig11", {"pairs": "3-3"}, "one image twice"),
+        ("fig11", {"pairs": "1-2 " * 9}, "at most 8 pairs"),
+        ("fig4", {"share": 2.0}, "share"),
+        ("fig5", {"files": ("x.png",)}, "x.png"),
+    ],
+)
 def test_what_cannot_be_is_said(figure: str, changes: dict[str, Any], said: str) -> None:
     def whole() -> None:
         given = asked("fig1", **changes) if figure == "fig12" else asked(figure, **changes)
@@ -91,9 +105,15 @@ def test_the_tab_opens_with_a_figure_that_its_recipe_reproduces() -> None:
 
 
 def test_a_link_restores_the_controls_of_its_figure() -> None:
-    updates = dict(zip(figures_tab.SHARED, figures_tab.restored(
-        {"figure": "fig4", "generator": "cifar10-cgan", "rows": 2, "classes": ["cat"], "quantile": 0.9}), strict=False,
-    ))  # fmt: skip
+    updates = dict(
+        zip(
+            figures_tab.SHARED,
+            figures_tab.restored(
+                {"figure": "fig4", "generator": "cifar10-cgan", "rows": 2, "classes": ["cat"], "quantile": 0.9}
+            ),
+            strict=False,
+        )
+    )
     assert updates["figure"]["value"] == "fig4"
     assert (updates["rows"]["value"], updates["rows"]["visible"]) == (2, True)
     assert updates["quantile"]["visible"]

@@ -65,17 +65,21 @@ def mimicry(out: Path) -> None:
     from torch_mimicry.nets.wgan_gp.wgan_gp_32 import WGANGPGenerator32
 
     for name, made in (
-        ("sngan", SNGANGenerator32), ("ssgan", SSGANGenerator32), ("infomax_gan", InfoMaxGANGenerator32),
-        ("wgan_gp", WGANGPGenerator32), ("cgan_pd", CGANPDGenerator32),
-    ):  # fmt: skip
+        ("sngan", SNGANGenerator32),
+        ("ssgan", SSGANGenerator32),
+        ("infomax_gan", InfoMaxGANGenerator32),
+        ("wgan_gp", WGANGPGenerator32),
+        ("cgan_pd", CGANPDGenerator32),
+    ):
         torch.manual_seed(0)
         conditional = name == "cgan_pd"
         network = made(num_classes=CLASSES) if conditional else made()
         settle(network, conditional, lambda y: y)
         # The library's own call, with an optimiser as its trainer has one.
         optimizer = torch.optim.Adam(network.parameters(), 2e-4, betas=(0.0, 0.9))
-        network.save_checkpoint(directory=str(out), global_step=100000, optimizer=optimizer,
-                                name=f"{name}_netG_100000_steps.pth")  # fmt: skip
+        network.save_checkpoint(
+            directory=str(out), global_step=100000, optimizer=optimizer, name=f"{name}_netG_100000_steps.pth"
+        )
         write_images(network, out / f"{name}_netG_100000_steps.npz", conditional, lambda y: y)
 
 
@@ -86,9 +90,18 @@ def biggan(out: Path, source: Path) -> None:
 
     torch.manual_seed(0)
     network = BigGAN.Generator(
-        G_ch=64, dim_z=128, resolution=32, n_classes=CLASSES, G_attn="0", G_shared=False, hier=False, G_init="N02",
-        no_optim=True, G_activation=nn.ReLU(inplace=False), SN_eps=1e-8,
-    )  # fmt: skip
+        G_ch=64,
+        dim_z=128,
+        resolution=32,
+        n_classes=CLASSES,
+        G_attn="0",
+        G_shared=False,
+        hier=False,
+        G_init="N02",
+        no_optim=True,
+        G_activation=nn.ReLU(inplace=False),
+        SN_eps=1e-8,
+    )
     settle(network, True, network.shared)
     # As DiffAugment publishes it: the state dict alone.
     torch.save(network.state_dict(), out / "biggan-cifar10.pth")

@@ -16,10 +16,16 @@ from bigroc_core.generators.registry import load_generator
 def unet(classes: int | None) -> diffusers.UNet2DModel:
     torch.manual_seed(0)
     return diffusers.UNet2DModel(
-        sample_size=8, in_channels=3, out_channels=3, layers_per_block=1, block_out_channels=(16, 16),
-        norm_num_groups=4, down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"),
+        sample_size=8,
+        in_channels=3,
+        out_channels=3,
+        layers_per_block=1,
+        block_out_channels=(16, 16),
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
         num_class_embeds=classes,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")

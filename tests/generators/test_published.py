@@ -28,8 +28,14 @@ def mimicry_file(path: Path, classes: int = 0) -> ResNet32Generator:
     torch.manual_seed(0)
     network = ResNet32Generator(latent=16, width=8, classes=classes).eval()
     optimizer = torch.optim.Adam(network.parameters())
-    torch.save({"model_state_dict": network.state_dict(), "optimizer_state_dict": optimizer.state_dict(),
-                "global_step": 100000}, path)  # fmt: skip
+    torch.save(
+        {
+            "model_state_dict": network.state_dict(),
+            "optimizer_state_dict": optimizer.state_dict(),
+            "global_step": 100000,
+        },
+        path,
+    )
     return network
 
 
@@ -88,8 +94,14 @@ def test_a_step_of_biggan_is_what_its_code_computes(tmp_path: Path) -> None:
 def test_a_card_beside_a_published_checkpoint_names_its_classes(tmp_path: Path) -> None:
     mimicry_file(tmp_path / "netG.pth", classes=3)
     assert load_generator(tmp_path / "netG.pth").classes == ("class 0", "class 1", "class 2")
-    card = Card(name="mine", kind="generator", architecture="resnet32", classes=("a", "b", "c"), conditional=True,
-                presets={"default": {"eps": 1.5}})  # fmt: skip
+    card = Card(
+        name="mine",
+        kind="generator",
+        architecture="resnet32",
+        classes=("a", "b", "c"),
+        conditional=True,
+        presets={"default": {"eps": 1.5}},
+    )
     (tmp_path / "netG.json").write_text(card.to_json(), "utf-8")
     generator = load_generator(tmp_path / "netG.pth")
     assert (generator.card.name, generator.classes) == ("mine", ("a", "b", "c"))

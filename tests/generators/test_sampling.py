@@ -55,11 +55,20 @@ def test_unconditional_has_no_labels(unconditional):
         unconditional.sample(3, labels=[0, 1, 2])
 
 
-@pytest.mark.parametrize("request_", [
-    {"count": -1}, {"count": 2.5}, {"count": 1, "seed": -1}, {"count": 1, "start": -1}, {"count": 1, "seed": 2**63},
-    {"count": 2, "labels": [0]}, {"count": 1, "labels": [10]}, {"count": 1, "labels": [-1]},
-    {"count": 1, "labels": [0.5]},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"count": -1},
+        {"count": 2.5},
+        {"count": 1, "seed": -1},
+        {"count": 1, "start": -1},
+        {"count": 1, "seed": 2**63},
+        {"count": 2, "labels": [0]},
+        {"count": 1, "labels": [10]},
+        {"count": 1, "labels": [-1]},
+        {"count": 1, "labels": [0.5]},
+    ],
+)
 def test_bad_requests_are_refused(conditional, request_):
     with pytest.raises(ValueError, match="must be"):
         conditional.sample(**request_)

@@ -29,16 +29,36 @@ def models(tmp_path_factory):
     export(ResNet9(10, 4), card, folder)
     for name, classes in (("stl10", STL10), ("reordered", CIFAR10_CLASSES[::-1]), ("unlabelled", ())):
         arguments = {"latent": 8, "width": 4, "classes": len(classes)}
-        card = Card(name=name, kind="generator", architecture="dcgan", arguments=arguments, classes=classes,
-                    conditional=bool(classes))  # fmt: skip
+        card = Card(
+            name=name,
+            kind="generator",
+            architecture="dcgan",
+            arguments=arguments,
+            classes=classes,
+            conditional=bool(classes),
+        )
         export(DCGANGenerator(**arguments), card, folder)
     return folder
 
 
 def boosted(models, where, out, *more):
     """The status of `boost` with ε = 0, which writes the images as they came and the labels as they are read."""
-    return main(["boost", where, str(out), "--classifier", str(models / "tiny.safetensors"), "--eps", "0", "--steps",
-                 "0", "--device", "cpu", *more])  # fmt: skip
+    return main(
+        [
+            "boost",
+            where,
+            str(out),
+            "--classifier",
+            str(models / "tiny.safetensors"),
+            "--eps",
+            "0",
+            "--steps",
+            "0",
+            "--device",
+            "cpu",
+            *more,
+        ]
+    )
 
 
 def source(models, name):
@@ -84,10 +104,19 @@ def test_another_mapping_is_another_run(models, tmp_path, capsys):
     )
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("car", "FROM=TO"), ("", "FROM=TO"), ("car=", "FROM=TO"), ("car=1,,Ship=8", "FROM=TO"), ("car=1,car=2", "twice"),
-    ("car=autombile,Ship=ship", "did you mean automobile?"), ("car=10,Ship=ship", "no class '10'"), ('"car=1', "read"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("car", "FROM=TO"),
+        ("", "FROM=TO"),
+        ("car=", "FROM=TO"),
+        ("car=1,,Ship=8", "FROM=TO"),
+        ("car=1,car=2", "twice"),
+        ("car=autombile,Ship=ship", "did you mean automobile?"),
+        ("car=10,Ship=ship", "no class '10'"),
+        ('"car=1', "read"),
+    ],
+)
 def test_a_wrong_mapping_is_one_clear_line(models, tmp_path, capsys, text, expected):
     assert boosted(models, source(models, "stl10"), tmp_path / "out.npz", "--map-classes", text) == 2
     assert expected in error_of(capsys)
@@ -123,19 +152,46 @@ def test_class_folders_and_numbers_of_a_set_are_mapped(tmp_path):
 def test_evaluate_counts_errors_on_the_mapped_labels(models, tmp_path):
     # The judge only has to be another network; its errors depend on which labels reach it.
     torch.manual_seed(1)
-    card = Card(name="other", kind="classifier", architecture="resnet9", arguments={"width": 4},
-                classes=CIFAR10_CLASSES)  # fmt: skip
+    card = Card(
+        name="other", kind="classifier", architecture="resnet9", arguments={"width": 4}, classes=CIFAR10_CLASSES
+    )
     export(ResNet9(10, 4), card, tmp_path)
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "real.npz", rng.integers(0, 256, (64, 32, 32, 3), np.uint8))
     errors = {}
     for name, cars in (("right", "automobile"), ("wrong", "truck")):
         written = tmp_path / f"{name}.json"
-        status = main(["evaluate", source(models, "stl10"), "--classifier", str(models / "tiny.safetensors"), "--judge",
-                       str(tmp_path / "other.safetensors"), "--control", "none", "--no-random-direction", "--count",
-                       "45", "--seeds", "0", "--eps", "0", "--steps", "0", "--reference", str(tmp_path / "real.npz"),
-                       "--run", str(tmp_path / name), "--device", "cpu", "--output", str(written),
-                       "--map-classes", f"car={cars},Ship=ship"])  # fmt: skip
+        status = main(
+            [
+                "evaluate",
+                source(models, "stl10"),
+                "--classifier",
+                str(models / "tiny.safetensors"),
+                "--judge",
+                str(tmp_path / "other.safetensors"),
+                "--control",
+                "none",
+                "--no-random-direction",
+                "--count",
+                "45",
+                "--seeds",
+                "0",
+                "--eps",
+                "0",
+                "--steps",
+                "0",
+                "--reference",
+                str(tmp_path / "real.npz"),
+                "--run",
+                str(tmp_path / name),
+                "--device",
+                "cpu",
+                "--output",
+                str(written),
+                "--map-classes",
+                f"car={cars},Ship=ship",
+            ]
+        )
         assert status == 0
         found = json.loads(written.read_text())
         assert f"car={cars}" in found["source"]
@@ -148,10 +204,18 @@ def test_evaluate_counts_errors_on_the_mapped_labels(models, tmp_path):
         assert errors[name] == pytest.approx(float((read != table[labels]).float().mean()))
 
 
-@pytest.mark.parametrize(("name", "expected"), [
-    ("Air-Plane", "airplane"), ("plane", "airplane"), ("trucks", "truck"), ("tabby cat", "cat"), ("car", None),
-    ("wing", None), ("!", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Air-Plane", "airplane"),
+        ("plane", "airplane"),
+        ("trucks", "truck"),
+        ("tabby cat", "cat"),
+        ("car", None),
+        ("wing", None),
+        ("!", None),
+    ],
+)
 def test_names_are_suggested_only_where_they_are_near(name, expected):
     assert nearest(name, CIFAR10_CLASSES) == expected
 

@@ -752,7 +752,6 @@ def test_guided_diffusions_evaluator_can_read_what_is_written(tmp_path):
         np.testing.assert_array_equal(arrays["arr_1"], labels)
 
 
-
 @pytest.mark.parametrize("name", ["set", "set.npz"])
 @pytest.mark.parametrize("killed_after", [0, 1, 3, 5])
 def test_a_run_that_stopped_continues_and_gives_the_same_bytes(tmp_path, name, killed_after):

@@ -50,8 +50,17 @@ def splits() -> Splits:
 
 
 def recipe(**changes: Any) -> GeneratorRecipe:
-    given = {"name": "tiny", "family": "consistency", "arguments": TINY, "steps": 3, "batch_size": 8,
-             "lr_generator": 1e-3, "intervals": (2, 4), "precision": "fp32", **changes}  # fmt: skip
+    given = {
+        "name": "tiny",
+        "family": "consistency",
+        "arguments": TINY,
+        "steps": 3,
+        "batch_size": 8,
+        "lr_generator": 1e-3,
+        "intervals": (2, 4),
+        "precision": "fp32",
+        **changes,
+    }
     return GeneratorRecipe(**given)
 
 
@@ -169,8 +178,14 @@ def test_the_function_is_what_the_pipeline_computes(timesteps: list[int], monkey
     monkeypatch.setattr(scheduler, "step", watched)
     states = [torch.Generator().manual_seed(i) for i in range(4)]
     labels = torch.tensor([3, 1, 4, 1])
-    pipeline(batch_size=4, class_labels=labels.tolist(), num_inference_steps=None, timesteps=timesteps,
-             generator=states, output_type="np")  # fmt: skip
+    pipeline(
+        batch_size=4,
+        class_labels=labels.tolist(),
+        num_inference_steps=None,
+        timesteps=timesteps,
+        generator=states,
+        output_type="np",
+    )
     function = ConsistencyFunction(unet, consistency_scheduler())
     assert len(seen) == len(timesteps)
     assert float(seen[0][1]) == pytest.approx(80)
@@ -232,8 +247,12 @@ def test_a_sheet_has_rows_of_one_step_and_of_two(trained: Path) -> None:
 def test_the_folder_is_diffusers_own_and_has_no_pickles(trained: Path) -> None:
     folder = trained / "tiny"
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    assert files == ["model_index.json", "scheduler/scheduler_config.json", "unet/config.json",
-                     "unet/diffusion_pytorch_model.safetensors"]  # fmt: skip
+    assert files == [
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+    ]
     assert not list(trained.glob(".tiny*"))
     assert len({(folder / file).stat().st_mode for file in files}) == 1
     assert {value.dtype for value in load_file(folder / files[-1]).values()} == {torch.float16}
@@ -293,9 +312,14 @@ def test_a_folder_with_a_card_is_listed_and_found_by_name(
     assert embedded_cards(model.parent, "generator") == {}
 
 
-@pytest.mark.parametrize("missing", [
-    "scheduler/scheduler_config.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "scheduler/scheduler_config.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+    ],
+)
 def test_a_pipeline_with_something_missing_is_refused(model: Path, missing: str) -> None:
     (model / missing).unlink()
     with pytest.raises(ValueError, match=f"{model} cannot be read as a diffusers pipeline: .+"):
@@ -308,15 +332,18 @@ def test_a_folder_that_is_no_pipeline_is_refused(model: Path) -> None:
         load_generator(model)
 
 
-@pytest.mark.parametrize(("entry", "value", "reason"), [
-    ("classes", ["cat", "dog"], "describes another model: .* 32×32 images with 10 classes"),
-    ("conditional", False, "describes another model"),
-    ("input_size", [64, 64], "describes another model"),
-    ("kind", "classifier", "describes another model"),
-    ("arguments", {"timesteps": [106, 0]}, "impossible timesteps"),
-    ("arguments", {"timesteps": {"2": 0}}, "impossible timesteps"),
-    ("arguments", {"width": 3}, r"takes \['num_inference_steps', 'timesteps'\], not \['width'\]"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("entry", "value", "reason"),
+    [
+        ("classes", ["cat", "dog"], "describes another model: .* 32×32 images with 10 classes"),
+        ("conditional", False, "describes another model"),
+        ("input_size", [64, 64], "describes another model"),
+        ("kind", "classifier", "describes another model"),
+        ("arguments", {"timesteps": [106, 0]}, "impossible timesteps"),
+        ("arguments", {"timesteps": {"2": 0}}, "impossible timesteps"),
+        ("arguments", {"width": 3}, r"takes \['num_inference_steps', 'timesteps'\], not \['width'\]"),
+    ],
+)
 def test_a_card_that_does_not_fit_is_refused(model: Path, entry: str, value: Any, reason: str) -> None:
     card = model.with_name("tiny.json")
     card.write_text(json.dumps({**json.loads(card.read_text("utf-8")), entry: value}), "utf-8")
@@ -334,17 +361,32 @@ def test_labels_that_do_not_fit_are_refused(trained: Path) -> None:
         ConsistencyFunction(untrained(), consistency_scheduler())(torch.zeros(1, 3, 32, 32), torch.ones(1), None)
 
 
-@pytest.mark.parametrize("arguments", [{"width": 3}, {"block_out_channels": [9, 16]}, {"sample_size": 33},
-                                       {"out_channels": 4}, {"down_block_types": ["DownBlock2D"]}])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"width": 3},
+        {"block_out_channels": [9, 16]},
+        {"sample_size": 33},
+        {"out_channels": 4},
+        {"down_block_types": ["DownBlock2D"]},
+    ],
+)
 def test_a_network_that_cannot_be_is_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="UNet2DModel cannot be built with"):
         build_unet(arguments, 10)
 
 
-@pytest.mark.parametrize(("words", "reason"), [
-    ("--intervals 0 10", "rise within 1 to 10000"), ("--intervals 20 10", "rise"), ("--intervals 10 100000", "rise"),
-    ("--log-sigma 7 1", "from -6 to 5"), ("--log-sigma 0 0", "from 0.1 to 10"), ("--log-sigma nan 1", "from -6 to 5"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("--intervals 0 10", "rise within 1 to 10000"),
+        ("--intervals 20 10", "rise"),
+        ("--intervals 10 100000", "rise"),
+        ("--log-sigma 7 1", "from -6 to 5"),
+        ("--log-sigma 0 0", "from 0.1 to 10"),
+        ("--log-sigma nan 1", "from -6 to 5"),
+    ],
+)
 def test_impossible_noise_is_named(words: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["train", "generator", "--family", "consistency", "--name", "t", "--run", str(tmp_path / "run")]
     assert main([*common, *words.split()]) == 2

@@ -75,9 +75,7 @@ def test_infonce_is_its_definition() -> None:
     losses = []
     for i, place in itertools.product(range(4), range(3)):
         own = math.exp(float(pooled[i] @ local[i, :, place]))
-        others = sum(
-            math.exp(float(pooled[i] @ local[j, :, other])) for j in range(4) for other in range(3) if j != i
-        )
+        others = sum(math.exp(float(pooled[i] @ local[j, :, other])) for j in range(4) for other in range(3) if j != i)
         losses.append(-math.log(own / (own + others)))
     assert infonce(local, pooled).item() == pytest.approx(sum(losses) / len(losses), rel=1e-5)
 
@@ -147,9 +145,15 @@ def test_heads_are_there_when_asked_for() -> None:
 
 def recipe(family: str, name: str = "tiny", steps: int = 3) -> GeneratorRecipe:
     return GeneratorRecipe(
-        name=name, family=family, arguments={"width": 4, "latent": 8}, discriminator_width=8, steps=steps,
-        batch_size=8, auxiliary=0.1 if family == "cgan" else 0.0, precision="fp32",
-    )  # fmt: skip
+        name=name,
+        family=family,
+        arguments={"width": 4, "latent": 8},
+        discriminator_width=8,
+        steps=steps,
+        batch_size=8,
+        auxiliary=0.1 if family == "cgan" else 0.0,
+        precision="fp32",
+    )
 
 
 class Killed(Exception):

@@ -42,8 +42,16 @@ def pictures(count: int, seed: int, *, generated: bool, side: int = 16) -> Label
 def tiny(classes: tuple[str, ...] = CLASSES, side: int = 16) -> Classifier:
     torch.manual_seed(5)
     arguments = {"width": 4, "activation": "silu", "pool": "before"}
-    card = Card(name="init", kind="classifier", architecture="resnet9", arguments=arguments, classes=classes,
-                mean=(0.5, 0.5, 0.5), std=(0.05, 0.05, 0.05), input_size=(side, side))  # fmt: skip
+    card = Card(
+        name="init",
+        kind="classifier",
+        architecture="resnet9",
+        arguments=arguments,
+        classes=classes,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.05, 0.05, 0.05),
+        input_size=(side, side),
+    )
     return Classifier(build_network("resnet9", classes=len(classes), **arguments), card).eval().requires_grad_(False)
 
 
@@ -62,10 +70,23 @@ def source() -> GeneratedSource:
 
 
 RECIPE = JointRecipe(
-    name="tiny-joint", init="init", real="pictures", generated=("columns",), weights=(1.0,), size=(16, 16), steps=8,
-    batch_size=SHARE, first_steps=1, last_steps=4, generated_step_size=0.08, real_step_size=0.1, warmup=2, ema=0.8,
-    augmentation="none", precision="fp32",
-)  # fmt: skip
+    name="tiny-joint",
+    init="init",
+    real="pictures",
+    generated=("columns",),
+    weights=(1.0,),
+    size=(16, 16),
+    steps=8,
+    batch_size=SHARE,
+    first_steps=1,
+    last_steps=4,
+    generated_step_size=0.08,
+    real_step_size=0.1,
+    warmup=2,
+    ema=0.8,
+    augmentation="none",
+    precision="fp32",
+)
 
 
 # ------------------------------------------------------------------------------------- what training really does
@@ -243,8 +264,9 @@ def test_a_log_loses_what_will_be_done_again(tmp_path):
 
 
 def test_the_model_tells_generated_from_real_and_its_card_has_their_reference(tmp_path, real, source):
-    recipe = dataclasses.replace(RECIPE, steps=60, batch_size=16, last_steps=3, real_eps=0.2, real_step_size=0.1,
-                                 lr=0.05)  # fmt: skip
+    recipe = dataclasses.replace(
+        RECIPE, steps=60, batch_size=16, last_steps=3, real_eps=0.2, real_step_size=0.1, lr=0.05
+    )
     returned = train_joint(recipe, tiny(), real, [source], tmp_path, "train", watched=60, reports=3)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["loss"] < lines[0]["loss"]
@@ -264,8 +286,9 @@ def test_the_model_tells_generated_from_real_and_its_card_has_their_reference(tm
     generated, targets = source.held_out(30)
     config = bc.BoostConfig(eps=2, steps=8, loss="combined", stop_at="l0")
     result = bc.boost(loaded, generated, targets, config)
-    start, end = (nn.functional.softplus(z.gather(1, targets[:, None])[:, 0])
-                  for z in (result.logits_before, result.logits_after))  # fmt: skip
+    start, end = (
+        nn.functional.softplus(z.gather(1, targets[:, None])[:, 0]) for z in (result.logits_before, result.logits_after)
+    )
     assert (end - start)[start < loaded.l0].min() > 0
     assert torch.equal(result.images[start >= loaded.l0], generated[start >= loaded.l0])
 
@@ -311,10 +334,34 @@ def test_one_command_trains_at_64_pixels_from_folders_and_an_npz_and_resumes(tmp
     folder = as_folder(pictures(40, 0, generated=False, side=64), tmp_path / "real")
     generated = as_npz(pictures(30, 1, generated=True, side=64), tmp_path / "generated.npz")
     others = as_npz(pictures(30, 2, generated=True, side=64), tmp_path / "others.npz", labelled=False)
-    words = ["train", "joint", "--name", "at64", "--init", str(tmp_path / "init" / "init.safetensors"), "--real",
-             str(folder), "--generated", str(generated), str(others), "--weights", "2", "1", "--steps", "3",
-             "--batch-size", "6", "--watched", "4", "--reports", "1", "--run", str(tmp_path / "run"),
-             "--precision", "fp32"]  # fmt: skip
+    words = [
+        "train",
+        "joint",
+        "--name",
+        "at64",
+        "--init",
+        str(tmp_path / "init" / "init.safetensors"),
+        "--real",
+        str(folder),
+        "--generated",
+        str(generated),
+        str(others),
+        "--weights",
+        "2",
+        "1",
+        "--steps",
+        "3",
+        "--batch-size",
+        "6",
+        "--watched",
+        "4",
+        "--reports",
+        "1",
+        "--run",
+        str(tmp_path / "run"),
+        "--precision",
+        "fp32",
+    ]
     assert main(words) == 0
     weights = (tmp_path / "run" / "at64.safetensors").read_bytes()
     assert main(words) == 0
@@ -364,8 +411,14 @@ class Plain:
 
 
 def generator_of(classes: tuple[str, ...], side: int = 16) -> Generator:
-    card = Card(name="plain", kind="generator", architecture="", classes=classes, conditional=bool(classes),
-                input_size=(side, side))  # fmt: skip
+    card = Card(
+        name="plain",
+        kind="generator",
+        architecture="",
+        classes=classes,
+        conditional=bool(classes),
+        input_size=(side, side),
+    )
     return Generator(Plain(), card)
 
 
@@ -451,21 +504,32 @@ def test_all_but_the_head_is_the_init_classifiers():
     assert head == "head"
     assert network.head.weight.shape[0] == 7
     theirs = init.network.state_dict()
-    same = {name: torch.equal(value, theirs[name]) for name, value in network.state_dict().items()
-            if not name.startswith("head.")}  # fmt: skip
+    same = {
+        name: torch.equal(value, theirs[name])
+        for name, value in network.state_dict().items()
+        if not name.startswith("head.")
+    }
     assert all(same.values())
     assert len(same) == len(theirs) - 2
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["--real-eps", "nan"], "--real-eps must be"), (["--last-steps", "0"], "--last-steps 0 is less than"),
-    (["--weights", "1"], "--weights must be 2 positive numbers"), (["--weights", "1", "-1"], "--weights must be"),
-    (["--init", "cifar10-judge"], "only ever judges"), (["--init", "cifar10-robus"], "did you mean cifar10-robust"),
-    (["--generated", "generator:cifar10-dcgan", "generator:cifar10-dcgan"], "twice"),
-    (["--generated", "generator:nothing"], "there is no generator 'nothing'"),
-    (["--held-out", "x"], "--held-out goes with --real"), (["--size", "64"], "the model takes 64×64; give --real"),
-    (["--watched", "1"], "--watched must be"), (["--steps", "0"], "--steps must be"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--real-eps", "nan"], "--real-eps must be"),
+        (["--last-steps", "0"], "--last-steps 0 is less than"),
+        (["--weights", "1"], "--weights must be 2 positive numbers"),
+        (["--weights", "1", "-1"], "--weights must be"),
+        (["--init", "cifar10-judge"], "only ever judges"),
+        (["--init", "cifar10-robus"], "did you mean cifar10-robust"),
+        (["--generated", "generator:cifar10-dcgan", "generator:cifar10-dcgan"], "twice"),
+        (["--generated", "generator:nothing"], "there is no generator 'nothing'"),
+        (["--held-out", "x"], "--held-out goes with --real"),
+        (["--size", "64"], "the model takes 64×64; give --real"),
+        (["--watched", "1"], "--watched must be"),
+        (["--steps", "0"], "--steps must be"),
+    ],
+)
 def test_impossible_commands_are_refused_in_one_line_before_anything_is_made(
     tmp_path, capsys, monkeypatch, words, said
 ):

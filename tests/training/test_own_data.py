@@ -132,9 +132,28 @@ def test_crops_of_larger_images_have_the_wanted_size_and_the_images_own_colours(
 def test_the_command_trains_on_three_classes_of_ones_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_classes(tmp_path / "mine", dict.fromkeys(COLOURS, 40), side=(48, 48))
-    command = ["train", "robust", "--name", "mine", "--data", str(tmp_path / "mine"), "--size", "48", "--eps", "0.5",
-               "--arguments", '{"width": 4, "stem_stride": 2}', "--epochs", "3", "--batch-size", "16",
-               "--lr", "0.3", "--precision", "fp32"]  # fmt: skip
+    command = [
+        "train",
+        "robust",
+        "--name",
+        "mine",
+        "--data",
+        str(tmp_path / "mine"),
+        "--size",
+        "48",
+        "--eps",
+        "0.5",
+        "--arguments",
+        '{"width": 4, "stem_stride": 2}',
+        "--epochs",
+        "3",
+        "--batch-size",
+        "16",
+        "--lr",
+        "0.3",
+        "--precision",
+        "fp32",
+    ]
     assert main(command) == 0
     model = load_classifier(tmp_path / "runs" / "mine" / "mine.safetensors")
     assert model.classes == ("brick", "grass", "sky")

@@ -65,8 +65,11 @@ def attempt(recipe: GeneratorRecipe, splits: Splits, folder: Path) -> bool:
     low, high = critic_range(recipe, splits, trained, folder) if recipe.family in FAMILIES else (0.0, 0.0)
     good = all(map(math.isfinite, [*losses, low, high, *distances])) and max(-low, high) <= BOUND
     good = good and distances[1] < distances[0]
-    print(f"{recipe.family:20} loss {min(losses):8.2f} to {max(losses):8.2f}  critic {low:7.2f} to {high:7.2f}  "
-          f"distance {distances[0]:7.2f} -> {distances[1]:7.2f}  {'good' if good else 'BAD'}", flush=True)  # fmt: skip
+    print(
+        f"{recipe.family:20} loss {min(losses):8.2f} to {max(losses):8.2f}  critic {low:7.2f} to {high:7.2f}  "
+        f"distance {distances[0]:7.2f} -> {distances[1]:7.2f}  {'good' if good else 'BAD'}",
+        flush=True,
+    )
     return good
 
 
@@ -89,10 +92,18 @@ def main() -> int:
         small = {"dcgan": {}, "resnet32": {"width": 64}, "biggan": {"width": 16}}
         architecture = FAMILIES[family].architecture if family in FAMILIES else "dcgan"
         recipe = GeneratorRecipe(
-            name=f"tried-{family}", family=family, arguments=small[architecture], discriminator_width=32,
-            steps=options.steps, batch_size=32, lr_generator=4e-4, lr_discriminator=4e-4, precision="fp32",
-            auxiliary=1.0 if family == "cgan" else 0.0, ema=0.9,
-        )  # fmt: skip
+            name=f"tried-{family}",
+            family=family,
+            arguments=small[architecture],
+            discriminator_width=32,
+            steps=options.steps,
+            batch_size=32,
+            lr_generator=4e-4,
+            lr_discriminator=4e-4,
+            precision="fp32",
+            auxiliary=1.0 if family == "cgan" else 0.0,
+            ema=0.9,
+        )
         good &= attempt(recipe, splits, options.out / family)
     return 0 if good else 1
 

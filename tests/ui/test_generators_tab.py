@@ -46,9 +46,16 @@ def test_quality_is_the_cards_own(name: str) -> None:
     assert found["features"] == card.metrics["evaluate"]["distances_and_errors_of"]
 
 
-@pytest.mark.parametrize("metrics", [
-    {}, {"evaluate": {}}, {"evaluate": None}, {"evaluate": {"rows": []}}, {"evaluate": {"rows": [{"scores": []}] * 2}},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {},
+        {"evaluate": {}},
+        {"evaluate": None},
+        {"evaluate": {"rows": []}},
+        {"evaluate": {"rows": [{"scores": []}] * 2}},
+    ],
+)
 def test_what_was_not_measured_is_said(metrics: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     card = dataclasses.replace(embedded_generators()[NAMES[0]], metrics=metrics, presets={}, training={})
     assert quality(card) is None

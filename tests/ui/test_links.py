@@ -12,11 +12,15 @@ from bigroc_core.experiments.evaluate import PRESET, SWEEP, UPLOADED_SET
 from bigroc_core.ui import boost_tab, controls, evaluate_tab, interpolate_tab, links, threat_models_tab
 
 SHARED = {
-    "eps": controls.slider(0, 16, "ε"), "seed": controls.seed_number(), "norm": controls.norm_radio(),
-    "classes": controls.class_dropdown("Classes", ("cat", "dog"), ""), "alpha": controls.step_size_box(),
+    "eps": controls.slider(0, 16, "ε"),
+    "seed": controls.seed_number(),
+    "norm": controls.norm_radio(),
+    "classes": controls.class_dropdown("Classes", ("cat", "dog"), ""),
+    "alpha": controls.step_size_box(),
     "beside": controls.checkboxes(["random", "standard"], "Beside", value=["random"]),
-    "warm": gr.Checkbox(False, label="Warm"), "numbers": gr.Textbox("", label="Numbers", max_length=60),
-}  # fmt: skip
+    "warm": gr.Checkbox(False, label="Warm"),
+    "numbers": gr.Textbox("", label="Numbers", max_length=60),
+}
 
 
 def read(query: str) -> tuple[dict[str, Any], list[str]]:
@@ -43,15 +47,23 @@ def test_what_was_emptied_comes_back_empty() -> None:
     [
         ("beside=nobody", "beside: 'nobody' is not among its choices"),
         ("warm=1", "warm: it is true or false, not '1'"),
-        ("numbers=" + "1" * 61, "60 characters at most"), ("eps=", "eps: '' is not a number"),
-        ("eps=17", "eps: it takes a number from 0 to 16, not 17"), ("eps=nan", "eps: it takes a number"),
-        ("eps=-1", "from 0 to 16, not -1"), ("eps=1e999", "not 1e999"), ("eps=much", "'much' is not a number"),
-        ("eps=1&eps=2", "eps: it takes one value"), ("seed=1.5", "seed: it takes a whole number"),
-        ("norm=l3", "norm: 'l3' is not among its choices"), ("norm=l2&norm=l2", "norm: it takes one value"),
-        ("classes=cow", "classes: 'cow' is not among its choices"), ("alpha=" + "1" * 41, "40 characters at most"),
-        ("seed=inf", "not inf"), ("shell=rm", "there is no control 'shell'"),
+        ("numbers=" + "1" * 61, "60 characters at most"),
+        ("eps=", "eps: '' is not a number"),
+        ("eps=17", "eps: it takes a number from 0 to 16, not 17"),
+        ("eps=nan", "eps: it takes a number"),
+        ("eps=-1", "from 0 to 16, not -1"),
+        ("eps=1e999", "not 1e999"),
+        ("eps=much", "'much' is not a number"),
+        ("eps=1&eps=2", "eps: it takes one value"),
+        ("seed=1.5", "seed: it takes a whole number"),
+        ("norm=l3", "norm: 'l3' is not among its choices"),
+        ("norm=l2&norm=l2", "norm: it takes one value"),
+        ("classes=cow", "classes: 'cow' is not among its choices"),
+        ("alpha=" + "1" * 41, "40 characters at most"),
+        ("seed=inf", "not inf"),
+        ("shell=rm", "there is no control 'shell'"),
     ],
-)  # fmt: skip
+)
 def test_what_a_control_does_not_take_is_refused_and_the_rest_restored(query: str, says: str) -> None:
     values, problems = read(f"{query}&{'norm=linf' if 'norm' not in query else 'seed=3'}")
     assert says in problems[0]
@@ -111,8 +123,10 @@ def test_a_link_to_an_evaluation_shows_what_belongs_to_its_values() -> None:
     assert PRESET not in [choice[0] for choice in by_name["eps_from"]["choices"]]
     assert by_name["seeds"]["visible"] is False  # a set is what it is
     assert [box["visible"] for box in updates[len(by_name) :]] == [False, True, True, False]
-    for wrong, says in (({"norm": "linf", "eps": 2.0}, "eps is at most 0.5"),
-                        ({"source": UPLOADED_SET, "eps_from": PRESET}, "no preset")):  # fmt: skip
+    for wrong, says in (
+        ({"norm": "linf", "eps": 2.0}, "eps is at most 0.5"),
+        ({"source": UPLOADED_SET, "eps_from": PRESET}, "no preset"),
+    ):
         with pytest.raises(ValueError, match=says):
             evaluate_tab.restored(wrong)
 
