@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shlex
-import sys
 from pathlib import Path
 
+from bigroc_core.cli.options import command_line
 from bigroc_core.cli.train_joint import add_joint_parser, run_joint
 from bigroc_core.training.augmentation import AUGMENTATIONS
 from bigroc_core.training.families import CONSISTENCY, FAMILIES, VAE
@@ -98,34 +97,6 @@ def add_train_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
         help="of the logarithm of a consistency model's noise levels as they are drawn",
     )
     add_joint_parser(kinds, shared)
-
-
-# Where files lie on one machine and what it computes with are no part of how a result is made again.
-_OF_THIS_MACHINE = (
-    "--run",
-    "--output",
-    "--csv",
-    "--latex",
-    "--images-to",
-    "--inception-weights",
-    "--device",
-    "--save-minutes",
-)
-
-
-def command_line() -> str:
-    """The command that is running, as a person would type it elsewhere to get the same."""
-    split = [word.split("=", 1) if word.startswith("--data=") else [word] for word in sys.argv[1:]]
-    words = iter([part for parts in split for part in parts])
-    kept: list[str] = []
-    for word in words:
-        if word in _OF_THIS_MACHINE:
-            next(words, None)
-        elif word == "--data":  # which data it was matters, but not the folder they lie in here
-            kept += [word, Path(next(words, "")).name]
-        elif not word.startswith(tuple(f"{option}=" for option in _OF_THIS_MACHINE)):
-            kept.append(word)
-    return "python -m bigroc_core " + shlex.join(kept)
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import argparse
 import math
 from pathlib import Path
 
-from bigroc_core.cli.boost import add_class_mapping
+from bigroc_core.cli.options import add_class_mapping
 from bigroc_core.images.classes import parse_mapping
 from bigroc_core.training.augmentation import AUGMENTATIONS
 
