@@ -1,48 +1,42 @@
-"""From a recipe to its figure: the images drawn, boosted and measured, then laid out.
-
-Every number in a figure, and in its caption, is of the 8-bit images that it shows.
-"""
+"""From a recipe to its figure: the images drawn, boosted and measured, then laid out."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from bigroc_core.attack import TINY, linf_eps_of
-from bigroc_core.boosting import BoostConfig, boost_stream, logits_of
+from bigroc_core.boosting import BoostConfig, logits_of
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.classifiers.registry import load_classifier, refuse_judge
-from bigroc_core.debiasing import class_histogram, fit_debias, histogram_entropy
-from bigroc_core.figures.recipe import TRAINING_LOSSES, TRAINING_SHARES, Recipe, labels_of
+from bigroc_core.debiasing import class_histogram, histogram_entropy
+from bigroc_core.figures.parts import (
+    Boosted,
+    Found,
+    Making,
+    Models,
+    Progress,
+    boosted,
+    boosting_said,
+    certainty_of,
+    change_said,
+    end_image,
+    images_from,
+    rounded,
+    shift_for,
+)
+from bigroc_core.figures.recipe import Recipe
 from bigroc_core.generators.registry import load_generator
-from bigroc_core.images import fit_to, from_uint8, to_uint8
 from bigroc_core.interpolation import feature_distance, interpolate_stream
-from bigroc_core.sources import labels_to
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from bigroc_core.figures.drawing import TargetedRow
-
-# Images computed at once: always as many, so that the same recipe gives the same bits.
-BATCH = 50
-# Images that are looked through for one of each class.
-POOL = 200
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a figure is: done of total, and what is being done."""
-
-    done: int
-    total: int
-    doing: str
 
 
 @dataclass(frozen=True)
@@ -51,78 +45,6 @@ class Made:
 
     figure: Figure
     caption: str
-
-
-Making = Generator[Progress, None, T]
-
-
-def finished(making: Making[T]) -> T:
-    """What is being made, once it is made."""
-    while True:
-        try:
-            next(making)
-        except StopIteration as ended:
-            return ended.value
-
-
-def training_recipe(name: str, lines: Sequence[Mapping[str, Any]]) -> Recipe:
-    """The recipe of a joint training's curves, from the lines of its log. ValueError for anything else."""
-    drawn = ("step", *TRAINING_SHARES, *TRAINING_LOSSES)
-    # A vanilla run's lines say nothing of attacks.
-    of_attacks = dict.fromkeys(("real", "generated", "stopped"), 0.0)
-    kept = []
-    for number, line in enumerate(lines, 1):
-        if not isinstance(line, Mapping):
-            raise ValueError(f"line {number} is no JSON object")
-        if missing := [key for key in drawn if key not in {**of_attacks, **line}]:
-            raise ValueError(f"line {number} lacks {', '.join(missing)}")
-        kept.append({key: {**of_attacks, **line}[key] for key in drawn})
-    return Recipe("training", {"name": name, "lines": kept})
-
-
-def sweep_recipe(result: Mapping[str, Any]) -> Recipe:
-    """The recipe of a sweep's curve, from what `sweep --output` writes. ValueError for anything else."""
-    try:
-        return Recipe(
-            "sweep",
-            {
-                "points": [
-                    {"stage": p["stage"], "eps": p["eps"], "mean": p["frechet"]["mean"], "std": p["frechet"]["std"]}
-                    for p in result["points"]
-                ],
-                "best": result["best"],
-                "features_of": result["features_of"],
-                "norm": result["config"]["norm"],
-                "source": result["source"],
-                "seeds": result["seeds"],
-            },
-        )
-    except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
-
-
-class Models:
-    """The classifiers of one figure, loaded once: `given` ones, else embedded ones, on one device."""
-
-    def __init__(self, device: torch.device | str, given: Mapping[str, Classifier] | None = None) -> None:
-        self.device = device
-        self._loaded = dict(given or {})
-
-    def classifier(self, name: str) -> Classifier:
-        """The classifier of a name. ValueError if there is none, and for a judge, which takes no part in boosting."""
-        if name not in self._loaded:
-            self._loaded[name] = load_classifier(name, device=self.device)
-        refuse_judge(self._loaded[name].card)
-        return self._loaded[name]
-
-
-@dataclass(frozen=True)
-class Found:
-    """Images (N, 3, H, W) at 8-bit levels on the CPU, their labels (N,) or None, and what a caption calls them."""
-
-    images: Tensor
-    labels: Tensor | None
-    name: str
 
 
 def make(
@@ -147,95 +69,6 @@ def make(
     return (yield from makers.get(recipe.figure, _pairs)(recipe, Models(device, classifiers)))
 
 
-# --------------------------------------------------------------------------------------------------- parts of recipes
-
-
-def images_from(source: Mapping[str, Any], recipe: Recipe, classifier: Classifier) -> Found:
-    """The images of a recipe's source, at the classifier's size, labels in the classifier's numbers."""
-    size = classifier.card.input_size
-    if "images" in source:
-        images = fit_to(recipe.pixels(source["images"]), size).pixels
-        labels = labels_of(source["classes"], classifier.classes)
-        if labels is not None and len(labels) != len(images):
-            raise ValueError(f"{len(labels)} classes for {len(images)} images")
-        return Found(_rounded(images), labels, source["images"])
-    generator = load_generator(source["generator"])
-    asked = source.get("classes")
-    if asked is not None and not generator.classes:
-        raise ValueError(f"{source['generator']} is unconditional: it draws no class that is asked for")
-    if asked is not None and len(asked) != source["count"]:
-        raise ValueError(f"{len(asked)} classes for {source['count']} images")
-    drawn, labels = generator.sample(
-        source["count"], labels=labels_of(asked, generator.classes), seed=source["seed"], start=source.get("start", 0)
-    )
-    table = labels_to(classifier, generator.card.name, generator.classes, {})
-    if labels is not None and table is not None:
-        labels = table[labels]
-    return Found(_rounded(fit_to(drawn.cpu(), size).pixels), labels, f"{source['generator']} (seed {source['seed']})")
-
-
-def end_image(end: Mapping[str, Any], recipe: Recipe, size: tuple[int, int]) -> tuple[Tensor, str]:
-    """One image (3, H, W) of a recipe at `size`, and what a caption calls it."""
-    if "image" in end:
-        return _rounded(fit_to(recipe.pixels(end["image"])[0], size).pixels), str(end["image"])
-    generator = load_generator(end["generator"])
-    labels = None if end["class"] is None else labels_of([end["class"]], generator.classes)
-    drawn, _ = generator.sample(1, labels=labels, seed=end["seed"], start=end["number"])
-    return _rounded(fit_to(drawn[0].cpu(), size).pixels), f"{end['generator']}'s {end['number']} (seed {end['seed']})"
-
-
-def shift_for(debias: Mapping[str, Any] | None, source: Mapping[str, Any], classifier: Classifier) -> Tensor | None:
-    """P1 Eq. 2's shift as a recipe asks for it, or None."""
-    if debias is None:
-        return None
-    if "shift" in debias:
-        return torch.tensor(debias["shift"], dtype=torch.float32)
-    if "generator" not in source:
-        raise ValueError("debiasing is fitted to more images of a generator; of images from elsewhere give the shift")
-    if debias["seed"] == source["seed"]:
-        raise ValueError("debiasing is fitted to other images: its seed must differ from theirs")
-    generator = load_generator(source["generator"])
-    held_out, _ = generator.sample(debias["count"], seed=debias["seed"])
-    fitted = _rounded(fit_to(held_out.cpu(), classifier.card.input_size).pixels)
-    return fit_debias(classifier, fitted.to(classifier.mean.device))
-
-
-@dataclass(frozen=True)
-class Boosted:
-    """Boosted images (N, 3, H, W) on the CPU: as computed, and at 8-bit levels. labels: the targets (N,)."""
-
-    exact: Tensor
-    images: Tensor
-    labels: Tensor
-
-
-def boosted(
-    found: Found, classifier: Classifier, config: BoostConfig, shift: Tensor | None = None, doing: str = "boosting"
-) -> Making[Boosted]:
-    """The images boosted, in batches of a fixed size."""
-    device, parts, targets = classifier.mean.device, [], []
-    count = len(found.images)
-    for start in range(0, count, BATCH):
-        rows = slice(start, start + BATCH)
-        labels = None if found.labels is None else found.labels[rows].to(device)
-        last = None
-        for last in boost_stream(
-            classifier,
-            found.images[rows].to(device),
-            labels,
-            config,
-            debias=None if labels is not None else shift,
-            batch_size=BATCH,
-        ):
-            share = last.step / max(config.steps, 1)
-            yield Progress(round(start + share * (min(start + BATCH, count) - start)), count, doing)
-        assert last is not None
-        parts.append(last.images.cpu())
-        targets.append(last.labels.cpu())
-    exact = torch.cat(parts)
-    return Boosted(exact, _rounded(exact), torch.cat(targets))
-
-
 def targeted_row(classifier: Classifier, original: Tensor, config: BoostConfig, name: str) -> Making[TargetedRow]:
     """One image (3, H, W) boosted towards every class: P1 Fig. 2's row. P and ‖δ‖₂ are those of the 8-bit pictures."""
     from bigroc_core.figures.drawing import TargetedRow
@@ -243,32 +76,8 @@ def targeted_row(classifier: Classifier, original: Tensor, config: BoostConfig, 
     classes = len(classifier.classes)
     found = Found(original.expand(classes, -1, -1, -1).contiguous(), torch.arange(classes), name)
     images = (yield from boosted(found, classifier, config, doing=f"{name} network")).images
-    certainty = _certainty(classifier, images).diagonal()
+    certainty = certainty_of(classifier, images).diagonal()
     return TargetedRow(name, images, certainty, (images - original).flatten(1).norm(dim=1))
-
-
-def _certainty(classifier: Classifier, images: Tensor) -> Tensor:
-    return logits_of(classifier, images.to(classifier.mean.device)).float().softmax(1).cpu()
-
-
-def _rounded(images: Tensor) -> Tensor:
-    return from_uint8(to_uint8(images))
-
-
-def _how(config: BoostConfig, classifier: str) -> str:
-    norm = "L2" if config.norm == "l2" else "L∞"
-    return f"boosted through {classifier} ({norm}, ε = {config.eps:g} on [0, 1] pixels, T = {config.steps})"
-
-
-def _moved(classifier: Classifier, before: Tensor, after: Tensor, labels: Tensor) -> str:
-    """What boosting did to the images, in numbers."""
-    chosen = labels[:, None]
-    start, end = (_certainty(classifier, images).gather(1, chosen).mean() for images in (before, after))
-    length = (after - before).flatten(1).norm(dim=1).mean()
-    return f"mean P of the target {start:.2f} → {end:.2f}, mean ‖δ‖₂ {length:.2f}"
-
-
-# -------------------------------------------------------------------------------------------------------- the figures
 
 
 def _boosted_set(recipe: Recipe, models: Models) -> Making[tuple[Found, Boosted, Classifier, str]]:
@@ -278,8 +87,8 @@ def _boosted_set(recipe: Recipe, models: Models) -> Making[tuple[Found, Boosted,
     found = images_from(settings["source"], recipe, classifier)
     shift = shift_for(settings["debias"], settings["source"], classifier) if found.labels is None else None
     after = yield from boosted(found, classifier, config, shift)
-    moved = _moved(classifier, found.images, after.images, after.labels)
-    said = f"{len(found.images)} images of {found.name}, {_how(config, settings['classifier'])}: {moved}."
+    moved = change_said(classifier, found.images, after.images, after.labels)
+    said = f"{len(found.images)} images of {found.name}, {boosting_said(config, settings['classifier'])}: {moved}."
     return found, after, classifier, said
 
 
@@ -348,7 +157,7 @@ def _debiased(recipe: Recipe, models: Models) -> Making[Made]:
     )
     return Made(
         figure,
-        f"{len(found.images)} images of {found.name}, {_how(config, settings['classifier'])}: "
+        f"{len(found.images)} images of {found.name}, {boosting_said(config, settings['classifier'])}: "
         f"{name} {times[0]} → {times[1]}, entropy of the targets {entropies[0]:.3f} → {entropies[1]:.3f} nats "
         "with debiasing (P1 Eq. 2).",
     )
@@ -391,9 +200,9 @@ def _threat_models(recipe: Recipe, models: Models) -> Making[Made]:
         figure,
         f"{len(found.images)} images of {found.name} boosted through {settings['classifier']}, "
         f"T = {config.steps}: in L2 with ε = {config.eps:g} "
-        f"({_moved(classifier, found.images, l2.images, l2.labels)}), and in L∞ with ε = {eps:.4f}, the "
+        f"({change_said(classifier, found.images, l2.images, l2.labels)}), and in L∞ with ε = {eps:.4f}, the "
         f"{share:.0%} quantile of |δ| over all pixels of the L2 result "
-        f"({_moved(classifier, found.images, linf.images, l2.labels)}).",
+        f"({change_said(classifier, found.images, linf.images, l2.labels)}).",
     )
 
 
@@ -412,7 +221,7 @@ def _families(recipe: Recipe, models: Models) -> Making[Made]:
         before.append(chosen.images)
         after.append(result.images)
         names.append(source.get("generator", found.name).removeprefix("cifar10-"))
-        moved = _moved(classifier, chosen.images, result.images, result.labels)
+        moved = change_said(classifier, chosen.images, result.images, result.labels)
         said.append(f"{found.name}, ε = {config.eps:g}, T = {config.steps}: {moved}")
     columns = len(classifier.classes)
     figure = blocks([Block("generated", torch.cat(before)), Block("boosted", torch.cat(after))], columns, names)
@@ -462,7 +271,7 @@ def _interpolated(recipe: Recipe, models: Models) -> Making[Made]:
             raise ValueError("source and target are the same image: there is no way between them")
         rows = []
         for name, classifier in zip(settings["classifiers"], classifiers, strict=True):
-            frames = _rounded((yield from _frames(classifier, source, target, fractions, settings, name)))
+            frames = rounded((yield from _frames(classifier, source, target, fractions, settings, name)))
             distances = feature_distance(
                 classifier, torch.cat([source[None], frames]), target[None], settings["weights"]
             )

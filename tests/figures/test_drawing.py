@@ -36,7 +36,8 @@ from bigroc_core.figures.drawing import (
     tile_figure,
     write_figure,
 )
-from bigroc_core.figures.making import finished, make, targeted_row
+from bigroc_core.figures.making import make, targeted_row
+from bigroc_core.figures.parts import finished
 from bigroc_core.figures.recipe import Recipe, recipe_in
 from bigroc_core.images import encode_png, from_uint8, to_uint8
 from bigroc_core.training.checkpoint import export
@@ -278,7 +279,7 @@ def test_figure_fig6_from_image_files(tmp_path: Path) -> None:
     assert any(all(contains(page, one, scale) for one in (*frames, picture(4))) for scale in range(4, 20))
     for more, said in (
         (("--target", tmp_path / "cat.png"), "same image"),
-        (("--c", 2), "from 0 to 1"),
+        (("--c", 2), "at most 1"),
         (("--c", "nan"), "finite"),
         (("--weights", 0, 0, 0), "not all be 0"),
         (("--weights", 1), "3 numbers"),

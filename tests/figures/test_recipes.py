@@ -89,7 +89,7 @@ def test_again_gives_the_same_bytes_in_every_format(words: list[str], tmp_path: 
 @pytest.mark.parametrize(
     ("figure", "change", "said"),
     [
-        ("fig1", {"columns": 10**9}, "settings.columns must be a whole number from 1 to"),
+        ("fig1", {"columns": 10**9}, "settings.columns must be at most 20, not 1000000000"),
         ("fig1", {"columns": True}, "settings.columns"),
         ("fig1", {"config": {"eps": 1e6}}, "settings.config"),
         ("fig1", {"config": {"steps": 100_000}}, "steps"),
@@ -97,8 +97,8 @@ def test_again_gives_the_same_bytes_in_every_format(words: list[str], tmp_path: 
         ("fig1", {"source": {**PAIRS["source"], "count": 10**7}}, "count"),  # type: ignore[dict-item]
         ("fig1", {"source": {"path": "/etc/passwd"}}, "unknown entry 'path'"),
         ("fig1", {"more": 1}, "unknown entry 'more'"),
-        ("fig6", {"c": [2.0]}, r"settings\.c\[0\] must be from 0 to 1"),
-        ("fig6", {"c": []}, "list of 1 to"),
+        ("fig6", {"c": [2.0]}, r"settings\.c\[0\] must be at most 1"),
+        ("fig6", {"c": []}, r"settings\.c must be of at least 1 entries"),
         ("fig6", {"steps": "60"}, "settings.steps"),
         ("fig6", {"weights": [float("nan")]}, "finite"),
         ("fig99", {}, "there is no figure 'fig99'"),
