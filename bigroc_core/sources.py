@@ -106,7 +106,8 @@ class ImagesRequest(Request):
     def conflicts(self) -> dict[str, str]:
         """An upload without files."""
         missing = self.source == UPLOAD and not self.files
-        return {"files": "Add an image first, or choose another source."} if missing else {}
+        told = {"files": "no image has been uploaded yet. Add an image first, or choose another source."}
+        return super().conflicts() | (told if missing else {})
 
 
 # ------------------------------------------------------------------------------------------------------- the images
