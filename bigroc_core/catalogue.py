@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import lru_cache
 from typing import TypeVar
 
@@ -41,7 +42,10 @@ def classifier_named(name: str, device: str) -> Classifier:
     """One of the classifiers offered here; ValueError for any other, judges included."""
     if name not in classifier_cards():
         raise ValueError(f"there is no classifier {name!r} here; choose one of {sorted(classifier_cards())}")
-    return _CLASSIFIERS[name].to(device) if name in _CLASSIFIERS else _embedded_classifier(name, device)
+    if (offered := _CLASSIFIERS.get(name)) is None:
+        return _embedded_classifier(name, device)
+    # Never moved itself: others may be computing with it.
+    return offered if offered.mean.device.type == torch.device(device).type else deepcopy(offered).to(device)
 
 
 def generator_named(name: str, device: str) -> Generator:

@@ -67,8 +67,8 @@ class Unfit(ValueError):
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What an experiment is asked for. Values may come as the page or a program sends them: whole numbers as floats,
-    lists for tuples, texts for numbers that may be left empty. An empty text where the choices depend on the models at
-    hand is the first of them.
+    lists for tuples, texts for numbers that may be left empty and for rows of numbers. An empty text where the choices
+    depend on the models at hand is the first of them.
 
     Raises Unfit, a ValueError, that says what is wrong with each field.
     """
@@ -76,12 +76,8 @@ class Request:
     def __post_init__(self) -> None:
         problems = {}
         for name, hint in hints(type(self)).items():
-            value = getattr(self, name)
-            # A text's own default is always taken: "" for one whose choices depend on the models at hand.
-            if isinstance(value, str) and value == default_of(type(self), name):
-                continue
             try:
-                object.__setattr__(self, name, _read(value, hint, name, described(type(self))[name]))
+                object.__setattr__(self, name, _read(getattr(self, name), hint, name, described(type(self))[name]))
             except ValueError as error:
                 problems[name] = str(error)
         if problems := problems or self.conflicts():

@@ -32,6 +32,8 @@ def control(request: type[Request], name: str, **options: Any) -> gr.components.
     """
     told, hint = described(request)[name], hints(request)[name]
     kind = typing.get_origin(hint) or hint
+    if is_upload(name):
+        return plainly(gr.File(label=told.label, file_count="multiple" if kind is tuple else "single", **options))
     value = options.pop("value", default_of(request, name))
     choices = options.pop("choices", None) or told.options()
     made: type[gr.components.Component]
@@ -42,6 +44,7 @@ def control(request: type[Request], name: str, **options: Any) -> gr.components.
         made, value, own = gr.Dropdown, list(value), {"choices": choices, "multiselect": True}
     elif choices and (len(choices) > 4 or callable(told.choices)):
         made, own = gr.Dropdown, {"choices": choices, "filterable": len(choices) > 20}
+        value = value or choices[0][1]
     elif choices:
         made, own = gr.Radio, {"choices": choices}
     elif kind is bool:
@@ -114,7 +117,12 @@ class Form:
     @property
     def shared(self) -> dict[str, gr.components.Component]:
         """What a link restores: all controls but uploads."""
-        return {name: self.controls[name] for name in self.names if not is_upload(name)}
+        return {name: self.controls[name] for name in shared_names(self.request)}
+
+
+def shared_names(request: type[Request]) -> list[str]:
+    """The settings that a link restores, in their order: all but uploads."""
+    return [name for name in hints(request) if not is_upload(name)]
 
 
 def _ordered(names: typing.Iterable[str]) -> list[str]:
