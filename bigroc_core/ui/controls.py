@@ -105,6 +105,23 @@ def checkboxes(choices: list[Any], label: str, **options: Any) -> gr.CheckboxGro
     return plainly(gr.CheckboxGroup(choices, label=label, **options))
 
 
+def eps_range(norm: str) -> dict[str, Any]:
+    """Where ε's slider ends in a norm, and its step."""
+    return {"maximum": SLIDER_EPS[norm], "step": 0.05 if norm == "l2" else 0.001}
+
+
+def code(value: str, language: Any, label: str, **options: Any) -> gr.Code:
+    """Code to copy."""
+    return gr.Code(value, language=language, label=label, interactive=False, wrap_lines=True, **options)
+
+
+def table(value: Any, kinds: Any, label: str, **options: Any) -> gr.Dataframe:
+    """A table to read. kinds: of its columns."""
+    return gr.Dataframe(
+        value, datatype=kinds, label=label, interactive=False, wrap=False, type="array", max_height=420, **options
+    )
+
+
 def presets_of(generator: str) -> dict[str, dict[str, Any]]:
     """Boosting settings by name: the generator card's own, then a subtle and a strong one around its default."""
     card = generator_cards().get(generator)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from functools import lru_cache
 from html import escape
 
@@ -173,3 +174,14 @@ def progress(done: int, total: int, text: str, state: str = "running") -> str:
         f'<div class="status {state}" role="status"><div class="track"><i style="width:{share:.0f}%"></i></div>'
         f"<span>{text}</span></div>"
     )
+
+
+def ended(finished: bool, reached: tuple[int, int], text: str, notes: Sequence[str]) -> str:
+    """The status line of a run that has ended. reached: its step, of how many. text: of one that was not cancelled.
+    notes: what was done to the images on the way in."""
+    more = [f"… and {len(notes) - 2} more notes"] if len(notes) > 2 else []
+    told = "".join(f'<br><small class="note">{escape(note)}</small>' for note in [*notes[:2], *more])
+    if finished:
+        return progress(1, 1, text + told, "finished")
+    said = f"Cancelled after step {reached[0]} / {reached[1]}; what was reached is below"
+    return progress(*reached, said + told, "stopped")

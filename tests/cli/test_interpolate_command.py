@@ -15,7 +15,7 @@ from PIL import Image
 import bigroc_core as bc
 from bigroc_core.__main__ import main
 from bigroc_core.cli import interpolate as interpolate_command
-from bigroc_core.experiments.strips import Interpolation, frame_names
+from bigroc_core.experiments.frames import Interpolation, frame_names
 from bigroc_core.images import from_uint8, read_image, to_uint8
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "assets" / "examples").glob("*.png"))

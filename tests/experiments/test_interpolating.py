@@ -30,7 +30,7 @@ from bigroc_core.experiments.interpolate import (
     strips_of,
     weights_in,
 )
-from bigroc_core.experiments.strips import TABLE_HEADERS, Interpolation, animation
+from bigroc_core.experiments.frames import TABLE_HEADERS, Interpolation, animation
 from bigroc_core.images import from_uint8, read_image, to_uint8
 from bigroc_core.interpolation import feature_distance
 from bigroc_core.limits import MAX_FRACTIONS
