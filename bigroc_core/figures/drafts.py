@@ -17,7 +17,7 @@ import torch
 
 from bigroc_core.boosting import BoostConfig
 from bigroc_core.cards import Card
-from bigroc_core.catalogue import classifier_named
+from bigroc_core.catalogue import classifier_cards, classifier_named, generator_cards, generator_named
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import embedded_classifiers, load_classifier, refuse_judge
 from bigroc_core.debiasing import fit_debias
@@ -51,7 +51,8 @@ class Draft:
         """A classifier's card; ValueError where there is none, and for a judge."""
         card = embedded_classifiers().get(name)
         if card is None:
-            loaded = load_classifier(name, device=self.device)
+            offered = name in classifier_cards()
+            loaded = classifier_named(name, str(self.device)) if offered else load_classifier(name, device=self.device)
             card = loaded.card
             self.classifiers[card.name] = loaded
         refuse_judge(card)
@@ -64,7 +65,7 @@ class Draft:
 
     def _sampler(self, name: str) -> Generator:
         if name not in self._generators:
-            self._generators[name] = load_generator(name)
+            self._generators[name] = generator_named(name, "cpu") if name in generator_cards() else load_generator(name)
         return self._generators[name]
 
     def _network(self, card: Card) -> Classifier:

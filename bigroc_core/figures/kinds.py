@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from bigroc_core.cards import Card
+from bigroc_core.experiments.every_class import EveryClassRequest
+from bigroc_core.experiments.threat_models import ThreatModelsRequest
 from bigroc_core.figures.schema import SCHEMAS
+from bigroc_core.settings import default_of
 from bigroc_core.sources import DEBIAS_COUNT, DEBIAS_SEED
 
 
@@ -88,11 +91,11 @@ FIGURE_KINDS: dict[str, FigureKind] = {
 assert set(FIGURE_KINDS) <= set(SCHEMAS)
 # Debiasing is fitted to this many images, drawn with this seed, as in P1.
 DEBIAS = {"count": DEBIAS_COUNT, "seed": DEBIAS_SEED}
-# The classifiers of figures where no other is asked for.
-ROBUST, STANDARD = "cifar10-robust", "cifar10-standard"
+# Of figures where no other classifier is asked for; beside it stands catalogue.STANDARD.
+ROBUST = "cifar10-robust"
 # P1's settings of Fig. 2 and Fig. 4, in units of images in [0, 1].
-ALIGNED_CONFIG: dict[str, Any] = {"eps": 15.0, "steps": 60, "step_size": 0.25}
-THREAT_CONFIG: dict[str, Any] = {"eps": 5.0, "steps": 30}
+ALIGNED_CONFIG: dict[str, Any] = {name: default_of(EveryClassRequest, name) for name in ("eps", "steps", "step_size")}
+THREAT_CONFIG: dict[str, Any] = {name: default_of(ThreatModelsRequest, name) for name in ("eps", "steps")}
 FRACTIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 # Numbers of the images of Fig. 11, of seed 0: from a class to another that is built alike, and to one that is not.
 WALKS = ((8, 9), (3, 5), (0, 2))

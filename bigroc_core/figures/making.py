@@ -5,16 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from bigroc_core.attack import TINY, linf_eps_of
 from bigroc_core.boosting import BoostConfig, logits_of
+from bigroc_core.catalogue import generator_named
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.debiasing import class_histogram, histogram_entropy
+from bigroc_core.experiments.comparison import Comparison
+from bigroc_core.experiments.every_class import towards_every_class
+from bigroc_core.experiments.frames import Interpolation
+from bigroc_core.experiments.interpolate import between
+from bigroc_core.experiments.threat_models import in_both_balls
 from bigroc_core.figures.parts import (
+    BATCH,
     Boosted,
     Found,
     Making,
@@ -22,21 +28,20 @@ from bigroc_core.figures.parts import (
     Progress,
     boosted,
     boosting_said,
-    certainty_of,
     change_said,
     end_image,
+    followed,
     images_from,
-    rounded,
+    moved,
     shift_for,
 )
 from bigroc_core.figures.recipe import Recipe
-from bigroc_core.generators.registry import load_generator
-from bigroc_core.interpolation import feature_distance, interpolate_stream
+from bigroc_core.images import from_uint8
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bigroc_core.figures.drawing import TargetedRow
+    from bigroc_core.figures.drawing import InterpolatedRow, TargetedRow
 
 
 @dataclass(frozen=True)
@@ -69,15 +74,14 @@ def make(
     return (yield from makers.get(recipe.figure, _pairs)(recipe, Models(device, classifiers)))
 
 
-def targeted_row(classifier: Classifier, original: Tensor, config: BoostConfig, name: str) -> Making[TargetedRow]:
-    """One image (3, H, W) boosted towards every class: P1 Fig. 2's row. P and ‖δ‖₂ are those of the 8-bit pictures."""
+def targeted_rows(run: Comparison, names: Sequence[str]) -> list[TargetedRow]:
+    """The rows of P1 Fig. 2 under these names; P and ‖δ‖₂ are those of the 8-bit pictures."""
     from bigroc_core.figures.drawing import TargetedRow
 
-    classes = len(classifier.classes)
-    found = Found(original.expand(classes, -1, -1, -1).contiguous(), torch.arange(classes), name)
-    images = (yield from boosted(found, classifier, config, doing=f"{name} network")).images
-    certainty = certainty_of(classifier, images).diagonal()
-    return TargetedRow(name, images, certainty, (images - original).flatten(1).norm(dim=1))
+    return [
+        TargetedRow(name, from_uint8(row.images), torch.from_numpy(row.certainty), torch.from_numpy(run.l2(place)))
+        for place, (name, row) in enumerate(zip(names, run.rows, strict=True))
+    ]
 
 
 def _boosted_set(recipe: Recipe, models: Models) -> Making[tuple[Found, Boosted, Classifier, str]]:
@@ -87,8 +91,8 @@ def _boosted_set(recipe: Recipe, models: Models) -> Making[tuple[Found, Boosted,
     found = images_from(settings["source"], recipe, classifier)
     shift = shift_for(settings["debias"], settings["source"], classifier) if found.labels is None else None
     after = yield from boosted(found, classifier, config, shift)
-    moved = change_said(classifier, found.images, after.images, after.labels)
-    said = f"{len(found.images)} images of {found.name}, {boosting_said(config, settings['classifier'])}: {moved}."
+    changed = moved(classifier, found.images, after)
+    said = f"{len(found.images)} images of {found.name}, {boosting_said(config, settings['classifier'])}: {changed}."
     return found, after, classifier, said
 
 
@@ -116,12 +120,10 @@ def _aligned(recipe: Recipe, models: Models) -> Making[Made]:
 
     settings = recipe.settings
     robust, standard = (models.classifier(settings[name]) for name in ("robust", "standard"))
-    if robust.classes != standard.classes or robust.card.input_size != standard.card.input_size:
-        raise ValueError(f"{settings['robust']} and {settings['standard']} differ in classes or size of images")
     original, name = end_image(settings["start"], recipe, robust.card.input_size)
-    config, rows = BoostConfig(**settings["config"]), []
-    for classifier, title in ((robust, "Robust"), (standard, "Standard")):
-        rows.append((yield from targeted_row(classifier, original, config, title)))
+    config = BoostConfig(**settings["config"])
+    run = yield from followed(towards_every_class((robust, standard), original, config, BATCH), "towards every class: ")
+    rows = targeted_rows(run, ("Robust", "Standard"))
     said = "; ".join(
         f"{row.name.lower()}: mean P {row.certainty.mean():.3f}, mean ‖δ‖₂ {row.l2.mean():.2f}" for row in rows
     )
@@ -169,40 +171,27 @@ def _threat_models(recipe: Recipe, models: Models) -> Making[Made]:
 
     settings = recipe.settings
     classifier, config = models.classifier(settings["classifier"]), BoostConfig(**settings["config"])
-    if config.norm != "l2":
-        raise ValueError("settings.config.norm must be l2: the radius of the L∞ ball comes from the L2 result")
-    found = images_from(settings["source"], recipe, classifier)
-    l2 = yield from boosted(found, classifier, config, doing="L2")
-    eps = linf_eps_of(l2.exact - found.images, settings["share"])
-    other = BoostConfig(
-        eps=eps,
-        steps=config.steps,
-        norm="linf",
-        loss=config.loss,
-        gradient=config.gradient,
-        stop_at=config.stop_at,
-        l0=config.l0,
-    )
-    targets = Found(found.images, l2.labels, found.name)
-    linf = yield from boosted(targets, classifier, other, doing="L∞")
+    found, share = images_from(settings["source"], recipe, classifier), settings["share"]
+    run = yield from followed(in_both_balls(classifier, found.images, found.labels, config, share, BATCH))
+    l2, linf, eps = *(from_uint8(row.images) for row in run.rows), run.settings["linf_eps"]
+    said = [change_said(run.before[place], row.certainty, run.l2(place)) for place, row in enumerate(run.rows)]
     columns = settings["columns"]
     figure = blocks(
         [
             Block("generated", found.images),
-            Block(f"L∞, ε = {eps:.3f}", linf.images),
-            Block(f"L2, ε = {config.eps:g}", l2.images),
+            Block(f"L∞, ε = {eps:.3f}", linf),
+            Block(f"L2, ε = {config.eps:g}", l2),
         ],
         columns,
         _row_names(found.labels, columns, classifier.classes),
     )
-    share = settings["share"]
     return Made(
         figure,
         f"{len(found.images)} images of {found.name} boosted through {settings['classifier']}, "
         f"T = {config.steps}: in L2 with ε = {config.eps:g} "
-        f"({change_said(classifier, found.images, l2.images, l2.labels)}), and in L∞ with ε = {eps:.4f}, the "
+        f"({said[0]}), and in L∞ with ε = {eps:.4f}, the "
         f"{share:.0%} quantile of |δ| over all pixels of the L2 result "
-        f"({change_said(classifier, found.images, linf.images, l2.labels)}).",
+        f"({said[1]}).",
     )
 
 
@@ -221,8 +210,8 @@ def _families(recipe: Recipe, models: Models) -> Making[Made]:
         before.append(chosen.images)
         after.append(result.images)
         names.append(source.get("generator", found.name).removeprefix("cifar10-"))
-        moved = change_said(classifier, chosen.images, result.images, result.labels)
-        said.append(f"{found.name}, ε = {config.eps:g}, T = {config.steps}: {moved}")
+        changed = moved(classifier, chosen.images, result)
+        said.append(f"{found.name}, ε = {config.eps:g}, T = {config.steps}: {changed}")
     columns = len(classifier.classes)
     figure = blocks([Block("generated", torch.cat(before)), Block("boosted", torch.cat(after))], columns, names)
     return Made(figure, f"One image per class, boosted through {recipe.settings['classifier']}: {'; '.join(said)}.")
@@ -255,7 +244,7 @@ def _one_of_each(found: Found, classifier: Classifier, shift: Tensor | None) -> 
 
 def _interpolated(recipe: Recipe, models: Models) -> Making[Made]:
     """P1 Figs. 6 and 11."""
-    from bigroc_core.figures.drawing import InterpolatedRow, Walk, interpolations
+    from bigroc_core.figures.drawing import Walk, interpolations
 
     settings = recipe.settings
     classifiers = [models.classifier(name) for name in settings["classifiers"]]
@@ -267,46 +256,34 @@ def _interpolated(recipe: Recipe, models: Models) -> Making[Made]:
     for source_end, target_end in settings["pairs"]:
         source, _ = end_image(source_end, recipe, size)
         target, _ = end_image(target_end, recipe, size)
-        if torch.equal(source, target):
-            raise ValueError("source and target are the same image: there is no way between them")
-        rows = []
-        for name, classifier in zip(settings["classifiers"], classifiers, strict=True):
-            frames = rounded((yield from _frames(classifier, source, target, fractions, settings, name)))
-            distances = feature_distance(
-                classifier, torch.cat([source[None], frames]), target[None], settings["weights"]
-            )
-            share = distances[1:] / distances[0].clamp_min(TINY)
-            l2 = (frames - source).flatten(1).norm(dim=1)
-            rows.append(InterpolatedRow(name, frames, l2, share))
-            said.append(f"{name}: ‖δ‖₂ {l2[-1]:.2f}, {share[-1]:.3f} of the feature distance at c = {fractions[-1]:g}")
+        growing = between(
+            classifiers, source, target, fractions, settings["steps"], settings["weights"], settings["warm_start"]
+        )
+        run = yield from followed(growing, "interpolating through ")
+        rows = _interpolated_rows(run)
+        said += [
+            f"{row.name}: ‖δ‖₂ {row.l2[-1]:.2f}, {row.share[-1]:.3f} of the feature distance at c = {fractions[-1]:g}"
+            for row in rows
+        ]
         walks.append(Walk(source, target, rows))
     ways = "from one image to another" if len(walks) == 1 else f"between {len(walks)} pairs of images"
     caption = f"Interpolation {ways} by P1 Eq. 3, T = {settings['steps']}; {'; '.join(said)}."
     return Made(interpolations(walks, fractions), caption)
 
 
-def _frames(
-    classifier: Classifier,
-    source: Tensor,
-    target: Tensor,
-    fractions: Sequence[float],
-    settings: Mapping[str, Any],
-    name: str,
-) -> Making[Tensor]:
-    device = classifier.mean.device
-    found: dict[int, Tensor] = {}
-    for point in interpolate_stream(
-        classifier,
-        source[None].to(device),
-        target[None].to(device),
-        fractions,
-        settings["steps"],
-        settings["weights"],
-        warm_start=settings["warm_start"],
-    ):
-        found[point.place] = point.images[0].cpu()
-        yield Progress(len(found), len(fractions), f"interpolating through {name}")
-    return torch.stack([found[place] for place in range(len(fractions))])
+def _interpolated_rows(run: Interpolation) -> list[InterpolatedRow]:
+    from bigroc_core.figures.drawing import InterpolatedRow
+
+    frames = range(len(run.fractions))
+    return [
+        InterpolatedRow(
+            name,
+            from_uint8(run.frames[strip]),
+            torch.tensor([run.l2(strip, frame) for frame in frames]),
+            torch.tensor([run.share(strip, frame) for frame in frames]),
+        )
+        for strip, name in enumerate(run.classifiers)
+    ]
 
 
 def _side_by_side(recipe: Recipe, models: Models) -> Making[Made]:
@@ -324,7 +301,7 @@ def _histograms(recipe: Recipe, models: Models) -> Making[Made]:
 
     settings = recipe.settings
     classifier, source = models.classifier(settings["classifier"]), settings["source"]
-    if load_generator(source["generator"]).classes:
+    if generator_named(source["generator"], "cpu").classes:
         raise ValueError(f"{source['generator']} is conditional: its labels are given, and debiasing plays no part")
     yield Progress(0, 1, "fitting d")
     shift = shift_for(settings["debias"], source, classifier)

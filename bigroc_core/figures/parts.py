@@ -5,25 +5,29 @@ Every number in a figure, and in its caption, is of the 8-bit images that it sho
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from bigroc_core.boosting import BoostConfig, boost_stream, logits_of
+from bigroc_core.boosting import BoostConfig, boost_stream
+from bigroc_core.catalogue import classifier_cards, classifier_named, generator_named
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import load_classifier, refuse_judge
 from bigroc_core.debiasing import fit_debias
+from bigroc_core.experiments.comparison import Comparison, certainty_of
+from bigroc_core.experiments.frames import Interpolation
 from bigroc_core.figures.recipe import Recipe, labels_of
-from bigroc_core.generators.registry import load_generator
 from bigroc_core.images import fit_to, from_uint8, to_uint8
 from bigroc_core.sources import labels_to
 
 # Images computed at once: always as many, so that the same recipe gives the same bits.
 BATCH = 50
 T = TypeVar("T")
+S = TypeVar("S", Comparison, Interpolation)
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,10 @@ class Models:
     def classifier(self, name: str) -> Classifier:
         """The classifier of a name. ValueError if there is none, and for a judge, which takes no part in boosting."""
         if name not in self._loaded:
-            self._loaded[name] = load_classifier(name, device=self.device)
+            offered = name in classifier_cards()
+            self._loaded[name] = (
+                classifier_named(name, str(self.device)) if offered else load_classifier(name, device=self.device)
+            )
         refuse_judge(self._loaded[name].card)
         return self._loaded[name]
 
@@ -80,7 +87,7 @@ def images_from(source: Mapping[str, Any], recipe: Recipe, classifier: Classifie
         if labels is not None and len(labels) != len(images):
             raise ValueError(f"{len(labels)} classes for {len(images)} images")
         return Found(rounded(images), labels, source["images"])
-    generator = load_generator(source["generator"])
+    generator = generator_named(source["generator"], "cpu")
     asked = source.get("classes")
     if asked is not None and not generator.classes:
         raise ValueError(f"{source['generator']} is unconditional: it draws no class that is asked for")
@@ -99,7 +106,7 @@ def end_image(end: Mapping[str, Any], recipe: Recipe, size: tuple[int, int]) -> 
     """One image (3, H, W) of a recipe at `size`, and what a caption calls it."""
     if "image" in end:
         return rounded(fit_to(recipe.pixels(end["image"])[0], size).pixels), str(end["image"])
-    generator = load_generator(end["generator"])
+    generator = generator_named(end["generator"], "cpu")
     labels = None if end["class"] is None else labels_of([end["class"]], generator.classes)
     drawn, _ = generator.sample(1, labels=labels, seed=end["seed"], start=end["number"])
     return rounded(fit_to(drawn[0].cpu(), size).pixels), f"{end['generator']}'s {end['number']} (seed {end['seed']})"
@@ -115,7 +122,7 @@ def shift_for(debias: Mapping[str, Any] | None, source: Mapping[str, Any], class
         raise ValueError("debiasing is fitted to more images of a generator; of images from elsewhere give the shift")
     if debias["seed"] == source["seed"]:
         raise ValueError("debiasing is fitted to other images: its seed must differ from theirs")
-    generator = load_generator(source["generator"])
+    generator = generator_named(source["generator"], "cpu")
     held_out, _ = generator.sample(debias["count"], seed=debias["seed"])
     fitted = rounded(fit_to(held_out.cpu(), classifier.card.input_size).pixels)
     return fit_debias(classifier, fitted.to(classifier.mean.device))
@@ -157,10 +164,6 @@ def boosted(
     return Boosted(exact, rounded(exact), torch.cat(targets))
 
 
-def certainty_of(classifier: Classifier, images: Tensor) -> Tensor:
-    return logits_of(classifier, images.to(classifier.mean.device)).float().softmax(1).cpu()
-
-
 def rounded(images: Tensor) -> Tensor:
     return from_uint8(to_uint8(images))
 
@@ -170,9 +173,22 @@ def boosting_said(config: BoostConfig, classifier: str) -> str:
     return f"boosted through {classifier} ({norm}, ε = {config.eps:g} on [0, 1] pixels, T = {config.steps})"
 
 
-def change_said(classifier: Classifier, before: Tensor, after: Tensor, labels: Tensor) -> str:
-    """What boosting did to the images, in numbers."""
-    chosen = labels[:, None]
-    start, end = (certainty_of(classifier, images).gather(1, chosen).mean() for images in (before, after))
-    length = (after - before).flatten(1).norm(dim=1).mean()
-    return f"mean P of the target {start:.2f} → {end:.2f}, mean ‖δ‖₂ {length:.2f}"
+def change_said(before: np.ndarray, after: np.ndarray, l2: np.ndarray) -> str:
+    """What boosting did to images, in numbers: p of their targets (N,) before and after, and ‖δ‖₂ (N,)."""
+    return f"mean P of the target {before.mean():.2f} → {after.mean():.2f}, mean ‖δ‖₂ {l2.mean():.2f}"
+
+
+def moved(classifier: Classifier, before: Tensor, after: Boosted) -> str:
+    """What boosting did to 8-bit images (N, 3, H, W), in numbers."""
+    targets = after.labels.numpy()
+    sure = [certainty_of(classifier, to_uint8(images), targets) for images in (before, after.images)]
+    return change_said(sure[0], sure[1], (after.images - before).flatten(1).norm(dim=1).numpy())
+
+
+def followed(growing: Iterator[S], doing: str = "") -> Making[S]:
+    """An experiment's run once it has ended, its progress told on the way; doing: what is said before its own words."""
+    run = None
+    for run in growing:
+        yield Progress(run.done, run.total, f"{doing}{run.doing}")
+    assert run is not None
+    return run

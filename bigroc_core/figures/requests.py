@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bigroc_core.boosting import BoostConfig
-from bigroc_core.catalogue import classifier_cards, compute_device, generator_cards, on_gpu
+from bigroc_core.catalogue import compute_device, control_for, generator_cards, on_gpu
 from bigroc_core.experiments.requests import BallRequest, ProbabilityStopRequest, StepSizeRequest
+from bigroc_core.experiments.threat_models import ThreatModelsRequest
 from bigroc_core.figures import drafts
 from bigroc_core.figures.cost import check_cost
 from bigroc_core.figures.kinds import (
     ALIGNED_CONFIG,
     FIGURE_KINDS,
     FRACTIONS,
-    STANDARD,
     THREAT_CONFIG,
     WALKS,
     FigureKind,
@@ -79,14 +79,8 @@ class FigureRequest(Request):
     steps: int = like(BallRequest, "steps")
     step_size: float | None = like(StepSizeRequest, "step_size")
     stop_at: float | None = like(ProbabilityStopRequest, "stop_at")
-    quantile: float = setting(
-        0.7,
-        "Of fig4: the L∞ ε is this quantile of |δ| of the L2 result.",
-        label="Quantile",
-        info="The L∞ ε is this quantile of |δ| over all pixels of the L2 result.",
-        least=0.05,
-        most=1,
-        step=0.05,
+    quantile: float = like(
+        ThreatModelsRequest, "quantile", help="Of fig4: the L∞ ε is this quantile of |δ| of the L2 result."
     )
     debias: int = setting(
         DEBIAS_COUNT,
@@ -215,19 +209,14 @@ def _ends(request: FigureRequest) -> list[OneImage]:
     ]
 
 
-def standard_for(classifier: str) -> str:
-    """The classifier that is shown beside a robust one."""
-    return STANDARD if STANDARD in classifier_cards() else classifier
-
-
 def _aligned(request: FigureRequest, draft: drafts.Draft) -> Recipe:
-    standard = standard_for(request.classifier)
+    standard = control_for(request.classifier) or request.classifier
     return drafts.aligned(draft, _ends(request)[0], request.classifier, standard, request.config)
 
 
 def _walks(request: FigureRequest, draft: drafts.Draft) -> Recipe:
-    ends = _ends(request)
-    names = list(dict.fromkeys([request.classifier, standard_for(request.classifier)]))
+    ends, control = _ends(request), control_for(request.classifier)
+    names = [request.classifier] if control is None else [request.classifier, control]
     way = {"c": FRACTIONS, "steps": request.steps, "weights": None, "warm_start": False}
     return drafts.walks(draft, request.figure, list(zip(ends[::2], ends[1::2], strict=True)), names, way)
 

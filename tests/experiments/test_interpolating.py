@@ -17,6 +17,7 @@ from PIL import Image
 
 import bigroc_core as bc
 from bigroc_core.__main__ import main
+from bigroc_core.experiments.frames import TABLE_HEADERS, Interpolation, animation
 from bigroc_core.experiments.interpolate import (
     Asked,
     archive,
@@ -30,7 +31,6 @@ from bigroc_core.experiments.interpolate import (
     strips_of,
     weights_in,
 )
-from bigroc_core.experiments.frames import TABLE_HEADERS, Interpolation, animation
 from bigroc_core.images import from_uint8, read_image, to_uint8
 from bigroc_core.interpolation import feature_distance
 from bigroc_core.limits import MAX_FRACTIONS
