@@ -28,7 +28,7 @@ from bigroc_core.catalogue import (
 )
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.experiments.comparison import Comparison, Row, certainty_of, unpacked, walked
-from bigroc_core.experiments.growing import described, last
+from bigroc_core.experiments.growing import described, digits, last
 from bigroc_core.experiments.kept import ASSETS, kept, weights_digest
 from bigroc_core.experiments.one_image import OneImageRequest
 from bigroc_core.experiments.requests import BallRequest, ProbabilityStopRequest, StepSizeRequest
@@ -127,10 +127,12 @@ def as_command(run: Comparison) -> str:
         words += ["--generator", image["generator"], "--seed", str(image["seed"]), "--index", str(image["number"])]
     else:
         words += ["--image", f"assets/examples/{image['example']}" if "example" in image else image["file"]]
-    words += ["--robust", settings["classifiers"][0]]
-    for name in ("eps", "steps", "step_size", "stop_at"):
-        if settings[name] is not None:
-            words += [f"--{name.replace('_', '-')}", f"{settings[name]:g}"]
+    words += ["--robust", settings["classifiers"][0], "--eps", digits(settings["eps"])]
+    # Left out, the step size would be P1's.
+    alpha = settings["eps"] / settings["steps"] if settings["step_size"] is None else settings["step_size"]
+    words += ["--steps", str(settings["steps"]), "--step-size", digits(alpha)]
+    if settings["stop_at"] is not None:
+        words += ["--stop-at", digits(settings["stop_at"])]
     return shlex.join([*words, "--output", "fig2.png"])
 
 

@@ -47,3 +47,8 @@ def last(growing: Iterator[R]) -> R:
 def settings_json(run: Growing) -> str:
     """The settings as JSON, one line per entry."""
     return one_line_each(run.settings | ({} if run.finished else {"cancelled_after_step": run.done}))
+
+
+def digits(value: float) -> str:
+    """A number for a command line, as short as it can be written without changing it."""
+    return short if float(short := f"{value:g}") == value else repr(value)

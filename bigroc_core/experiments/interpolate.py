@@ -27,7 +27,7 @@ from bigroc_core.catalogue import (
 )
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.experiments.frames import Interpolation
-from bigroc_core.experiments.growing import described, last
+from bigroc_core.experiments.growing import described, digits, last
 from bigroc_core.experiments.kept import ASSETS, keep, kept, weights_digest
 from bigroc_core.experiments.one_image import image_in, not_uploaded, of_side
 from bigroc_core.experiments.requests import BallRequest
@@ -267,15 +267,10 @@ def as_command(settings: dict[str, Any]) -> str:
             # A name that begins with a dash would be an option.
             words += [f"assets/examples/{end['example']}" if "example" in end else f"./{end['file']}"]
     words += ["interpolated", *options, "--classifier", *settings["classifiers"]]
-    words += ["--c", *map(_digits, settings["c"]), "--steps", str(settings["steps"])]
+    words += ["--c", *map(digits, settings["c"]), "--steps", str(settings["steps"])]
     if settings["weights"] is not None:
-        words += ["--weights", *map(_digits, settings["weights"])]
+        words += ["--weights", *map(digits, settings["weights"])]
     return shlex.join([*words, "--warm-start"] if settings["warm_start"] else words)
-
-
-def _digits(value: float) -> str:
-    """A number as short as it can be written without changing it."""
-    return short if float(short := f"{value:g}") == value else repr(value)
 
 
 # ------------------------------------------------------------------------------------- the example kept in assets/

@@ -160,7 +160,11 @@ class FigureRequest(Request):
 class AgainRequest(Request):
     """A figure to be made again from the recipe in its file."""
 
-    file: str | None = setting(dataclasses.MISSING, "A PNG, PDF or SVG that this project wrote.")
+    file: str | None = setting(
+        dataclasses.MISSING,
+        "A PNG, PDF or SVG that this project wrote.",
+        label="A figure made here (PNG, PDF or SVG)",
+    )
 
     @cached_property
     def recipe(self) -> Recipe:

@@ -25,7 +25,6 @@ from bigroc_core.figures.requests import (
     default_pairs,
 )
 from bigroc_core.limits import MAX_IMAGES_PER_REQUEST
-from bigroc_core.settings import described
 from bigroc_core.ui import controls, links, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.forms import Form, connect, endpoint
@@ -253,15 +252,7 @@ def _lay_out(form: Form) -> tuple[gr.HTML, tuple[gr.Button, gr.Button], tuple[Fo
             form.add("stop_at", placeholder="off")
         form.add("quantile", **hidden)
         form.add("debias", **hidden)
-        form.put(
-            "files",
-            gr.File(
-                label=described(FigureRequest)["files"].label,
-                file_count="multiple",
-                height=130,
-                elem_id="figure-upload",
-            ),
-        )
+        form.add("files", height=130, elem_id="figure-upload")
         controls.html(
             f'<p class="note">Up to {MAX_IMAGES_PER_REQUEST}; their classes are estimated. Their '
             "pixels become part of the figure's file.</p>",
@@ -270,7 +261,7 @@ def _lay_out(form: Form) -> tuple[gr.HTML, tuple[gr.Button, gr.Button], tuple[Fo
         links.link_button("figures", form.shared)
     again = Form(AgainRequest)
     with gr.Accordion("Make a figure again", open=False):
-        again.put("file", gr.File(label="A figure made here (PNG, PDF or SVG)", height=120, elem_id="again-upload"))
+        again.add("file", height=120, elem_id="again-upload")
         button = gr.Button("Make it again", elem_id="figure-again")
         controls.html(
             '<p class="note">The file carries its recipe: the same pixels come out of it, as long as '

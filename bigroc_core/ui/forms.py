@@ -33,9 +33,9 @@ def control(request: type[Request], name: str, **options: Any) -> gr.components.
     """
     told, hint = described(request)[name], hints(request)[name]
     kind = typing.get_origin(hint) or hint
+    value = options.pop("value", default_of(request, name))
     if is_upload(name):
         return plainly(gr.File(label=told.label, file_count="multiple" if kind is tuple else "single", **options))
-    value = options.pop("value", default_of(request, name))
     choices = options.pop("choices", None) or told.options()
     made: type[gr.components.Component]
     own: dict[str, Any] = {}

@@ -15,7 +15,8 @@ from PIL import Image
 import bigroc_core as bc
 from bigroc_core.__main__ import main
 from bigroc_core.cli import interpolate as interpolate_command
-from bigroc_core.experiments.frames import Interpolation, frame_names
+from bigroc_core.experiments import interpolate as experiment
+from bigroc_core.experiments.frames import frame_names
 from bigroc_core.images import from_uint8, read_image, to_uint8
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "assets" / "examples").glob("*.png"))
@@ -130,8 +131,8 @@ def test_values_of_c_that_three_decimals_do_not_tell_apart_keep_their_own_files(
         ([EXAMPLES[0], EXAMPLES[1], "--source-class", "dog"], "--source-class"),
         (["generator:cifar10-dcgan", EXAMPLES[1], "--source-class", "dog"], "--source-class"),
         (["generator:cifar10-cgan", EXAMPLES[1], "--source-class", "unicorn"], "airplane"),
-        (["generator:cifar10-cgan", EXAMPLES[1], "--source-seed", "-1"], "--source: seed"),
-        (["generator:cifar10-cgan", EXAMPLES[1], "--source-index", "-1"], "--source: start"),
+        (["generator:cifar10-cgan", EXAMPLES[1], "--source-seed", "-1"], "source's seed"),
+        (["generator:cifar10-cgan", EXAMPLES[1], "--source-index", "-1"], "source's image number"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
@@ -167,7 +168,14 @@ def test_nothing_is_overwritten_and_an_interrupted_run_leaves_nothing(
     monkeypatch.setattr(interpolate_command, "frame_files", half)
     before = sorted(tmp_path.rglob("*"))
     assert run(EXAMPLES[0], EXAMPLES[1], tmp_path / "full", "--c", "1") == 2
-    monkeypatch.setattr(Interpolation, "take", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    said = capsys.readouterr().err
+    assert str(tmp_path / "full") in said
+    assert "No space left on device" in said
+
+    def stopped(*_: object, **__: object) -> Iterator[object]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "interpolate_stream", stopped)
     assert run(EXAMPLES[0], EXAMPLES[1], tmp_path / "stopped", "--c", "1") == 130
     assert sorted(tmp_path.rglob("*")) == before
 
