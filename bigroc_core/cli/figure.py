@@ -33,7 +33,6 @@ from bigroc_core.figures.kinds import (
     drawn,
     generator_of,
 )
-from bigroc_core.figures.making import Made, make
 from bigroc_core.figures.metadata import FORMATS
 from bigroc_core.figures.recipe import Recipe, check_models, recipe_in
 from bigroc_core.generators.registry import embedded_generators
@@ -213,23 +212,25 @@ def run_figure(options: argparse.Namespace) -> None:
     else:
         recipe = recipe_in(options.again)
         check_models(recipe)
-    made = _made(recipe, draft)
+    _make(recipe, draft, output)
+
+
+def _make(recipe: Recipe, draft: drafts.Draft, output: Path) -> None:
     from bigroc_core.figures.drawing import write_figure  # matplotlib is slow to import, and only figures need it
+    from bigroc_core.figures.making import make
 
-    print(f"{made.caption}\nwritten: {write_figure(made.figure, output, recipe)}")
-
-
-def _made(recipe: Recipe, draft: drafts.Draft) -> Made:
     making = make(recipe, draft.device, draft.classifiers)
     with tqdm(total=1.0, bar_format="{desc}: {percentage:3.0f}%|{bar}|", leave=False) as bar:
         while True:
             try:
                 step = next(making)
             except StopIteration as ended:
-                return ended.value
+                made = ended.value
+                break
             bar.set_description_str(step.doing, refresh=False)
             bar.n = step.done / max(step.total, 1)
             bar.refresh()
+    print(f"{made.caption}\nwritten: {write_figure(made.figure, output, recipe)}")
 
 
 def recipe_for(options: argparse.Namespace, draft: drafts.Draft) -> Recipe:

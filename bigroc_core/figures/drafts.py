@@ -23,7 +23,7 @@ from bigroc_core.classifiers.registry import embedded_classifiers, load_classifi
 from bigroc_core.debiasing import fit_debias
 from bigroc_core.figures.kinds import DEBIAS, FIGURE_KINDS, debias_for, families_source
 from bigroc_core.figures.recipe import Recipe, images_for, labels_of, with_hashes
-from bigroc_core.figures.schema import Line
+from bigroc_core.figures.schema import TRAINING
 from bigroc_core.generators.registry import embedded_generators, load_generator
 from bigroc_core.generators.sampling import Generator
 from bigroc_core.images import fit_to, from_uint8, open_image_set, read_image, to_uint8
@@ -232,9 +232,9 @@ def training_recipe(name: str, lines: Sequence[Mapping[str, Any]]) -> Recipe:
         if not isinstance(line, Mapping):
             raise ValueError(f"line {number} is no JSON object")
         told = {**of_attacks, **line}
-        if missing := [key for key in Line.__annotations__ if key not in told]:
+        if missing := [key for key in TRAINING if key not in told]:
             raise ValueError(f"line {number} lacks {', '.join(missing)}")
-        kept.append({key: told[key] for key in Line.__annotations__})
+        kept.append({key: told[key] for key in TRAINING})
     return Recipe("training", {"name": name, "lines": kept})
 
 

@@ -1,4 +1,7 @@
-"""From a recipe to its figure: the images drawn, boosted and measured, then laid out."""
+"""From a recipe to its figure: the images drawn, boosted and measured, then laid out.
+
+Imported where a figure is made, since matplotlib is slow to import.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,20 @@ from bigroc_core.experiments.every_class import towards_every_class
 from bigroc_core.experiments.frames import Interpolation
 from bigroc_core.experiments.interpolate import between
 from bigroc_core.experiments.threat_models import in_both_balls
+from bigroc_core.figures.drawing import (
+    Block,
+    InterpolatedRow,
+    TargetedRow,
+    Walk,
+    blocks,
+    debias_histograms,
+    fig2,
+    fig3,
+    interpolations,
+    side_by_side,
+    sweep_curve,
+    training_curves,
+)
 from bigroc_core.figures.parts import (
     BATCH,
     Boosted,
@@ -40,8 +57,6 @@ from bigroc_core.images import from_uint8
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from bigroc_core.figures.drawing import InterpolatedRow, TargetedRow
 
 
 @dataclass(frozen=True)
@@ -76,8 +91,6 @@ def make(
 
 def targeted_rows(run: Comparison, names: Sequence[str]) -> list[TargetedRow]:
     """The rows of P1 Fig. 2 under these names; P and ‖δ‖₂ are those of the 8-bit pictures."""
-    from bigroc_core.figures.drawing import TargetedRow
-
     return [
         TargetedRow(name, from_uint8(row.images), torch.from_numpy(row.certainty), torch.from_numpy(run.l2(place)))
         for place, (name, row) in enumerate(zip(names, run.rows, strict=True))
@@ -98,8 +111,6 @@ def _boosted_set(recipe: Recipe, models: Models) -> Making[tuple[Found, Boosted,
 
 def _pairs(recipe: Recipe, models: Models) -> Making[Made]:
     """P1 Figs. 1 and 7 to 10: generated images and beside them the boosted ones."""
-    from bigroc_core.figures.drawing import Block, blocks
-
     found, after, classifier, caption = yield from _boosted_set(recipe, models)
     columns = recipe.settings["columns"]
     names = _row_names(found.labels, columns, classifier.classes)
@@ -116,8 +127,6 @@ def _row_names(labels: Tensor | None, columns: int, classes: tuple[str, ...]) ->
 
 def _aligned(recipe: Recipe, models: Models) -> Making[Made]:
     """P1 Fig. 2."""
-    from bigroc_core.figures.drawing import fig2
-
     settings = recipe.settings
     robust, standard = (models.classifier(settings[name]) for name in ("robust", "standard"))
     original, name = end_image(settings["start"], recipe, robust.card.input_size)
@@ -133,8 +142,6 @@ def _aligned(recipe: Recipe, models: Models) -> Making[Made]:
 
 def _debiased(recipe: Recipe, models: Models) -> Making[Made]:
     """P1 Fig. 3."""
-    from bigroc_core.figures.drawing import Block, fig3
-
     settings = recipe.settings
     classifier, config = models.classifier(settings["classifier"]), BoostConfig(**settings["config"])
     found = images_from(settings["source"], recipe, classifier)
@@ -167,8 +174,6 @@ def _debiased(recipe: Recipe, models: Models) -> Making[Made]:
 
 def _threat_models(recipe: Recipe, models: Models) -> Making[Made]:
     """P1 Fig. 4."""
-    from bigroc_core.figures.drawing import Block, blocks
-
     settings = recipe.settings
     classifier, config = models.classifier(settings["classifier"]), BoostConfig(**settings["config"])
     found, share = images_from(settings["source"], recipe, classifier), settings["share"]
@@ -197,8 +202,6 @@ def _threat_models(recipe: Recipe, models: Models) -> Making[Made]:
 
 def _families(recipe: Recipe, models: Models) -> Making[Made]:
     """P1 Fig. 5: of several generators one image per class, and the same boosted."""
-    from bigroc_core.figures.drawing import Block, blocks
-
     classifier = models.classifier(recipe.settings["classifier"])
     before, after, names, said = [], [], [], []
     for one in recipe.settings["sets"]:
@@ -244,8 +247,6 @@ def _one_of_each(found: Found, classifier: Classifier, shift: Tensor | None) -> 
 
 def _interpolated(recipe: Recipe, models: Models) -> Making[Made]:
     """P1 Figs. 6 and 11."""
-    from bigroc_core.figures.drawing import Walk, interpolations
-
     settings = recipe.settings
     classifiers = [models.classifier(name) for name in settings["classifiers"]]
     sizes = {classifier.card.input_size for classifier in classifiers}
@@ -272,8 +273,6 @@ def _interpolated(recipe: Recipe, models: Models) -> Making[Made]:
 
 
 def _interpolated_rows(run: Interpolation) -> list[InterpolatedRow]:
-    from bigroc_core.figures.drawing import InterpolatedRow
-
     frames = range(len(run.fractions))
     return [
         InterpolatedRow(
@@ -288,8 +287,6 @@ def _interpolated_rows(run: Interpolation) -> list[InterpolatedRow]:
 
 def _side_by_side(recipe: Recipe, models: Models) -> Making[Made]:
     """Rows of originals, each over its row of boosted ones, with the targets under them."""
-    from bigroc_core.figures.drawing import side_by_side
-
     found, after, classifier, caption = yield from _boosted_set(recipe, models)
     names = [classifier.classes[label] for label in after.labels.tolist()]
     return Made(side_by_side(found.images, after.images, names, recipe.settings["columns"]), caption)
@@ -297,8 +294,6 @@ def _side_by_side(recipe: Recipe, models: Models) -> Making[Made]:
 
 def _histograms(recipe: Recipe, models: Models) -> Making[Made]:
     """Class histograms without and with debiasing (P1 Eq. 2)."""
-    from bigroc_core.figures.drawing import debias_histograms
-
     settings = recipe.settings
     classifier, source = models.classifier(settings["classifier"]), settings["source"]
     if generator_named(source["generator"], "cpu").classes:
@@ -322,8 +317,6 @@ def _histograms(recipe: Recipe, models: Models) -> Making[Made]:
 
 def _training(recipe: Recipe, models: Models) -> Making[Made]:
     """The curves of a joint model's training; its points stand in the recipe."""
-    from bigroc_core.figures.drawing import training_curves
-
     lines = recipe.settings["lines"]
     # A vanilla run attacks nothing, and has no such readings.
     vanilla = not any(line["real"] for line in lines)
@@ -339,8 +332,6 @@ def _training(recipe: Recipe, models: Models) -> Making[Made]:
 
 def _sweep(recipe: Recipe, models: Models) -> Making[Made]:
     """The curve of a sweep; its points stand in the recipe."""
-    from bigroc_core.figures.drawing import sweep_curve
-
     settings = recipe.settings
     groups = {
         stage: [(p["eps"], p["mean"], p["std"]) for p in settings["points"] if p["stage"] == stage]

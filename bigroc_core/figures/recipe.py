@@ -28,7 +28,7 @@ from torch import Tensor
 from bigroc_core import __version__
 from bigroc_core.cards import CHECKPOINTS, weights_of
 from bigroc_core.figures.metadata import PNG, chunks, text_in
-from bigroc_core.figures.schema import FORMAT, SCHEMAS, File, checked, short
+from bigroc_core.figures.schema import FILE, FORMAT, SCHEMAS, checked, short
 from bigroc_core.images import from_uint8, to_uint8
 from bigroc_core.limits import (
     MAX_FIGURE_IMAGES,
@@ -105,7 +105,7 @@ def from_json(said: str) -> Recipe:
         raise ValueError("the recipe is not JSON of ours: its numbers are too long, or it is nested too deep") from None
     if not isinstance(found, dict) or found.get("recipe") != FORMAT:
         raise ValueError(f"this is no recipe of a figure (its format would be {FORMAT})")
-    file = checked(File, found, "recipe")
+    file = checked(FILE, found, "recipe")
     return Recipe(file["figure"], file["settings"], _unpacked(file["images"]), file["checkpoints"], file["version"])
 
 

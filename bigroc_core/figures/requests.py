@@ -22,7 +22,6 @@ from bigroc_core.figures.kinds import (
     FigureKind,
     drawn,
 )
-from bigroc_core.figures.making import make
 from bigroc_core.figures.metadata import FORMATS
 from bigroc_core.figures.parts import Progress
 from bigroc_core.figures.recipe import Recipe, check_models, recipe_in
@@ -302,9 +301,8 @@ class Rendered:
 
 def compute(recipe: Recipe, device: str | None = None) -> Iterator[Progress | Rendered]:
     """The figure's progress, then the figure. ValueError for one that computes more than a request may."""
-    from bigroc_core.figures.drawing import (
-        render,  # matplotlib is slow to import, and the page's start does not need it
-    )
+    from bigroc_core.figures.drawing import render
+    from bigroc_core.figures.making import make
 
     check_cost(recipe)
     made = yield from make(recipe, device or compute_device())

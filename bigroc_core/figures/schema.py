@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import reprlib
-from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -29,7 +28,6 @@ from bigroc_core.sources import MAX_INDEX, MAX_SEED
 FORMAT = 1
 MAX_NAME = 200
 MAX_ENTRIES = 16
-# Said of the entries of every object below, those within others included.
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
@@ -65,230 +63,101 @@ def _sha256(value: str) -> str:
     return value
 
 
-def _form(entry: str) -> Callable[[Any], str]:
-    """Which of two forms an object has: the first is the one with this entry."""
-    return lambda value: "<first>" if isinstance(value, dict) and entry in value else "<second>"
+# ------------------------------------------------------------------------------------------------------ forms of values
 
 
-# ------------------------------------------------------------------------------------------------------------- values
+def whole(least: int, most: int) -> Any:
+    """A whole number within bounds."""
+    return Annotated[int, Field(ge=least, le=most)]
+
+
+def number(least: float, most: float) -> Any:
+    """A finite number within bounds."""
+    return Annotated[float, Field(ge=least, le=most)]
+
+
+def several(kind: Any, most: int, least: int = 1) -> Any:
+    """A list of `least` to `most` values."""
+    return Annotated[list[kind], Field(min_length=least, max_length=most)]
+
+
+def entries(**kinds: Any) -> Any:
+    """An object with exactly these entries."""
+    made = TypedDict("entries", kinds)  # type: ignore[misc]
+    made.__pydantic_config__ = STRICT  # type: ignore[attr-defined]
+    return made
+
+
+def either(entry: str, first: Any, second: Any) -> Any:
+    """An object of one of two forms: the first is the one with this entry."""
+    return Annotated[
+        Annotated[first, Tag("<first>")] | Annotated[second, Tag("<second>")],
+        Discriminator(lambda value: "<first>" if isinstance(value, dict) and entry in value else "<second>"),
+    ]
+
 
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
-Number = Annotated[int, Field(ge=0, le=MAX_INDEX)]
-Images = Annotated[int, Field(ge=1, le=MAX_FIGURE_IMAGES)]
-Samples = Annotated[int, Field(ge=1, le=MAX_SAMPLES_PER_REQUEST)]
-Columns = Annotated[int, Field(ge=1, le=MAX_COLUMNS)]
-Classes = Annotated[list[Name], Field(min_length=1, max_length=MAX_FIGURE_IMAGES)]
-Eps = Annotated[float, Field(ge=0, le=MAX_EPS_L2)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Loss = Annotated[float, Field(ge=0, le=1e9)]
 Config = Annotated[dict[str, Any], PlainValidator(_config)]
-
-
-class Drawn(TypedDict):
-    """Images of a generator: image i is (seed, start + i). classes: one per image, or None for the generator's own."""
-
-    generator: Name
-    seed: Seed
-    start: Number
-    count: Images
-    classes: Classes | None
-
-
-class Given(TypedDict):
-    """Images that came from elsewhere, under their name in the recipe's images."""
-
-    images: Name
-    classes: Classes | None
-
-
-class GivenImage(TypedDict):
-    """One image that came from elsewhere."""
-
-    image: Name
-
-
-# One image of a generator; class None: its number's own.
-DrawnImage = TypedDict("DrawnImage", {"generator": Name, "seed": Seed, "number": Number, "class": Name | None})
-
-
-class Shift(TypedDict):
-    """The shift of P1 Eq. 2, as fitted to images from elsewhere."""
-
-    shift: Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=1, max_length=10_000)]
-
-
-class Fitted(TypedDict):
-    """The shift of P1 Eq. 2, fitted to more images of the generator."""
-
-    count: Samples
-    seed: Seed
-
-
-Source = Annotated[Annotated[Given, Tag("<first>")] | Annotated[Drawn, Tag("<second>")], Discriminator(_form("images"))]
-OneEnd = Annotated[
-    Annotated[GivenImage, Tag("<first>")] | Annotated[DrawnImage, Tag("<second>")], Discriminator(_form("image"))
-]
-Pair = Annotated[list[OneEnd], Field(min_length=2, max_length=2)]
-Debias = Annotated[Annotated[Shift, Tag("<first>")] | Annotated[Fitted, Tag("<second>")], Discriminator(_form("shift"))]
+Seed, Number = whole(0, MAX_SEED), whole(0, MAX_INDEX)
+Images, Samples, Columns = whole(1, MAX_FIGURE_IMAGES), whole(1, MAX_SAMPLES_PER_REQUEST), whole(1, MAX_COLUMNS)
+Classes = several(Name, MAX_FIGURE_IMAGES)
+# Images of a generator: image i is (seed, start + i); classes one per image, or null for the generator's own.
+_DRAWN = entries(generator=Name, seed=Seed, start=Number, count=Images, classes=Classes | None)
+# Images that came from elsewhere, under their name in the recipe's images.
+_GIVEN = entries(images=Name, classes=Classes | None)
+_SOURCE = either("images", _GIVEN, _DRAWN)
+# One image: of a generator (class null: its number's own), or given.
+_END = either("image", entries(image=Name), entries(generator=Name, seed=Seed, number=Number, **{"class": Name | None}))
+# The shift of P1 Eq. 2: fitted to more images of the generator, or as fitted to images from elsewhere.
+_FITTED = entries(count=Samples, seed=Seed)
+_DEBIAS = either("shift", entries(shift=several(number(-1e6, 1e6), 10_000)), _FITTED) | None
 
 
 # ------------------------------------------------------------------------------------------------------------ figures
 
-
-class Pairs(TypedDict):
-    """Images, and the same boosted: P1 Figs. 1, 3 and 7 to 10."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-    source: Source
-    columns: Columns
-    classifier: Name
-    config: Config
-    debias: Debias | None
-
-
-class Threats(TypedDict):
-    """P1 Fig. 4. share: the quantile of |δ| of the L2 result that becomes the L∞ radius."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-    source: Source
-    columns: Columns
-    classifier: Name
-    config: Config
-    share: Annotated[float, Field(ge=0.01, le=1)]
-
-
-class Aligned(TypedDict):
-    """P1 Fig. 2."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-    start: OneEnd
-    robust: Name
-    standard: Name
-    config: Config
-
-
-class Family(TypedDict):
-    """One generator's row of P1 Fig. 5."""
-
-    source: Source
-    config: Config
-    debias: Debias | None
-
-
-class Families(TypedDict):
-    """P1 Fig. 5."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-    sets: Annotated[list[Family], Field(min_length=1, max_length=8)]
-    classifier: Name
-
-
-class Walks(TypedDict):
-    """P1 Figs. 6 and 11. weights: one per resolution, or None for 1 each."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-    pairs: Annotated[
-        list[Annotated[list[OneEnd], Field(min_length=2, max_length=2)]], Field(min_length=1, max_length=8)
-    ]
-    classifiers: Annotated[list[Name], Field(min_length=1, max_length=4)]
-    c: Annotated[list[Share], Field(min_length=1, max_length=MAX_FRACTIONS)]
-    steps: Annotated[int, Field(ge=1, le=MAX_STEPS_PER_REQUEST)]
-    weights: Annotated[list[Annotated[float, Field(ge=0, le=1e6)]], Field(min_length=1, max_length=32)] | None
-    warm_start: bool
-
-
-class Samplings(TypedDict):
-    """A histogram's images; it draws none of them, and takes more."""
-
-    generator: Name
-    seed: Seed
-    count: Samples
-
-
-class Histograms(TypedDict):
-    """Class histograms without and with debiasing."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-    source: Samplings
-    classifier: Name
-    debias: Fitted
-
-
-class Line(TypedDict):
-    """What is drawn of a line of a joint model's training log."""
-
-    step: Annotated[int, Field(ge=0, le=10**9)]
-    real: Share
-    generated: Share
-    stopped: Share
-    auc: Share
-    clean: Share
-    pgd10: Share
-    ce_real: Loss
-    ce_generated: Loss
-    bce_real: Loss
-    bce_generated: Loss
-
-
-class Training(TypedDict):
-    """The curves of a joint model's training."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-    name: Name
-    lines: Annotated[list[Line], Field(min_length=1, max_length=1_000)]
-
-
-class Point(TypedDict):
-    """One ε of a sweep, its mean distance and standard deviation."""
-
-    stage: Name
-    eps: Eps
-    mean: Annotated[float, Field(ge=-1e9, le=1e9)]
-    std: Loss | None
-
-
-class Sweep(TypedDict):
-    """A sweep's curve."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-    points: Annotated[list[Point], Field(min_length=1, max_length=200)]
-    best: Eps
-    features_of: Name
-    norm: Name
-    source: Name
-    seeds: Annotated[list[Seed], Field(min_length=1, max_length=100)]
-
-
+_PAIRS = entries(source=_SOURCE, columns=Columns, classifier=Name, config=Config, debias=_DEBIAS)
+_WALK = entries(
+    pairs=several(several(_END, 2, 2), 8),
+    classifiers=several(Name, 4),
+    c=several(number(0, 1), MAX_FRACTIONS),
+    steps=whole(1, MAX_STEPS_PER_REQUEST),
+    weights=several(number(0, 1e6), 32) | None,
+    warm_start=bool,
+)
+_SET = entries(source=_SOURCE, config=Config, debias=_DEBIAS)
+_POINT = entries(stage=Name, eps=number(0, MAX_EPS_L2), mean=number(-1e9, 1e9), std=number(0, 1e9) | None)
+# What a line of a joint model's training log says that is drawn: in [0, 1], and not.
+_SHARES = ("real", "generated", "stopped", "auc", "clean", "pgd10")
+_LOSSES = ("ce_real", "ce_generated", "bce_real", "bce_generated")
+TRAINING = ("step", *_SHARES, *_LOSSES)
+_LINE = entries(step=whole(0, 10**9), **dict.fromkeys(_SHARES, number(0, 1)), **dict.fromkeys(_LOSSES, number(0, 1e9)))
 SCHEMAS: dict[str, Any] = {
-    **dict.fromkeys(("fig1", "fig3", "fig7", "fig8", "fig9", "fig10", "side-by-side"), Pairs),
-    "fig2": Aligned,
-    "fig4": Threats,
-    "fig5": Families,
-    **dict.fromkeys(("fig6", "fig11"), Walks),
-    "debias": Histograms,
-    "training": Training,
-    "sweep": Sweep,
+    **dict.fromkeys(("fig1", "fig3", "fig7", "fig8", "fig9", "fig10", "side-by-side"), _PAIRS),
+    "fig2": entries(start=_END, robust=Name, standard=Name, config=Config),
+    "fig4": entries(source=_SOURCE, columns=Columns, classifier=Name, config=Config, share=number(0.01, 1)),
+    "fig5": entries(sets=several(_SET, 8), classifier=Name),
+    **dict.fromkeys(("fig6", "fig11"), _WALK),
+    # A histogram draws none of its images, and takes more of them.
+    "debias": entries(source=entries(generator=Name, seed=Seed, count=Samples), classifier=Name, debias=_FITTED),
+    "training": entries(name=Name, lines=several(_LINE, 1_000)),
+    "sweep": entries(
+        points=several(_POINT, 200),
+        best=number(0, MAX_EPS_L2),
+        features_of=Name,
+        norm=Name,
+        source=Name,
+        seeds=several(Seed, 100),
+    ),
 }
-
-
-class Held(TypedDict):
-    """Images from elsewhere: how many are stacked in one PNG, which is in base64."""
-
-    count: Images
-    png: str
-
-
-class File(TypedDict):
-    """A recipe as JSON."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-    recipe: Literal[1]
-    figure: Name
-    settings: dict[str, Any]
-    checkpoints: Annotated[dict[Name, Annotated[str, AfterValidator(_sha256)]], Field(max_length=MAX_ENTRIES)]
-    images: Annotated[dict[Name, Held], Field(max_length=MAX_ENTRIES)]
-    version: Name
+# A recipe as JSON. images: how many are stacked in one PNG, which is in base64.
+FILE = entries(
+    recipe=Literal[1],
+    figure=Name,
+    settings=dict[str, Any],
+    checkpoints=Annotated[dict[Name, Annotated[str, AfterValidator(_sha256)]], Field(max_length=MAX_ENTRIES)],
+    images=Annotated[dict[Name, entries(count=Images, png=str)], Field(max_length=MAX_ENTRIES)],  # type: ignore[misc]
+    version=Name,
+)
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
