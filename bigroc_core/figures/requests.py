@@ -151,7 +151,7 @@ class FigureRequest(Request):
         try:
             check_cost(recipe)
         except ValueError as error:
-            return {"steps": str(error)}
+            return {"pairs" if self.kind.layout == "walk" else "columns": str(error)}
         return {}
 
 

@@ -84,7 +84,7 @@ def test_a_figure_is_made_of_uploaded_images_and_again_from_its_file(tmp_path: P
         ("fig1", {"seed": -1}, "seed", "from 0 on"),
         ("fig1", {"seed": 10**400}, "seed", "from 0 on"),
         ("fig7", {"rows": 21, "columns": 20}, "rows", "from 1 to 20"),
-        ("fig7", {"rows": 20, "columns": 20, "steps": 200}, "steps", "80,400 gradients"),
+        ("fig7", {"rows": 20, "columns": 20, "steps": 200}, "columns", "80,400 gradients"),
         ("fig1", {"columns": 0}, "columns", "from 1 to 20"),
         ("fig1", {"steps": 5000}, "steps", "200"),
         ("fig1", {"steps": 1.5}, "steps", "whole number"),
