@@ -210,6 +210,13 @@ def checker(form: Form, stops: Stops, extras: Sequence[str] = ()) -> Callable[..
     return check
 
 
+def run_buttons(says: str, elem_id: str) -> tuple[gr.Button, gr.Button]:
+    """The buttons that begin a run and cancel it."""
+    with gr.Row():
+        go = gr.Button(says, variant="primary", elem_id=elem_id, scale=3)
+        return go, gr.Button("Cancel", variant="stop", elem_id=f"{elem_id}-cancel", scale=1, min_width=90)
+
+
 def connect(
     form: Form,
     handler: Callable[..., Any],
