@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from bigroc_core.catalogue import classifier_cards, generator_cards
+from bigroc_core.experiments import boost as boosting
 from bigroc_core.experiments import compare as comparing
 from bigroc_core.experiments import threat_models as threats
 from bigroc_core.experiments.interpolate import opening_interpolation
@@ -45,8 +46,8 @@ def build_page() -> gr.Blocks:
         controls.html(INTRODUCTION, elem_id="head")
         with gr.Tabs() as tabs:
             with gr.Tab("Boost", id="boost"):
-                boost = boost_tab.build(boost_tab.opening_run())
-                restorable = [compare_panel.build(comparing.opening(), boost)]
+                boost, form = boost_tab.build(boosting.opening())
+                restorable = [compare_panel.build(comparing.opening(), boost, form)]
             with gr.Tab("Debias", id="debias"):
                 restorable.append(debias_tab.build(debias_tab.opening_study()))
             with gr.Tab("Threat models", id=threat_models_tab.TAB):
