@@ -12,6 +12,7 @@ from html import escape
 from typing import Any
 
 import gradio as gr
+from pydantic import ValidationError
 
 # Of a longer text the beginning, which names what is wrong, and the end, which says what to do.
 MAX_CHARACTERS, LAST_CHARACTERS = 500, 150
@@ -68,3 +69,21 @@ def explained() -> Iterator[None]:
         yield
     except ValueError as error:
         raise refusal(error) from None
+
+
+def refuse_plainly(page: gr.Blocks) -> None:
+    """Say in a sentence what Gradio itself finds wrong with what a program sends, such as a file that was not uploaded,
+    and leave no traceback in the server's log."""
+    own = page.preprocess_data
+
+    async def preprocess_data(*given: Any, **named: Any) -> list[Any]:
+        try:
+            return await own(*given, **named)
+        except ValidationError:
+            raise refusal("a file must be uploaded first, and be given as the answer to its upload has it") from None
+        except gr.Error:
+            raise
+        except Exception as error:
+            raise refusal(f"this was not understood: {error}") from None
+
+    page.preprocess_data = preprocess_data  # type: ignore[method-assign]

@@ -25,6 +25,7 @@ from bigroc_core.ui import (
     links,
     threat_models_tab,
 )
+from bigroc_core.ui.errors import refuse_plainly
 from bigroc_core.ui.theme import CSS, KEYBOARD_JS, theme
 
 INTRODUCTION = """<h1>BIGRoC</h1><p>Make generated images better: each is moved, a little, towards its class along the
@@ -65,6 +66,7 @@ def build_page() -> gr.Blocks:
                 about_tab.build()
             restorable += [links.nothing_but(tab) for tab in ("generators", "about")]
         links.follow_links(page, tabs, restorable)
+    refuse_plainly(page)
     # One computation at a time: two at once would both be slower on the cores of a small host.
     page.queue(max_size=MAX_QUEUE_LENGTH, default_concurrency_limit=1)
     return page

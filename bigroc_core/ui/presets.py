@@ -18,7 +18,7 @@ from bigroc_core.experiments.requests import (
 )
 from bigroc_core.presets import PAPER_PRESETS, settings_of
 from bigroc_core.ui import controls, links
-from bigroc_core.ui.errors import explained, refusal
+from bigroc_core.ui.errors import explained
 from bigroc_core.ui.forms import Form, control
 
 # The page's own wiring computes nothing, so it waits in no queue.
@@ -129,13 +129,6 @@ def loss_radio(classifier: str) -> gr.components.Component:
     setattr(made, links.ANY_OF, tuple(LOSS_LINES))
     everything = dict(made.api_info()) | {"enum": list(LOSS_LINES)}
     made.api_info = lambda: everything
-
-    def preprocess(payload: Any) -> Any:
-        if payload not in list(LOSS_LINES):  # a list, which may be asked for what cannot be hashed
-            raise refusal(f"Loss: one of {', '.join(LOSS_LINES)}, not {payload!s:.40}")
-        return payload
-
-    made.preprocess = preprocess
     return made
 
 
