@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import shlex
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import bigroc_core as bc
+from bigroc_core.__main__ import main
 from bigroc_core.catalogue import generator_cards
 from bigroc_core.experiments import snippets
 from bigroc_core.experiments.boost import BoostRequest, Run, boost
 from bigroc_core.experiments.requests import DEBIASED, ESTIMATED, GIVEN
 from bigroc_core.images import from_uint8, read_image, to_uint8
+from bigroc_core.settings import default_of
 from bigroc_core.sources import EXAMPLES, UPLOAD
-from bigroc_core.ui import boost_results
+from bigroc_core.ui import boost_results, boost_tab
+from bigroc_core.ui.forms import shared_names
 
 
 def finished(**settings: Any) -> Run:
@@ -101,6 +107,27 @@ def test_the_python_shown_repeats_runs_of_every_kind(
     assert len(written) == len(run.targets)
     for path, expected in zip(written, from_uint8(run.frames[-1]), strict=True):
         assert float((read_image(path).pixels - expected).abs().max()) <= 2 / 255
+
+
+def test_page_command_and_python_give_the_same_bytes(
+    generator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = {name: default_of(BoostRequest, name) for name in shared_names(BoostRequest)}
+    settings |= {"generator": generator, "classifier": "cifar10-robust", "count": 3, "seed": 7, "steps": 4}
+    settings |= {"target": DEBIASED, "validation_count": 50}
+    *_, shown = boost_tab.boost(**settings, gain=5, request=gr.Request(session_hash="roads"))
+    archive, python, command = shown[9:12]
+    with zipfile.ZipFile(archive) as page:
+        pages = [page.read(name) for name in sorted(page.namelist()) if name.startswith("boosted/")]
+    exec(compile(python, "copied", "exec"), {})
+    own = [path.read_bytes() for path in sorted(tmp_path.glob("boosted/*.png"))]
+    words = shlex.split(command)[3:]
+    words[words.index("boosted")] = "commanded"
+    assert main(words) == 0
+    written = [path.read_bytes() for path in sorted(tmp_path.glob("commanded/**/*.png"), key=lambda path: path.name)]
+    assert len(pages) == 3
+    assert pages == own == written
 
 
 def test_closing_a_run_between_steps_ends_it(generator: str) -> None:
