@@ -145,13 +145,13 @@ def _read(value: Any, hint: Any, name: str, told: Setting) -> Any:
         return real(
             value, name, 0.0 if told.least is None else told.least, math.inf if told.most is None else told.most
         )
-    if not isinstance(value, str):
-        raise ValueError(f"{name} must be a text, not {value!r:.60}")
     allowed = typing.get_args(hint) if origin is Literal else [one for _, one in told.options()]
-    if not value and callable(told.choices) and allowed:
+    if value == "" and callable(told.choices) and allowed:
         return allowed[0]
     if allowed and value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r:.60}")
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a text, not {value!r:.60}")
     return value
 
 

@@ -196,13 +196,19 @@ class BoostingRequest(StopRequest, DescentRequest, StepSizeRequest, BallRequest)
         """How to boost."""
         return BoostConfig(**{name: getattr(self, name) for name in CONFIG_FIELDS})
 
+    @property
+    def movers(self) -> tuple[str, ...]:
+        """The classifiers whose gradients move the images."""
+        return (self.classifier,)
+
     def conflicts(self) -> dict[str, str]:
         """What only a joint model can do, asked of another."""
         problems = super().conflicts()
-        if wrong := loss_problem(self.loss, self.classifier):
-            problems["loss"] = wrong
-        if self.stop_at == "l0" and not is_joint(self.classifier):
-            problems["stop_at"] = f"l0 is a joint model's, and {self.classifier} is none: a probability, or empty"
+        for name in self.movers:
+            if wrong := loss_problem(self.loss, name):
+                problems["loss"] = wrong
+            if self.stop_at == "l0" and not is_joint(name):
+                problems["stop_at"] = f"l0 is a joint model's, and {name} is none: a probability, or empty"
         return problems
 
 
@@ -236,3 +242,8 @@ def presets_of(generator: str) -> dict[str, dict[str, Any]]:
     presets = {"recommended": default}
     presets |= {name: FALLBACK_PRESET | values for name, values in named.items() if "eps" in values}
     return presets | {name: default | {"eps": default["eps"] * by} for name, by in (("subtle", 0.5), ("strong", 2))}
+
+
+def recommended(generator: str) -> dict[str, Any]:
+    """What makes the BoostConfig that a generator is usually boosted with, by its fields' names."""
+    return {name: presets_of(generator)["recommended"][name] for name in CONFIG_FIELDS}

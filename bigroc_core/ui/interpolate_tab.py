@@ -27,7 +27,7 @@ from bigroc_core.sources import UPLOAD, OneImage
 from bigroc_core.ui import controls, links, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.errors import explained
-from bigroc_core.ui.forms import Form, connect, endpoint, shared_names
+from bigroc_core.ui.forms import Form, connect, endpoint, run_buttons, shared_names
 from bigroc_core.ui.live import Stops, live
 from bigroc_core.ui.one_image import QUIET, linked_card, one_image, show_kind
 
@@ -192,9 +192,7 @@ def build(opening: Interpolation) -> links.Restorable:
             ends = {side: lay_out_end(form, side) for side in SIDES}
             with gr.Group():
                 form.add("fractions")
-            with gr.Row():
-                go = gr.Button("Interpolate", variant="primary", elem_id="interpolate", scale=3)
-                stop = gr.Button("Cancel", variant="stop", elem_id="interpolate-cancel", scale=1, min_width=90)
+            buttons = run_buttons("Interpolate", "interpolate")
             with gr.Accordion("All settings", open=False):
                 form.add("classifier")
                 form.add("steps")
@@ -204,7 +202,7 @@ def build(opening: Interpolation) -> links.Restorable:
         with gr.Column(scale=8, min_width=320):
             outputs = lay_out_results(run, results(opening, example))
     says = "Stop the interpolation after its current step; its finished frames stay, and can be downloaded."
-    connect(form, interpolate, STOPS, outputs, (go, stop), ("interpolate", "cancel_interpolation", says))
+    connect(form, interpolate, STOPS, outputs, buttons, ("interpolate", "cancel_interpolation", says))
     for side, (note, _) in ends.items():
         inputs: list[Any] = [form.controls[f"{side}_file"], form.controls["classifier"]]
         inputs[0].change(check_end, inputs, note, api_name=f"check_{side}", show_progress="minimal")

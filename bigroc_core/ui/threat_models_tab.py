@@ -1,32 +1,37 @@
-"""The Threat models tab: L2 beside L∞ (P1 Fig. 4), and, within it, every class (P1 Fig. 2)."""
+"""The Threat models tab: L2 beside L∞ (P1 Fig. 4), and one image towards every class (P1 Fig. 2)."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from html import escape
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from bigroc_core.catalogue import generator_cards
-from bigroc_core.experiments.comparison import Comparison
-from bigroc_core.experiments.threat_models import (
-    ThreatModelsRequest,
-    as_command,
-    compare_balls_on_gpu,
-    opening_request,
-)
+from bigroc_core.experiments import every_class
+from bigroc_core.experiments import threat_models as balls
+from bigroc_core.experiments.comparison import TABLE_HEADERS, Comparison, archive
+from bigroc_core.experiments.every_class import EveryClassRequest
+from bigroc_core.experiments.growing import settings_json
+from bigroc_core.experiments.threat_models import ThreatModelsRequest
 from bigroc_core.sources import GENERATOR, example_paths
-from bigroc_core.ui import controls, every_class_tab, links
-from bigroc_core.ui.comparisons import STOPS, lay_out_results, preview, results
-from bigroc_core.ui.forms import Form, connect, endpoint, shared_names
-from bigroc_core.ui.live import live
-from bigroc_core.ui.one_image import QUIET, kind_boxes, linked_card, show_kind
+from bigroc_core.ui import controls, links, pictures
+from bigroc_core.ui.downloads import saved
+from bigroc_core.ui.forms import Form, connect, endpoint, run_buttons, shared_names
+from bigroc_core.ui.forms import restored as restored_form
+from bigroc_core.ui.live import Stops, live
+from bigroc_core.ui.one_image import QUIET, kind_boxes, linked_card, one_image, show_kind
 
-# The tab's id, which links name.
-TAB = "threat-models"
-# The controls that a link restores, by their names in it.
+# One visitor's comparisons, of either kind, are one run at a time.
+STOPS = Stops()
+# The tabs' ids, which links name.
+TAB, EVERY_CLASS = "threat-models", "every-class"
+# The controls that a link to P1 Fig. 4 restores, by their names in it.
 SHARED = tuple(shared_names(ThreatModelsRequest))
+CANCEL = "Stop the running comparison and keep what it has reached."
 
 
 @endpoint(ThreatModelsRequest)
@@ -37,7 +42,82 @@ def threat_models(request: ThreatModelsRequest, visitor: gr.Request) -> Iterator
     (row, number, target, p(y|x), ‖δ‖₂, ‖δ‖∞), a zip of PNG images with table and settings, the command that draws it
     as a figure, and the settings as JSON with the ε that was found.
     """
-    yield from live(compare_balls_on_gpu(request), STOPS, visitor, preview, lambda run: results(run, as_command))
+    yield from live(
+        balls.compare_balls_on_gpu(request), STOPS, visitor, preview, lambda run: results(run, balls.as_command)
+    )
+
+
+@endpoint(EveryClassRequest)
+def aligned_gradients(request: EveryClassRequest, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
+    """Move one image towards every class, through `classifier` and through the standard control (P1 Fig. 2).
+
+    Returns status, a row of images per classifier with P of the class and ‖δ‖₂, a table (row, number, target, p(y|x),
+    ‖δ‖₂, ‖δ‖∞), a zip of PNG images with table and settings, the command that draws it as a figure, and the settings as
+    JSON.
+    """
+    yield from live(
+        every_class.align_on_gpu(request), STOPS, visitor, preview, lambda run: results(run, every_class.as_command)
+    )
+
+
+def preview(run: Comparison) -> tuple[Any, ...] | None:
+    """What a running comparison updates: the status and the images."""
+    if run.finished:
+        return None
+    text = f"{escape(run.doing)} · {run.seconds:.1f} s"
+    return pictures.progress(run.done, run.total, text), rows(run), *[gr.skip()] * 4
+
+
+def results(run: Comparison, command: Callable[[Comparison], str], text: str = "") -> tuple[Any, ...]:
+    """Everything a run shows once it has ended, finished or cancelled. text: in place of what was done."""
+    done = text or f"Done in {run.seconds:.1f} s"
+    return (
+        pictures.ended(run.finished, (run.done, run.total), done, run.notes),
+        rows(run),
+        run.table(),
+        saved("threat-models.zip", archive(run)),
+        command(run),
+        settings_json(run),
+    )
+
+
+def rows(run: Comparison) -> str:
+    """The originals, and under them one row of images per way of boosting, with p of the target and ‖δ‖."""
+    classes = [run.classes[y] for y in run.targets]
+    names = [escape(name) for name in classes]
+    if run.repeated:
+        parts = [_row("original", run.originals[:1], ["original"], [""], len(names))]
+    else:
+        captions = [
+            f"<b>{name}</b><br>{pictures.percent(float(p))}" for name, p in zip(names, run.before[0], strict=True)
+        ]
+        described = [f"original {i + 1}" for i in range(len(names))]
+        parts = [_row("as they came", run.originals, described, captions, len(names))]
+    for place, row in enumerate(run.rows):
+        captions = [
+            f"<b>{name}</b><br>P {pictures.percent(float(p))}<br>‖δ‖₂ {l2:.2f}"
+            + ("" if run.repeated else f"<br>‖δ‖∞ {linf:.3f}")
+            for name, p, l2, linf in zip(names, row.certainty, run.l2(place), run.linf(place), strict=True)
+        ]
+        title = f"{escape(row.name)} <small>{escape(row.note)}</small>"
+        described = [f"{row.name}, towards {name}" for name in classes]
+        parts.append(_row(title, row.images, described, captions, len(names), "" if row.finished else "waiting"))
+    return (
+        '<div class="strips" tabindex="0" role="group" aria-label="Originals, and one row per way of boosting">'
+        f"{''.join(parts)}</div>"
+    )
+
+
+def _row(
+    title: str, images: np.ndarray, described: list[str], captions: list[str], columns: int, kind: str = ""
+) -> str:
+    mark = f' class="{kind}"' if kind else ""
+    figures = "".join(
+        f"<figure{mark}>{pictures.picture(pixels, words)}"
+        + (f"<figcaption>{caption}</figcaption></figure>" if caption else "</figure>")
+        for pixels, words, caption in zip(images, described, captions, strict=True)
+    )
+    return f'<h3>{title}</h3><div class="frames" style="--frames:{columns}">{figures}</div>'
 
 
 def show_generator(generator: str) -> Any:
@@ -60,19 +140,19 @@ def restored(values: dict[str, Any]) -> list[Any]:
     return [*updates.values(), *show_kind(values.get("source", GENERATOR))]
 
 
-def build(balls: Comparison, every_class: Comparison) -> list[links.Restorable]:
+def build(l2_beside_linf: Comparison, towards_all: Comparison) -> list[links.Restorable]:
     """Lay the tab out and connect it; returns what links to its two comparisons restore. Both come with examples."""
     with gr.Tabs() as tabs:
         with gr.Tab("L2 beside L∞"):
-            restorable = [build_balls(balls)]
-        with gr.Tab("Every class", id=every_class_tab.TAB):
-            restorable.append(every_class_tab.build(every_class, (TAB, tabs)))
+            restorable = [build_balls(l2_beside_linf)]
+        with gr.Tab("Every class", id=EVERY_CLASS):
+            restorable.append(build_every_class(towards_all, tabs))
     return restorable
 
 
 def build_balls(opening: Comparison) -> links.Restorable:
     """Lay out and connect P1 Fig. 4; returns what a link to it restores."""
-    form = Form(ThreatModelsRequest, **dataclasses.asdict(opening_request()))
+    form = Form(ThreatModelsRequest, **dataclasses.asdict(balls.opening_request()))
     card = generator_cards()[form.values["generator"]]
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
@@ -99,13 +179,59 @@ def build_balls(opening: Comparison) -> links.Restorable:
                 form.add("eps", **controls.eps_range("l2"))
                 form.add("steps")
                 form.add("quantile")
-            with gr.Row():
-                go = gr.Button("Compare", variant="primary", elem_id="balls", scale=3)
-                stop = gr.Button("Cancel", variant="stop", elem_id="balls-cancel", scale=1, min_width=90)
+            buttons = run_buttons("Compare", "balls")
             links.link_button(TAB, form.shared)
         text = f"An example to begin with: {len(opening.targets)} images"
-        outputs = lay_out_results("balls", results(opening, as_command, text))
-    says = "Stop the running comparison and keep what it has reached."
-    connect(form, threat_models, STOPS, outputs, (go, stop), ("threat_models", "cancel_threat_models", says))
+        outputs = lay_out_results("balls", results(opening, balls.as_command, text))
+    connect(form, threat_models, STOPS, outputs, buttons, ("threat_models", "cancel_threat_models", CANCEL))
     generator.input(show_generator, generator, classes, api_name="show_balls_generator", **QUIET)
     return links.Restorable(TAB, form.shared, [*form.shared.values(), *boxes], restored)
+
+
+def build_every_class(opening: Comparison, tabs: gr.Tabs) -> links.Restorable:
+    """Lay out and connect P1 Fig. 2; returns what a link to it restores."""
+    form = Form(EveryClassRequest, **dataclasses.asdict(every_class.opening_request()))
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=320):
+            gr.Markdown(
+                "One image is moved towards every class. Through a robust network it has to come to look like it; an "
+                "ordinary one is convinced by a change that nobody sees (P1 Fig. 2)."
+            )
+            with gr.Group():
+                boxes = one_image(form, "source", "", "aligned-upload", "show_aligned_source")
+            with gr.Group():
+                form.add("classifier")
+                form.add("eps", **controls.eps_range("l2"))
+                form.add("steps")
+                with gr.Row():
+                    form.add("step_size", placeholder="ε/T")
+                    form.add("stop_at", placeholder="off")
+            buttons = run_buttons("Move towards every class", "aligned")
+            links.link_button(EVERY_CLASS, form.shared)
+        text = "An example to begin with: until each network is 99 % sure"
+        outputs = lay_out_results("aligned", results(opening, every_class.as_command, text))
+    connect(form, aligned_gradients, STOPS, outputs, buttons, ("aligned_gradients", "cancel_aligned_gradients", CANCEL))
+
+    def linked(values: dict[str, Any]) -> list[Any]:
+        return [*restored_form(form, values).values(), *show_kind(values.get("source", GENERATOR))]
+
+    return links.Restorable(EVERY_CLASS, form.shared, [*form.shared.values(), *boxes], linked, within=(TAB, tabs))
+
+
+def lay_out_results(name: str, shown: tuple[Any, ...]) -> list[Any]:
+    """What a comparison shows, filled with its example; returns the outputs of a run. name: of its elements."""
+    with gr.Column(scale=8, min_width=320):
+        status = controls.html(shown[0], elem_id=f"{name}-status", label="Status")
+        strips = controls.html(shown[1], elem_id=f"{name}-rows", label="Images")
+        controls.html(
+            '<p class="note">P is the certainty of the class named, by the classifier that moved the image. '
+            "Numbers are of the 8-bit images you download.</p>"
+        )
+        save = gr.DownloadButton("Download images and settings (zip)", shown[3], elem_id=f"{name}-download")
+        with gr.Accordion("All numbers", open=False):
+            kinds = ["str", "number", "str", "number", "number", "number"]
+            table = controls.table(shown[2], kinds, "Per image", headers=TABLE_HEADERS)
+        with gr.Accordion("Repeat this: figure for a paper, settings", open=False):
+            command = controls.code(shown[4], "shell", "Command line")
+            settings = controls.code(shown[5], "json", "Settings")
+    return [status, strips, table, save, command, settings]

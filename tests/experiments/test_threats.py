@@ -28,7 +28,7 @@ from bigroc_core.experiments.threat_models import ThreatModelsRequest, compare_b
 from bigroc_core.images import from_uint8, read_image, to_uint8
 from bigroc_core.settings import Unfit
 from bigroc_core.sources import EXAMPLES, UPLOAD
-from bigroc_core.ui import every_class_tab, threat_models_tab
+from bigroc_core.ui import threat_models_tab
 
 BALLS = ThreatModelsRequest(generator="cifar10-cgan", count=3, seed=5, classes=("cat", "ship"), eps=3.0, steps=4)
 ALIGNED = EveryClassRequest(generator="cifar10-cgan", number=2, eps=4.0, steps=3, step_size=None, stop_at=None)
@@ -89,7 +89,7 @@ def test_every_class_is_what_the_engine_gives_through_both_networks_and_the_zip_
 def test_the_page_gives_the_same_bytes(balls: Comparison, aligned: Comparison) -> None:
     for run, handler, request in (
         (balls, threat_models_tab.threat_models, BALLS),
-        (aligned, every_class_tab.aligned_gradients, ALIGNED),
+        (aligned, threat_models_tab.aligned_gradients, ALIGNED),
     ):
         shown = of_page(handler, request)
         assert Path(shown[3]).read_bytes() == archive(run)
