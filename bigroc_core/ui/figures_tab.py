@@ -27,7 +27,7 @@ from bigroc_core.figures.requests import (
 from bigroc_core.limits import MAX_IMAGES_PER_REQUEST
 from bigroc_core.ui import controls, links, pictures
 from bigroc_core.ui.downloads import saved
-from bigroc_core.ui.forms import Form, connect, endpoint
+from bigroc_core.ui.forms import Form, connect, endpoint, run_buttons
 from bigroc_core.ui.live import Stops, live
 
 STOPS = Stops()
@@ -240,9 +240,7 @@ def _lay_out(form: Form) -> tuple[gr.HTML, tuple[gr.Button, gr.Button], tuple[Fo
         classes = generator_cards()[form.values["generator"]].classes
         form.add("classes", choices=list(classes), **hidden)
         form.add("pairs", **hidden)
-    with gr.Row():
-        go = gr.Button("Make figure", variant="primary", elem_id="figure", scale=3)
-        stop = gr.Button("Cancel", variant="stop", elem_id="figure-cancel", scale=1, min_width=90)
+    buttons = run_buttons("Make figure", "figure")
     with gr.Accordion("All settings", open=False):
         form.add("classifier")
         form.add("eps", maximum=controls.SLIDER_EPS["l2"])
@@ -268,7 +266,7 @@ def _lay_out(form: Form) -> tuple[gr.HTML, tuple[gr.Button, gr.Button], tuple[Fo
             "the models are the same.</p>",
             elem_classes="inset",
         )
-    return says, (go, stop), (again, button)
+    return says, buttons, (again, button)
 
 
 def _lay_out_results(recipe: Recipe | None) -> list[gr.components.Component]:

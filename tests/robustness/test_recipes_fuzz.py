@@ -281,7 +281,7 @@ def test_small_files_that_ask_for_much_are_refused_at_once(name: str, tmp_path: 
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert time.process_time() - began < 1.0
+    assert time.process_time() - began < MOST_SECONDS
     assert most < 400 * 2**20
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 700 * 2**10
     assert len(str(refused.value)) < 300
