@@ -30,6 +30,9 @@ from bigroc_core.images import fit_to, from_uint8, open_image_set, read_image, t
 from bigroc_core.limits import MAX_FIGURE_IMAGES
 from bigroc_core.sources import UPLOAD, OneImage, labels_to
 
+# Of an image in a recipe, which has room for a few marks behind it.
+MAX_FILE_NAME = 160
+
 
 class Draft:
     """A recipe in the making: the images and classifiers that no recipe can name, and cards of models by name.
@@ -65,14 +68,17 @@ class Draft:
 
     def _sampler(self, name: str) -> Generator:
         if name not in self._generators:
-            self._generators[name] = generator_named(name, "cpu") if name in generator_cards() else load_generator(name)
+            loaded = generator_named(name, "cpu") if name in generator_cards() else load_generator(name)
+            # Of a file, sources say the card's name.
+            self._generators |= {name: loaded, loaded.card.name: loaded}
         return self._generators[name]
 
     def _network(self, card: Card) -> Classifier:
         return self.classifiers.get(card.name) or classifier_named(card.name, str(self.device))
 
     def _hold(self, name: str, pixels: np.ndarray) -> str:
-        # Files of one name in two folders are two images.
+        # A file's name need not be text. Files of one name in two folders are two images.
+        name = name.encode("utf-8", "replace").decode()[:MAX_FILE_NAME]
         while name in self.images and not np.array_equal(self.images[name], pixels):
             name += "'"
         self.images[name] = pixels
@@ -105,8 +111,7 @@ class Draft:
         found = open_image_set(path, classifier.input_size, classifier.classes)
         if start + count > len(found):
             raise ValueError(f"{path} has {len(found):,} images: {start} + {count} are too many")
-        if count > MAX_FIGURE_IMAGES:
-            raise ValueError(f"a figure takes at most {MAX_FIGURE_IMAGES} images, not {count:,}")
+        _check_count(count)
         batch = found.batch(start, count)
         labels = None if batch.labels is None else [classifier.classes[label] for label in batch.labels.tolist()]
         return {"images": self._hold(Path(path).name, images_for(batch.images)), "classes": labels}
@@ -118,6 +123,7 @@ class Draft:
         shift fitted to others."""
         if "images" in source or source["generator"] in embedded_generators():
             return source, debias
+        _check_count(source["count"])
         generator, network = self._sampler(source["generator"]), self._network(classifier)
         labels = labels_of(source["classes"], generator.classes)
         images, own = generator.sample(source["count"], labels=labels, seed=source["seed"], start=source["start"])
@@ -132,6 +138,11 @@ class Draft:
         others, _ = generator.sample(debias["count"], seed=debias["seed"])
         fitted = from_uint8(to_uint8(fit_to(others.cpu(), classifier.input_size).pixels)).to(self.device)
         return held, {"shift": fit_debias(network, fitted).cpu().tolist()}
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_FIGURE_IMAGES:
+        raise ValueError(f"a figure takes at most {MAX_FIGURE_IMAGES} images, not {count:,}")
 
 
 # ---------------------------------------------------------------------------------------------- one kind after another
