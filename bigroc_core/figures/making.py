@@ -86,7 +86,7 @@ def make(
         "sweep": _sweep,
         "training": _training,
     }
-    return (yield from makers.get(recipe.figure, _pairs)(recipe, Models(device, classifiers)))
+    return (yield from makers.get(recipe.figure, _pairs)(recipe, Models(device, classifiers or {})))
 
 
 def targeted_rows(run: Comparison, names: Sequence[str]) -> list[TargetedRow]:

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from bigroc_core.boosting import BoostConfig, boost_stream
-from bigroc_core.catalogue import classifier_cards, classifier_named, generator_named
+from bigroc_core.catalogue import classifier_named, generator_named
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.classifiers.registry import load_classifier, refuse_judge
 from bigroc_core.debiasing import fit_debias
 from bigroc_core.experiments.comparison import Comparison, certainty_of
 from bigroc_core.experiments.frames import Interpolation
@@ -51,22 +50,17 @@ def finished(making: Making[T]) -> T:
             return ended.value
 
 
+@dataclass(frozen=True)
 class Models:
-    """The classifiers of one figure, loaded once: `given` ones, else embedded ones, on one device."""
+    """The classifiers of one figure: `given` ones by name, else those offered here, on one device."""
 
-    def __init__(self, device: torch.device | str, given: Mapping[str, Classifier] | None = None) -> None:
-        self.device = device
-        self._loaded = dict(given or {})
+    device: torch.device | str
+    given: Mapping[str, Classifier]
 
     def classifier(self, name: str) -> Classifier:
         """The classifier of a name. ValueError if there is none, and for a judge, which takes no part in boosting."""
-        if name not in self._loaded:
-            offered = name in classifier_cards()
-            self._loaded[name] = (
-                classifier_named(name, str(self.device)) if offered else load_classifier(name, device=self.device)
-            )
-        refuse_judge(self._loaded[name].card)
-        return self._loaded[name]
+        given = self.given.get(name)
+        return classifier_named(name, str(self.device)) if given is None else given
 
 
 @dataclass(frozen=True)
