@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -15,6 +16,13 @@ def one_line_each(entries: dict[str, Any]) -> str:
     """JSON with one line per entry."""
     lines = (f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in entries.items())
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def csv_bytes(rows: Iterable[Iterable[Any]]) -> bytes:
+    """A table as a file."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -47,6 +47,14 @@ def setting(default: Any, help: str, **more: Any) -> Any:
     return field(default=default, metadata={"setting": Setting(help=help, **more)})
 
 
+def like(request: type[Request], name: str, default: Any = dataclasses.MISSING, **changes: Any) -> Any:
+    """A field like another request's, with a default of its own, or whatever else of its `Setting` differs."""
+    told = dataclasses.replace(described(request)[name], **changes)
+    return field(
+        default=default_of(request, name) if default is dataclasses.MISSING else default, metadata={"setting": told}
+    )
+
+
 class Unfit(ValueError):
     """A request that cannot be carried out. problems: what is wrong, by the field at fault."""
 
@@ -58,7 +66,8 @@ class Unfit(ValueError):
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What an experiment is asked for. Values may come as the page or a program sends them: whole numbers as floats,
-    lists for tuples, texts for numbers that may be left empty.
+    lists for tuples, texts for numbers that may be left empty. An empty text where the choices depend on the models at
+    hand is the first of them.
 
     Raises Unfit, a ValueError, that says what is wrong with each field.
     """
@@ -115,11 +124,13 @@ def _read(value: Any, hint: Any, name: str, told: Setting) -> Any:
         return real(
             value, name, 0.0 if told.least is None else told.least, math.inf if told.most is None else told.most
         )
-    if not isinstance(value, str):
-        raise ValueError(f"{name} must be a text, not {value!r:.60}")
     allowed = typing.get_args(hint) if origin is Literal else [one for _, one in told.options()]
+    if value == "" and callable(told.choices) and allowed:
+        return allowed[0]
     if allowed and value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r:.60}")
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a text, not {value!r:.60}")
     return value
 
 

@@ -106,7 +106,8 @@ class ImagesRequest(Request):
     def conflicts(self) -> dict[str, str]:
         """An upload without files."""
         missing = self.source == UPLOAD and not self.files
-        return {"files": "Add an image first, or choose another source."} if missing else {}
+        told = {"files": "no image has been uploaded yet. Add an image first, or choose another source."}
+        return super().conflicts() | (told if missing else {})
 
 
 # ------------------------------------------------------------------------------------------------------- the images
@@ -337,12 +338,15 @@ class ImageStream:
     notes: tuple[str, ...] = ()
 
 
-def generator_stream(generator: Generator) -> ImageStream:
-    """A generator's images, rounded to 8 bits as its files are; a conditional one's classes in turn."""
+def generator_stream(generator: Generator, size: tuple[int, int] | None = None) -> ImageStream:
+    """A generator's images, rounded to 8 bits as its files are; a conditional one's classes in turn.
+
+    size: brought to it first; None leaves them as they are.
+    """
 
     def draw(seed: int, start: int, count: int) -> tuple[Tensor, Tensor | None]:
         images, labels = generator.sample(count, seed=seed, start=start)
-        return from_uint8(to_uint8(images)), labels
+        return from_uint8(to_uint8(images if size is None else fit_to(images, size).pixels)), labels
 
     return ImageStream(
         f"{GENERATOR_PREFIX}{generator.card.name}",

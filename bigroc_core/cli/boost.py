@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bigroc_core.boosting import boost
 from bigroc_core.classifiers.networks import Classifier
@@ -21,14 +21,11 @@ from bigroc_core.cli.options import (
     preset_of,
     process_state,
 )
-from bigroc_core.debiasing import fit_debias
 from bigroc_core.evaluation import fingerprint
+from bigroc_core.experiments.boost import debias_shift
 from bigroc_core.images import write_image_set
 from bigroc_core.images.classes import OPTION
 from bigroc_core.sources import DEBIAS_SEED, ImageStream, open_stream
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -82,7 +79,7 @@ def run_boost(options: argparse.Namespace) -> None:
         validation = open_stream(options.debias_set, classifier, mapping)
         fitting = count_of(validation, options.debias_count, "--debias-count")
         fitted_on = f"{validation.identity}, seed {options.debias_seed}, {fitting} images"
-        shift = fit_debias(classifier, validation.draw(options.debias_seed, 0, fitting)[0].to(device)).cpu()
+        shift = debias_shift(classifier, validation, options.debias_seed, fitting, device)
     if state.is_main_process:
         for note in source.notes:
             print(f"note: {note}")

@@ -6,8 +6,6 @@ what a downloaded file gives.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import time
 from collections.abc import Generator, Iterator
@@ -18,47 +16,47 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bigroc_core.boosting import BoostConfig, boost_stream
+from bigroc_core.boosting import boost_stream
 from bigroc_core.cards import Card
 from bigroc_core.catalogue import (
     classifier_cards,
     classifier_named,
     compute_device,
+    generator_cards,
     generator_named,
     on_gpu,
 )
-from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.debiasing import fit_debias
-from bigroc_core.files import one_line_each, zipped
-from bigroc_core.images import encode_png, fit_to, from_uint8, to_uint8
-from bigroc_core.limits import (
-    MAX_SAMPLES_PER_REQUEST,
-    MAX_STEPS_PER_REQUEST,
+from bigroc_core.experiments.requests import (
+    CONFIG_FIELDS,
+    DEBIASED,
+    ESTIMATED,
+    GIVEN,
+    BoostingRequest,
+    TargetRequest,
+    recommended,
 )
+from bigroc_core.files import csv_bytes, one_line_each, zipped
+from bigroc_core.images import encode_png, from_uint8, to_uint8
 from bigroc_core.losses import realism
-from bigroc_core.sources import (
-    DEBIAS_SEED,
-    GENERATOR,
-    Source,
-    SourceImages,
-    class_numbers,
-    in_turn,
-)
+from bigroc_core.sources import ImageStream, SourceImages, class_numbers, generator_stream, in_turn
 
-GIVEN, ESTIMATED, DEBIASED = "Given class", "Estimated", "Estimated, debiased"
 KEPT_FRAMES = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
-    """What each image is moved towards. classes: given ones, in turn; empty means the images' own labels.
-    validation_count, validation_seed: the separate set that P1 Eq. 2 is fitted on."""
+class BoostRequest(BoostingRequest, TargetRequest):
+    """A run as asked for: which images, towards which classes, through which classifier, and how."""
 
-    kind: str = GIVEN
-    classes: tuple[str, ...] = ()
-    validation_count: int = 1000
-    validation_seed: int = DEBIAS_SEED
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides the run's result, as plain JSON."""
+        settings = self.images.settings() | {"classifier": self.classifier, "target": self.target.lower()}
+        if self.target == GIVEN and self.target_classes:
+            settings["target_classes"] = list(self.target_classes)
+        if self.target == DEBIASED:
+            settings |= {"validation_count": self.validation_count, "validation_seed": self.validation_seed}
+        return settings | {name: getattr(self, name) for name in CONFIG_FIELDS}
 
 
 @dataclass
@@ -170,34 +168,31 @@ ROW_HEADERS = ["#", "target y", "reads as, before", "p(y|x) before", "reads as, 
 REALISM_HEADERS = ["realism before", "realism after"]
 
 
+def debias_shift(
+    classifier: Classifier, validation: ImageStream, seed: int, count: int, device: str | torch.device
+) -> Tensor:
+    """d (C,) of P1 Eq. 2, fitted on the first `count` images that a stream has of a seed."""
+    images, _ = validation.draw(seed, 0, count)
+    return fit_debias(classifier, images.to(device)).cpu()
+
+
 def target_labels(
-    target: Target, found: SourceImages, source: Source, classifier: Classifier, device: str
+    request: TargetRequest, images: SourceImages, classifier: Classifier, device: str
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The targets as boost() takes them: labels, or None to estimate; and the debiasing shift or None."""
-    if target.kind == GIVEN:
-        if target.classes:
-            return in_turn(class_numbers(target.classes, classifier.classes), len(found.images)), None
-        if found.labels is None:
+    """The targets of a request's images as boost() takes them: labels (N,), or None to estimate; and the debiasing
+    shift (C,) or None. ValueError for images without classes of their own, and classes that do not exist."""
+    if request.target == GIVEN:
+        if request.target_classes:
+            return in_turn(class_numbers(request.target_classes, classifier.classes), len(images.images)), None
+        if images.labels is None:
             raise ValueError(
                 "these images carry no class of their own: choose target classes, or let the classifier estimate them"
             )
-        return found.labels, None
-    if target.kind == ESTIMATED:
+        return images.labels, None
+    if request.target == ESTIMATED:
         return None, None
-    if target.kind != DEBIASED:
-        raise ValueError(f"the target is one of {GIVEN}, {ESTIMATED}, {DEBIASED}, not {target.kind!r}")
-    if source.kind != GENERATOR:
-        raise ValueError(
-            "debiasing needs more images of the same generator: choose a generator as source, or plain estimation"
-        )
-    count = whole(target.validation_count, "the validation set size", 1, MAX_SAMPLES_PER_REQUEST)
-    seed = whole(target.validation_seed, "the validation seed", 0, 2**53)
-    if seed == source.seed:
-        raise ValueError("the validation seed must differ from the images' seed: the two sets have to be separate")
-    generator = generator_named(source.generator, device)
-    validation, _ = generator.sample(count, seed=seed)
-    rounded = from_uint8(to_uint8(fit_to(validation, classifier.card.input_size).pixels))
-    return None, fit_debias(classifier, rounded.to(device))
+    validation = generator_stream(generator_named(request.generator, device), classifier.card.input_size)
+    return None, debias_shift(classifier, validation, request.validation_seed, request.validation_count, device)
 
 
 @dataclass(frozen=True)
@@ -211,24 +206,21 @@ class Stage:
     resting: np.ndarray | None = None
 
 
-def compute(
-    source: Source, target: Target, classifier_name: str, config: BoostConfig, device: str | None = None
-) -> Iterator[Run | Stage]:
+def stages(request: BoostRequest, device: str | None = None) -> Iterator[Run | Stage]:
     """The run before its first step, then its stages: small ones, as a ZeroGPU Space sends each to another process."""
     device = device or compute_device()
-    classifier = classifier_named(classifier_name, device)
-    found = source.read(classifier.classes, classifier.card.input_size, device)
-    labels, debias = target_labels(target, found, source, classifier, device)
+    classifier, config = classifier_named(request.classifier, device), request.config
+    read = request.images.read(classifier.classes, classifier.card.input_size, device)
+    labels, debias = target_labels(request, read, classifier, device)
     # From 8 bits to 8 bits, as the command line does it: boosting the downloaded originals gives the same.
-    originals = to_uint8(found.images)
+    originals = to_uint8(read.images)
     images = from_uint8(originals).to(device)
     given = None if labels is None else labels.to(device)
     every = max(1, math.ceil(config.steps / KEPT_FRAMES))
     for snapshot in boost_stream(classifier, images, labels=given, config=config, debias=debias):
         if snapshot.step == 0:
-            settings = run_settings(source, target, classifier_name, config)
             targets = snapshot.labels.cpu().numpy()
-            yield Run(originals, found.names, classifier.classes, targets, settings, found.notes)
+            yield Run(originals, read.names, classifier.classes, targets, request.settings(), read.notes)
         if snapshot.step % every == 0 or snapshot.step == config.steps or bool(snapshot.resting.all()):
             yield Stage(
                 snapshot.step,
@@ -240,22 +232,19 @@ def compute(
             yield Stage(snapshot.step)
 
 
-compute_on_gpu = on_gpu(compute)
+stages_on_gpu = on_gpu(stages)
 
 
-def run_boost(
-    source: Source, target: Target, classifier_name: str, config: BoostConfig, device: str | None = None
-) -> Generator[Run, None, None]:
-    """The run, growing: yielded after each step, the last time finished. ValueError for bad input."""
-    whole(config.steps, "steps", 0, MAX_STEPS_PER_REQUEST)
+def boost(request: BoostRequest, device: str | None = None) -> Generator[Run, None, None]:
+    """The run, growing: yielded after each step, the last time finished. ValueError for bad input.
+
+    device: None borrows a GPU where the page runs on a ZeroGPU Space.
+    """
     began = time.perf_counter()
-    if device is None:
-        stages = compute_on_gpu(source, target, classifier_name, config)
-    else:
-        stages = compute(source, target, classifier_name, config, device)
-    run = next(stages)
+    growing = stages(request, device) if device else stages_on_gpu(request)
+    run = next(growing)
     assert isinstance(run, Run)
-    for stage in stages:
+    for stage in growing:
         assert isinstance(stage, Stage)
         run.step, run.seconds = stage.step, time.perf_counter() - began
         if stage.images is not None:
@@ -270,22 +259,11 @@ def run_boost(
     yield run
 
 
-def run_settings(source: Source, target: Target, classifier: str, config: BoostConfig) -> dict[str, Any]:
-    """Everything that decides the run's result, as plain JSON."""
-    settings = source.settings() | {"classifier": classifier, "target": target.kind.lower()}
-    if target.kind == GIVEN and target.classes:
-        settings["target_classes"] = list(target.classes)
-    if target.kind == DEBIASED:
-        settings |= {"validation_count": target.validation_count, "validation_seed": target.validation_seed}
-    return settings | {
-        "eps": config.eps,
-        "steps": config.steps,
-        "step_size": config.step_size,
-        "norm": config.norm,
-        "loss": config.loss,
-        "gradient": config.gradient,
-        "stop_at": config.stop_at,
-    }
+def opening() -> Run:
+    """The finished example the page opens with, computed once when the server starts, on the CPU."""
+    name, card = next(iter(generator_cards().items()))
+    *_, run = boost(BoostRequest(target=GIVEN if card.conditional else ESTIMATED, **recommended(name)), "cpu")
+    return run
 
 
 def archive(run: Run) -> bytes:
@@ -296,15 +274,8 @@ def archive(run: Run) -> bytes:
         for folder, pictures in (("original", run.originals), ("boosted", run.frames[frame]))
         for i, pixels in enumerate(from_uint8(pictures))
     ]
-    table = io.StringIO(newline="")
-    csv.writer(table).writerows([run.headers, *run.rows(frame)])
-    return zipped(
-        [
-            *files,
-            ("results.csv", table.getvalue().encode()),
-            ("settings.json", settings_json(run).encode()),
-        ]
-    )
+    table = [run.headers, *run.rows(frame)]
+    return zipped([*files, ("results.csv", csv_bytes(table)), ("settings.json", settings_json(run).encode())])
 
 
 def settings_json(run: Run) -> str:

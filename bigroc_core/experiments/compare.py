@@ -11,66 +11,109 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from bigroc_core.boosting import BoostConfig, boost_stream
-from bigroc_core.catalogue import classifier_cards, classifier_named, compute_device, generator_cards, on_gpu
+from bigroc_core.catalogue import classifier_named, compute_device, generator_cards, on_gpu
 from bigroc_core.checks import whole
 from bigroc_core.experiments import snippets
-from bigroc_core.experiments.boost import ESTIMATED, GIVEN, Target, run_settings, target_labels
+from bigroc_core.experiments.boost import BoostRequest, target_labels
 from bigroc_core.experiments.interpolate import numbers_in, weights_digest
+from bigroc_core.experiments.requests import ESTIMATED, GIVEN, recommended
 from bigroc_core.experiments.threat_models import Comparison, Row, certainty_of, folder_of, packed, unpacked, walked
 from bigroc_core.images import from_uint8, to_uint8
 from bigroc_core.limits import MAX_COMPARED, MAX_EPS_L2, MAX_EPS_LINF, MAX_STEPS_PER_REQUEST
-from bigroc_core.sources import UPLOAD, Source
-from bigroc_core.ui import controls
+from bigroc_core.settings import like, setting
+from bigroc_core.sources import UPLOAD, classifier_choices
 
 EPS, STEPS, CLASSIFIER = "eps", "steps", "classifier"
-VARIED = (EPS, STEPS, CLASSIFIER)
 # The finished example the panel opens with, which would take a second of the server's start.
 KEPT = Path(__file__).resolve().parents[2] / "assets" / "compare.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareAsked:
-    """A comparison as asked for. varied: one of VARIED, and its values in the order of the rows; what the classifier
-    and the config say of it counts for nothing, but that this classifier estimates targets and says p."""
+class CompareRequest(BoostRequest):
+    """A comparison as asked for: a run's settings, one of which varies from row to row. What the request says of that
+    one counts for nothing, but that its classifier estimates targets and says p."""
 
-    source: Source
-    target: Target
-    classifier: str
-    config: BoostConfig
-    varied: str
-    values: tuple[Any, ...]
+    target: str = like(BoostRequest, "target", help="What the images are moved towards, the same in all rows.")
+    classifier: str = like(
+        BoostRequest,
+        "classifier",
+        help="Whose gradients move the images, unless classifiers vary; it estimates targets, and p is its own.",
+    )
+    eps: float = like(BoostRequest, "eps", help="Radius of the ball, on pixels in [0, 1], unless it varies.")
+    steps: int = like(BoostRequest, "steps", help="PGD steps T, unless they vary.")
+    vary: Literal["eps", "steps", "classifier"] = setting(
+        EPS,
+        "What varies from row to row: eps, steps or classifier.",
+        label="What varies",
+        info="A step size left empty is each row's ε/T.",
+        choices=(("strength ε", EPS), ("steps T", STEPS), ("classifier", CLASSIFIER)),
+    )
+    values: str = setting(
+        "0.5, 1, 2, 4",
+        "Of vary eps or steps: up to four numbers, with commas between them.",
+        label="Values",
+        info=f"Up to {MAX_COMPARED}, with commas between them; ε on pixels in [0, 1].",
+    )
+    classifiers: tuple[str, ...] = setting(
+        (),
+        "Of vary classifier: up to four, by name.",
+        label="Classifiers",
+        info=f"Up to {MAX_COMPARED}. Targets are estimated, and p is said, by the classifier set above: only so can "
+        "the rows be compared.",
+        choices=classifier_choices,
+    )
 
+    @property
+    def own(self) -> str:
+        """The field that has what is compared."""
+        return "classifiers" if self.vary == CLASSIFIER else "values"
 
-def values_in(varied: str, text: str | None, classifiers: list[str] | None, norm: str) -> tuple[Any, ...]:
-    """The settings to compare: of ε and T as typed, of classifiers as chosen.
+    @property
+    def movers(self) -> tuple[str, ...]:
+        """The classifiers whose gradients move the images."""
+        return self.classifiers if self.vary == CLASSIFIER else (self.classifier,)
 
-    ValueError for none, more than MAX_COMPARED, one twice, or one out of bounds.
-    """
-    if varied not in VARIED:
-        raise ValueError(f"what varies is one of {', '.join(VARIED)}, not {varied!r}")
-    found: tuple[Any, ...] = tuple(classifiers or ()) if varied == CLASSIFIER else numbers_in(text, "the values")
-    if not found:
-        kind = "classifiers" if varied == CLASSIFIER else "numbers with commas between them"
-        raise ValueError(f"name 1 to {MAX_COMPARED} {kind} to compare, not none")
-    if len(found) > MAX_COMPARED:
-        raise ValueError(f"at most {MAX_COMPARED} settings can be compared at once, not {len(found)}")
-    names = [name_of(varied, value) for value in found]
-    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
-        raise ValueError(f"{twice[0]} is there twice: name each setting once")
-    if varied == EPS:
-        most = MAX_EPS_L2 if norm == "l2" else MAX_EPS_LINF
-        if outside := [eps for eps in found if not 0 <= eps <= most]:
+    def conflicts(self) -> dict[str, str]:
+        """Settings that cannot be compared."""
+        problems = super().conflicts()
+        try:
+            self.compared()
+        except ValueError as error:
+            problems[self.own] = str(error)
+        return problems
+
+    def compared(self) -> tuple[Any, ...]:
+        """The settings to compare, in the order of the rows: of ε and T as typed, of classifiers as chosen.
+
+        ValueError for none, more than MAX_COMPARED, one twice, or one that cannot be.
+        """
+        values: tuple[Any, ...] = self.classifiers if self.vary == CLASSIFIER else numbers_in(self.values, "the values")
+        if not values:
+            kind = "classifiers" if self.vary == CLASSIFIER else "numbers with commas between them"
+            raise ValueError(f"name 1 to {MAX_COMPARED} {kind} to compare, not none")
+        if len(values) > MAX_COMPARED:
+            raise ValueError(f"at most {MAX_COMPARED} settings can be compared at once, not {len(values)}")
+        names = [name_of(self.vary, value) for value in values]
+        if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+            raise ValueError(f"{twice[0]} is there twice: name each setting once")
+        if self.vary == STEPS:
+            return tuple(whole(steps, "each number of steps", 0, MAX_STEPS_PER_REQUEST) for steps in values)
+        most = MAX_EPS_L2 if self.norm == "l2" else MAX_EPS_LINF
+        if self.vary == EPS and (outside := [eps for eps in values if not 0 <= eps <= most]):
             raise ValueError(f"each ε must be from 0 to {most:g} in this norm, not {outside[0]:g}")
-    elif varied == STEPS:
-        found = tuple(whole(steps, "each number of steps", 0, MAX_STEPS_PER_REQUEST) for steps in found)
-    elif unknown := [name for name in found if name not in classifier_cards()]:
-        raise ValueError(f"there is no classifier {unknown[0]!r} here; choose among {', '.join(classifier_cards())}")
-    return found
+        return values
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides the result, as plain JSON: a run's settings, with the values of what varies."""
+        settings = super().settings()
+        if self.vary != CLASSIFIER:
+            del settings[self.vary]
+        return settings | {"compared": {self.vary: list(self.compared())}}
 
 
 def name_of(varied: str, value: Any) -> str:
@@ -78,29 +121,23 @@ def name_of(varied: str, value: Any) -> str:
     return str(value) if varied == CLASSIFIER else f"{'ε' if varied == EPS else 'T'} = {value:g}"
 
 
-def compare(asked: CompareAsked, device: str | None = None) -> Iterator[Comparison]:
+def compare(request: CompareRequest, device: str | None = None) -> Iterator[Comparison]:
     """The comparison, growing row by row, the last time finished. ValueError for bad input."""
     began = time.perf_counter()
-    numbers = ", ".join(map(str, asked.values))
-    values = values_in(asked.varied, numbers, [str(value) for value in asked.values], asked.config.norm)
-    whole(asked.config.steps, "steps", 0, MAX_STEPS_PER_REQUEST)
-    device = device or compute_device()
-    judge = classifier_named(asked.classifier, device)
-    named = values if asked.varied == CLASSIFIER else (asked.classifier,) * len(values)
-    movers = [classifier_named(name, device) for name in named]
+    values, device = request.compared(), device or compute_device()
+    judge = classifier_named(request.classifier, device)
+    named = request.vary == CLASSIFIER
+    movers = [classifier_named(name, device) for name in (values if named else (request.classifier,) * len(values))]
+    configs = [request.config if named else replace(request.config, **{request.vary: value}) for value in values]
     for mover in movers:
         if mover.classes != judge.classes or mover.card.input_size != judge.card.input_size:
             raise ValueError(
-                f"{mover.card.name} has other classes or another image size than {asked.classifier}, the "
+                f"{mover.card.name} has other classes or another image size than {request.classifier}, the "
                 "Boost tab's classifier: they cannot share images and targets"
             )
-    configs = [
-        asked.config if asked.varied == CLASSIFIER else replace(asked.config, **{asked.varied: value})
-        for value in values
-    ]
-    found = asked.source.read(judge.classes, judge.card.input_size, device)
-    labels, debias = target_labels(asked.target, found, asked.source, judge, device)
-    originals = to_uint8(found.images)
+    read = request.images.read(judge.classes, judge.card.input_size, device)
+    labels, debias = target_labels(request, read, judge, device)
+    originals = to_uint8(read.images)
     images = from_uint8(originals).to(device)
     given = None if labels is None else labels.to(device)
     first = next(iter(boost_stream(judge, images, given, BoostConfig(eps=0.0, steps=0), debias)))
@@ -113,9 +150,9 @@ def compare(asked: CompareAsked, device: str | None = None) -> Iterator[Comparis
         np.stack([before] * len(values)),
         targets,
         judge.classes,
-        [Row(name_of(asked.varied, value), "", originals.copy(), before) for value in values],
-        settings_of(asked, values),
-        found.notes,
+        [Row(name_of(request.vary, value), "", originals.copy(), before) for value in values],
+        request.settings(),
+        read.notes,
         total=sum(config.steps for config in configs),
     )
     for place, (stream, config, mover) in enumerate(zip(streams, configs, movers, strict=True)):
@@ -138,14 +175,6 @@ def settle(run: Comparison) -> None:
             row.certainty = certainty_of(judge, row.images, run.targets)
             row.name += f", step {row.step} of {row_settings(run, place)['steps']}"
             row.finished = True
-
-
-def settings_of(asked: CompareAsked, values: tuple[Any, ...]) -> dict[str, Any]:
-    """Everything that decides the result, as plain JSON: a run's settings, with the values of what varies."""
-    settings = run_settings(asked.source, asked.target, asked.classifier, asked.config)
-    if asked.varied != CLASSIFIER:
-        del settings[asked.varied]
-    return settings | {"compared": {asked.varied: list(values)}}
 
 
 def row_settings(run: Comparison, place: int) -> dict[str, Any]:
@@ -177,27 +206,20 @@ def commands(run: Comparison) -> str:
 # ------------------------------------------------------------------------------------- the example kept in assets/
 
 
-def opening_request(steps: int | None = None) -> CompareAsked:
+def opening_request(steps: int | None = None) -> CompareRequest:
     """The example the panel opens with: the recommended settings, or fewer steps of them, under four ε."""
     name, card = next(iter(generator_cards().items()))
-    preset = {k: v for k, v in controls.presets_of(name)["recommended"].items() if k in snippets.CONFIG_FIELDS}
-    return CompareAsked(
-        source=Source(generator=name, count=6),
-        target=Target(kind=GIVEN if card.conditional else ESTIMATED),
-        classifier=next(iter(classifier_cards())),
-        config=BoostConfig(**preset | ({} if steps is None else {"steps": steps})),
-        varied=EPS,
-        values=(0.5, 1.0, 2.0, 4.0),
-    )
+    config = recommended(name) | ({} if steps is None else {"steps": steps})
+    return CompareRequest(count=6, target=GIVEN if card.conditional else ESTIMATED, **config)
 
 
 def opening(kept: Path = KEPT) -> Comparison:
     """The finished example: the kept one, or where models have changed since, one of few steps, on the CPU."""
-    asked = opening_request()
+    request = opening_request()
     try:
-        with np.load(kept, allow_pickle=False) as found:
-            run = unpacked(found, "compare")
-            if str(found["digest"]) == _digest(asked) and run.settings == settings_of(asked, asked.values):
+        with np.load(kept, allow_pickle=False) as entries:
+            run = unpacked(entries, "compare")
+            if str(entries["digest"]) == _digest(request) and run.settings == request.settings():
                 return run
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         # A page with a shorter example is better than none.
@@ -208,13 +230,12 @@ def opening(kept: Path = KEPT) -> Comparison:
 
 def keep_opening(path: Path = KEPT) -> None:
     """Compute the opening example anew and keep it: `python -m bigroc_core.experiments.compare`."""
-    asked = opening_request()
-    *_, run = compare(asked, "cpu")
-    np.savez_compressed(path, digest=np.array(_digest(asked)), **packed(run, "compare"))
+    *_, run = compare(opening_request(), "cpu")
+    np.savez_compressed(path, digest=np.array(_digest(opening_request())), **packed(run, "compare"))
 
 
-def _digest(asked: CompareAsked) -> str:
-    return weights_digest((asked.classifier, asked.source.generator))
+def _digest(request: CompareRequest) -> str:
+    return weights_digest((request.classifier, request.generator))
 
 
 if __name__ == "__main__":

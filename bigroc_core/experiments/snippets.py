@@ -1,54 +1,71 @@
-"""A run of the page as the Python and as the command line that repeat it."""
+"""An experiment's settings as the Python and as the command line that repeat it."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bigroc_core.catalogue import classifier_cards, generator_cards
-from bigroc_core.sources import example_class
+from bigroc_core.experiments.requests import CONFIG_FIELDS, DEBIASED, ESTIMATED, GIVEN
+from bigroc_core.sources import EXAMPLES, GENERATOR, GENERATOR_PREFIX, example_class
 
-CONFIG_FIELDS = ("eps", "steps", "step_size", "norm", "loss", "gradient", "stop_at")
+IN_TURN = "all in turn"
+
+
+def command(*words: str, **options: Any) -> str:
+    """A command of this program. options: by their names in Python; one that is None is left out, one that is a list
+    takes several values."""
+    parts = ["python", "-m", "bigroc_core", *words]
+    for name, value in options.items():
+        if value is not None:
+            values = value if isinstance(value, list | tuple) else [value]
+            parts += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return shlex.join(parts)
+
+
+def script(imports: Sequence[str], names: Sequence[str], lines: Sequence[str]) -> str:
+    """A script of these lines. imports: modules besides pathlib and bigroc_core. names: what it takes from
+    bigroc_core.images, besides what all take."""
+    others = [f"import {name}" for name in imports]
+    images = ", ".join(sorted({"encode_png", "from_uint8", "to_uint8", *names}))
+    head = ["from pathlib import Path", "", *others, *([""] if others else []), "import bigroc_core as bc"]
+    return "\n".join([*head, f"from bigroc_core.images import {images}", "", *lines]) + "\n"
+
+
+def in_turn(numbers: Sequence[int], count: int | str) -> str:
+    """Python for as many labels, these classes in turn."""
+    return f"[{list(numbers)}[i % {len(numbers)}] for i in range({count})]"
 
 
 def as_python(settings: dict[str, Any]) -> str:
     """A script that repeats the run and writes boosted/*.png; uploads are read from the current folder."""
     card = classifier_cards()[settings["classifier"]]
-    lines = ["from pathlib import Path", ""]
-    from_files = settings["source"] != "generator"
+    from_files = settings["source"] != GENERATOR.lower()
+    lines = [f'classifier = bc.load_classifier("{settings["classifier"]}")']
     if from_files:
-        lines += ["import torch", ""]
-    lines += ["import bigroc_core as bc"]
-    reading = "read_image, " if from_files else ""
-    lines += [f"from bigroc_core.images import encode_png, from_uint8, {reading}to_uint8", ""]
-    lines += [f'classifier = bc.load_classifier("{settings["classifier"]}")']
-    if from_files:
-        folder = "assets/examples/" if settings["source"] == "examples" else ""
-        paths = ", ".join(repr(folder + name) for name in settings["files"])
+        paths = ", ".join(map(repr, _paths(settings)))
         lines += [f"paths = [{paths}]"]
         lines += [f"images = torch.stack([read_image(path, size={card.input_size}).pixels for path in paths])"]
-        known = _example_labels(settings, card.classes) if settings["source"] == "examples" else None
     else:
         lines += [f'generator = bc.load_generator("{settings["generator"]}")']
         lines += [f"images, labels = generator.sample({_sample_arguments(settings)})"]
-        known = None
     lines += ["images = from_uint8(to_uint8(images))  # as saved in files"]
-    if settings["target"] == "given class":
-        if names := settings.get("target_classes"):
-            chosen = [card.classes.index(name) for name in names]
-            lines += [f"labels = [{chosen}[i % {len(chosen)}] for i in range(len(images))]  # {', '.join(names)}"]
-        elif known is not None:
-            lines += [f"labels = {known}"]
+    target = ""
+    if settings["target"] == GIVEN.lower():
         target = ", labels=labels"
-    elif settings["target"] == "estimated":
-        target = ""
-    else:
+        if names := settings.get("target_classes"):
+            numbers = [card.classes.index(name) for name in names]
+            lines += [f"labels = {in_turn(numbers, 'len(images)')}  # {', '.join(names)}"]
+        elif from_files:
+            lines += [f"labels = {[example_class(Path(name), card.classes) for name in settings['files']]}"]
+    elif settings["target"] == DEBIASED.lower():
+        target = ", debias=shift"
         lines += [
             f"validation, _ = generator.sample({settings['validation_count']}, seed={settings['validation_seed']})",
             "shift = bc.fit_debias(classifier, from_uint8(to_uint8(validation)))",
         ]
-        target = ", debias=shift"
     fields = ", ".join(f"{name}={settings[name]!r}" for name in CONFIG_FIELDS)
     lines += [
         f"config = bc.BoostConfig({fields})",
@@ -59,64 +76,50 @@ def as_python(settings: dict[str, Any]) -> str:
         "for number, image in enumerate(result.images):",
         '    (folder / f"{number:03d}.png").write_bytes(encode_png(image))',
     ]
-    return "\n".join(lines) + "\n"
+    return script(["torch"] if from_files else [], ["read_image"] if from_files else [], lines)
+
+
+def _paths(settings: dict[str, Any]) -> list[str]:
+    folder = "assets/examples/" if settings["source"] == EXAMPLES.lower() else ""
+    return [folder + name for name in settings["files"]]
 
 
 def _sample_arguments(settings: dict[str, Any]) -> str:
     arguments = [str(settings["count"])]
-    classes = settings.get("classes", "all in turn")
-    if classes != "all in turn":
+    if (classes := settings.get("classes", IN_TURN)) != IN_TURN:
         order = generator_cards()[settings["generator"]].classes
-        numbers = [order.index(name) for name in classes]
-        arguments += [f"labels=[{numbers}[i % {len(numbers)}] for i in range({settings['count']})]"]
+        arguments += [f"labels={in_turn([order.index(name) for name in classes], settings['count'])}"]
     return ", ".join([*arguments, f"seed={settings['seed']}"])
-
-
-def _example_labels(settings: dict[str, Any], classes: tuple[str, ...]) -> list[int | None]:
-    return [example_class(Path(name), classes) for name in settings["files"]]
 
 
 def as_command(settings: dict[str, Any], to: str = "boosted") -> str:
     """The command that boosts such images into the folder `to`."""
     targets = settings.get("target_classes", [])
-    if len(targets) > 1 or settings.get("classes", "all in turn") != "all in turn":
+    if len(targets) > 1 or settings.get("classes", IN_TURN) != IN_TURN:
         return "# One command takes one target class for all images, and all of a generator's classes: use the Python."
-    words = ["python", "-m", "bigroc_core", "boost"]
-    if settings["source"] == "generator":
-        words += [
-            f"generator:{settings['generator']}",
-            to,
-            "--count",
-            str(settings["count"]),
-            "--seed",
-            str(settings["seed"]),
-        ]
-    else:
-        words += ["assets/examples" if settings["source"] == "examples" else "FOLDER_OF_YOUR_IMAGES", to]
-    words += ["--classifier", settings["classifier"]]
+    images = "assets/examples" if settings["source"] == EXAMPLES.lower() else "FOLDER_OF_YOUR_IMAGES"
+    options: dict[str, Any] = {}
+    if settings["source"] == GENERATOR.lower():
+        images = GENERATOR_PREFIX + settings["generator"]
+        options = {"count": settings["count"], "seed": settings["seed"]}
+    options["classifier"] = settings["classifier"]
     if targets:
-        classes = classifier_cards()[settings["classifier"]].classes
-        words += ["--target", str(classes.index(targets[0]))]
-    elif settings["target"] == "estimated":
-        words += ["--estimate"]
-    elif settings["target"] != "given class":
-        words += [
-            "--debias-set",
-            f"generator:{settings['generator']}",
-            "--debias-count",
-            str(settings["validation_count"]),
-            "--debias-seed",
-            str(settings["validation_seed"]),
-        ]
-    return shlex.join([*words, *_config_words(settings)])
+        options["target"] = classifier_cards()[settings["classifier"]].classes.index(targets[0])
+    elif settings["target"] == ESTIMATED.lower():
+        options["estimate"] = []
+    elif settings["target"] == DEBIASED.lower():
+        options |= {
+            "debias_set": images,
+            "debias_count": settings["validation_count"],
+            "debias_seed": settings["validation_seed"],
+        }
+    return command("boost", images, to, **options, **_config(settings))
 
 
 def command_for_folder(settings: dict[str, Any], images: str, to: str) -> str:
     """The command that boosts a folder of images, towards the labels that it has, into the folder `to`."""
-    words = ["python", "-m", "bigroc_core", "boost", images, to, "--classifier", settings["classifier"]]
-    return shlex.join([*words, *_config_words(settings)])
+    return command("boost", images, to, classifier=settings["classifier"], **_config(settings))
 
 
-def _config_words(settings: dict[str, Any]) -> list[str]:
-    given = [name for name in CONFIG_FIELDS if settings[name] is not None]
-    return [word for name in given for word in (f"--{name.replace('_', '-')}", f"{settings[name]}")]
+def _config(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: settings[name] for name in CONFIG_FIELDS}

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 
 from bigroc_core.settings import Request, Unfit, default_of, described, hints
 from bigroc_core.ui import links
-from bigroc_core.ui.errors import explained, sentence
+from bigroc_core.ui.errors import explained, refusal, validations
 from bigroc_core.ui.live import Stops, canceller
 
 # Uploads come last in an endpoint, and may be left out.
@@ -35,6 +36,7 @@ def control(request: type[Request], name: str, **options: Any) -> gr.components.
         made, value, own = gr.Dropdown, list(value), {"choices": choices, "multiselect": True}
     elif choices and (len(choices) > 4 or callable(told.choices)):
         made, own = gr.Dropdown, {"choices": choices, "filterable": len(choices) > 20}
+        value = value or choices[0][1]
     elif choices:
         made, own = gr.Radio, {"choices": choices}
     elif kind is bool:
@@ -49,23 +51,50 @@ def control(request: type[Request], name: str, **options: Any) -> gr.components.
     return plainly(made(**words | own | options))
 
 
-def plainly(control: gr.components.Component) -> gr.components.Component:
-    """Make the control's refusal of a value name the control, and leave no traceback in the server's log.
+C = TypeVar("C", bound=gr.components.Component)
 
-    Browsers offer no such value; other clients may send it.
+
+def plainly(control: C) -> C:
+    """Make the control refuse a value by its own name, in a sentence, and leave no traceback in the server's log.
+
+    Browsers offer no such value; other clients may send it. Gradio would round 1.5, let NaN through all bounds, and
+    take several choices for one.
     """
     own = control.preprocess
 
     def preprocess(payload: Any) -> Any:
+        wanted, fits = _wanted(control, payload)
+        if not fits:
+            raise refusal(f"{control.label}: {wanted}, not {payload!r:.60}")
         try:
-            return own(payload)
+            return payload if hasattr(control, links.ANY_OF) else own(payload)
         except (gr.Error, TypeError, ValueError) as error:
-            said = getattr(error, "message", "not a value it takes")
-            raise gr.Error(f"{control.label}: {said}", print_exception=False) from None
+            raise refusal(f"{control.label}: {getattr(error, 'message', 'not a value it takes')}") from None
 
     # On this one control: a subclass would make Gradio write a stub file beside this module.
     control.preprocess = preprocess  # type: ignore[method-assign]
     return control
+
+
+def _wanted(control: gr.components.Component, payload: Any) -> tuple[str, bool]:
+    """What a control takes, in words, and whether a value is such a one; of a text box or an upload, any is."""
+    if isinstance(control, gr.Dropdown | gr.Radio | gr.CheckboxGroup):
+        several = isinstance(control, gr.CheckboxGroup) or bool(getattr(control, "multiselect", False))
+        allowed = getattr(control, links.ANY_OF, None) or [value for _, value in control.choices]
+        given = payload if several else [payload]
+        fits = payload is None or (isinstance(given, list) and all(one in allowed for one in given))
+        return f"{'any' if several else 'one'} of {', '.join(map(str, allowed))}", fits
+    if isinstance(control, gr.Number | gr.Slider):
+        whole = control.precision == 0
+        least, most = control.minimum, control.maximum
+        plain = isinstance(payload, int | float) and not isinstance(payload, bool)
+        fits = plain and (least is None or payload >= least) and (most is None or payload <= most)
+        fits = fits and (isinstance(payload, int) or (math.isfinite(payload) and (not whole or payload.is_integer())))
+        bounds = "" if least is None or most is None else f" from {least:g} to {most:g}"
+        return f"a{' whole' if whole else ''} number{bounds}", fits or (
+            payload is None and isinstance(control, gr.Number)
+        )
+    return "true or false", isinstance(payload, bool) or not isinstance(control, gr.Checkbox)
 
 
 class Form:
@@ -74,6 +103,8 @@ class Form:
     def __init__(self, request: type[Request], **values: Any) -> None:
         """values: what the controls begin with, where that is not the fields' default."""
         self.request, self.values = request, values
+        # The name of a control that also says what is wrong with those laid out elsewhere, by the form's values.
+        self.repeats: Callable[[dict[str, Any]], str] | None = None
         self.controls: dict[str, gr.components.Component] = {}
 
     def add(self, name: str, **options: Any) -> gr.components.Component:
@@ -100,7 +131,12 @@ class Form:
     @property
     def shared(self) -> dict[str, gr.components.Component]:
         """What a link restores: all controls but uploads."""
-        return {name: self.controls[name] for name in self.names if name not in UPLOADS}
+        return {name: self.controls[name] for name in shared_names(self.request)}
+
+
+def shared_names(request: type[Request]) -> list[str]:
+    """The settings that a link restores, in their order: all but uploads."""
+    return [name for name in hints(request) if name not in UPLOADS]
 
 
 def _ordered(names: typing.Iterable[str]) -> list[str]:
@@ -160,11 +196,11 @@ def for_programs(page: Callable[..., Iterator[tuple[Any, ...]]]) -> Callable[...
 
 
 def problems_of(request: type[Request], values: dict[str, Any]) -> dict[str, str]:
-    """What is wrong with a form's values, by control, as sentences."""
+    """What is wrong with a form's values, by control."""
     try:
         request(**values)
     except Unfit as unfit:
-        return {name: sentence(ValueError(problem)) for name, problem in unfit.problems.items()}
+        return unfit.problems
     return {}
 
 
@@ -179,7 +215,9 @@ def checker(form: Form, stops: Stops, extras: Sequence[str] = ()) -> Callable[..
         problems = problems_of(form.request, {name: named[name] for name in form.names})
         if not problems:
             stops.accept(visitor.session_hash)
-        return [gr.validate(name not in problems, problems.get(name, "")) for name in order]
+        elif form.repeats:
+            problems.setdefault(form.repeats(named), f"In the settings above: {next(iter(problems.values()))}")
+        return validations(order, problems)
 
     parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in order]
     parameters.append(inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=gr.Request))

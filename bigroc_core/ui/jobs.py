@@ -157,7 +157,7 @@ class Jobs:
         with self._changed:
             # The worker does it too, but may be long at one job.
             self._expire()
-            job = self._jobs.get(key)
+            job = self._jobs.get(str(key))
             if job is None:
                 return None
             ahead = 0
@@ -168,13 +168,13 @@ class Jobs:
     def result(self, key: str) -> Any:
         """What the job's work returned; None unless the job is done."""
         with self._changed:
-            job = self._jobs.get(key)
+            job = self._jobs.get(str(key))
             return job.result if job is not None else None
 
     def cancel(self, key: str) -> bool:
         """End a job: one that waits at once, one that runs at its next report. False if there is nothing to end."""
         with self._changed:
-            job = self._jobs.get(key)
+            job = self._jobs.get(str(key))
             if job is None or job.state in FINISHED:
                 return False
             job.cancelling = True

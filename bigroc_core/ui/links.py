@@ -11,6 +11,8 @@ from typing import Any
 import gradio as gr
 from starlette.datastructures import QueryParams
 
+from bigroc_core.ui import errors
+
 # A link is made in the browser, which alone knows under which address it reached the page.
 LINK_JS = """(...values) => {
   const query = new URLSearchParams({ tab: %(tab)s });
@@ -183,4 +185,4 @@ def value_of(control: gr.components.Component, given: Sequence[str]) -> Any:
 def warn(problems: Sequence[str]) -> None:
     """Say what a link asked for and did not get."""
     if problems:
-        gr.Warning(f"This link could not be followed in all: {'; '.join(problems[:5])}. The rest is restored.")
+        errors.warn(f"This link could not be followed in all: {'; '.join(problems[:5])}. The rest is restored.")

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import gradio as gr
 
+from bigroc_core.ui.errors import inform
+
 # A preview this often: seldom enough not to slow the run, often enough to watch it and to cancel it.
 PREVIEW_SECONDS = 0.9
 
@@ -60,7 +62,7 @@ def live(
     yet, or no more. results: what it shows at its end, of the standing at which it was finished or cancelled.
     """
     stop = stops.begin(visitor.session_hash)
-    due, standing = 0.0, None
+    due, pause, standing = 0.0, 0.0, None
     try:
         with closing(growing):  # type: ignore[type-var]
             for standing in growing:
@@ -68,8 +70,9 @@ def live(
                     break
                 if time.monotonic() >= due and (shown := preview(standing)) is not None:
                     yield shown
-                    # Counted from the end of the drawing, so that many images do not starve the run.
-                    due = time.monotonic() + seconds
+                    # Counted from the end of the drawing, so that many images do not starve the run. The second one
+                    # comes at once: it is the first that moves.
+                    due, pause = time.monotonic() + pause, seconds
         assert standing is not None
         yield results(standing)
     finally:
@@ -81,7 +84,7 @@ def canceller(stops: Stops, doc: str) -> Callable[[gr.Request], None]:
 
     def cancel(request: gr.Request) -> None:
         if not stops.stop(request.session_hash):
-            gr.Info("Nothing is running.")
+            inform("Nothing is running.")
 
     cancel.__doc__ = doc
     return cancel

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from bigroc_core.catalogue import classifier_cards, generator_cards
+from bigroc_core.experiments import boost as boosting
 from bigroc_core.experiments import compare as comparing
 from bigroc_core.experiments import threat_models as threats
 from bigroc_core.experiments.interpolate import opening_interpolation
@@ -24,6 +25,7 @@ from bigroc_core.ui import (
     links,
     threat_models_tab,
 )
+from bigroc_core.ui.errors import refuse_plainly
 from bigroc_core.ui.theme import CSS, KEYBOARD_JS, theme
 
 INTRODUCTION = """<h1>BIGRoC</h1><p>Make generated images better: each is moved, a little, towards its class along the
@@ -45,8 +47,8 @@ def build_page() -> gr.Blocks:
         controls.html(INTRODUCTION, elem_id="head")
         with gr.Tabs() as tabs:
             with gr.Tab("Boost", id="boost"):
-                boost = boost_tab.build(boost_tab.opening_run())
-                restorable = [compare_panel.build(comparing.opening(), boost)]
+                boost, form = boost_tab.build(boosting.opening())
+                restorable = [compare_panel.build(comparing.opening(), boost, form)]
             with gr.Tab("Debias", id="debias"):
                 restorable.append(debias_tab.build(debias_tab.opening_study()))
             with gr.Tab("Threat models", id=threat_models_tab.TAB):
@@ -64,6 +66,7 @@ def build_page() -> gr.Blocks:
                 about_tab.build()
             restorable += [links.nothing_but(tab) for tab in ("generators", "about")]
         links.follow_links(page, tabs, restorable)
+    refuse_plainly(page)
     # One computation at a time: two at once would both be slower on the cores of a small host.
     page.queue(max_size=MAX_QUEUE_LENGTH, default_concurrency_limit=1)
     return page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from functools import lru_cache
 from html import escape
 
@@ -10,7 +11,9 @@ import numpy as np
 
 from bigroc_core.cards import Card
 from bigroc_core.experiments.boost import Run
-from bigroc_core.images import encode_png, from_uint8
+from bigroc_core.images import encode_png, from_uint8, to_uint8
+from bigroc_core.sources import SourceImages
+from bigroc_core.ui.errors import readable
 
 
 def picture(pixels: np.ndarray, description: str) -> str:
@@ -173,3 +176,20 @@ def progress(done: int, total: int, text: str, state: str = "running") -> str:
         f'<div class="status {state}" role="status"><div class="track"><i style="width:{share:.0f}%"></i></div>'
         f"<span>{text}</span></div>"
     )
+
+
+def ended(finished: bool, reached: tuple[int, int], text: str, notes: Sequence[str]) -> str:
+    """The status line of a run that has ended. reached: its step, of how many. text: of one that was not cancelled.
+    notes: what was done to the images on the way in."""
+    more = [f"… and {len(notes) - 2} more notes"] if len(notes) > 2 else []
+    told = "".join(f'<br><small class="note">{escape(readable(note))}</small>' for note in [*notes[:2], *more])
+    if finished:
+        return progress(1, 1, text + told, "finished")
+    said = f"Cancelled after step {reached[0]} / {reached[1]}; what was reached is below"
+    return progress(*reached, said + told, "stopped")
+
+
+def thumbs(read: SourceImages | None) -> str:
+    """Images small, side by side."""
+    shown = [] if read is None else zip(to_uint8(read.images), read.names, strict=True)
+    return f'<div class="thumbs">{"".join(picture(pixels, name) for pixels, name in shown)}</div>'

@@ -6,7 +6,7 @@ import io
 import json
 import shlex
 import zipfile
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +17,40 @@ import torch
 import bigroc_core as bc
 from bigroc_core.__main__ import main
 from bigroc_core.experiments import compare as comparing
-from bigroc_core.experiments.boost import DEBIASED, ESTIMATED, Target, run_boost
-from bigroc_core.experiments.compare import CLASSIFIER, EPS, STEPS, CompareAsked, commands, compare, settle, values_in
+from bigroc_core.experiments.boost import BoostRequest, boost
+from bigroc_core.experiments.compare import CLASSIFIER, EPS, STEPS, CompareRequest, commands, compare, settle
+from bigroc_core.experiments.requests import DEBIASED, ESTIMATED, GIVEN
 from bigroc_core.experiments.threat_models import Comparison, archive
 from bigroc_core.images import from_uint8, read_image, to_uint8
 from bigroc_core.limits import MAX_COMPARED
-from bigroc_core.sources import UPLOAD, Source
+from bigroc_core.sources import UPLOAD
 from bigroc_core.ui import boost_tab, compare_panel
 
-ASKED = CompareAsked(
-    source=Source(generator="cifar10-dcgan", count=3, seed=5),
-    target=Target(kind=ESTIMATED),
+REQUEST = CompareRequest(
+    generator="cifar10-dcgan",
+    count=3,
+    seed=5,
+    target=ESTIMATED,
     classifier="cifar10-robust",
-    config=bc.BoostConfig(eps=1.0, steps=4),
-    varied=EPS,
-    values=(0.5, 1.0, 2.0, 4.0),
+    eps=1.0,
+    steps=4,
+    vary=EPS,
+    values="0.5, 1, 2, 4",
 )
 
 
-def finished(asked: CompareAsked) -> Comparison:
-    *_, run = compare(asked, "cpu")
+def finished(request: CompareRequest) -> Comparison:
+    *_, run = compare(request, "cpu")
     assert run.finished
     return run
 
 
 def test_every_row_is_the_boost_tabs_own_run_of_these_settings() -> None:
-    run = finished(ASKED)
+    run = finished(REQUEST)
     assert [row.name for row in run.rows] == ["ε = 0.5", "ε = 1", "ε = 2", "ε = 4"]
-    for place, eps in enumerate(ASKED.values):
-        config = replace(ASKED.config, eps=eps)
-        *_, alone = run_boost(ASKED.source, ASKED.target, ASKED.classifier, config, "cpu")
+    shared = {field.name: getattr(REQUEST, field.name) for field in fields(BoostRequest)}
+    for place, eps in enumerate(REQUEST.compared()):
+        *_, alone = boost(BoostRequest(**shared | {"eps": eps}), "cpu")
         np.testing.assert_array_equal(run.originals, alone.originals)
         np.testing.assert_array_equal(run.targets, alone.targets)
         np.testing.assert_array_equal(run.rows[place].images, alone.frames[-1])
@@ -60,11 +64,11 @@ def test_every_row_is_the_boost_tabs_own_run_of_these_settings() -> None:
 
 
 def test_an_empty_step_size_is_each_rows_own_and_a_given_one_stays() -> None:
-    one_step = replace(ASKED, varied=STEPS, values=(1, 2), config=replace(ASKED.config, norm="linf", eps=0.04))
+    one_step = replace(REQUEST, vary=STEPS, values="1, 2", norm="linf", eps=0.04)
     run = finished(one_step)
     assert [row.name for row in run.rows] == ["T = 1", "T = 2"]
     assert run.linf(0).max() == pytest.approx(0.04, abs=0.5 / 255)
-    given = finished(replace(one_step, config=replace(one_step.config, step_size=0.01)))
+    given = finished(replace(one_step, step_size=0.01))
     assert given.linf(0).max() == pytest.approx(0.01, abs=0.5 / 255)
     assert given.linf(1).max() == pytest.approx(0.02, abs=0.5 / 255)
 
@@ -72,13 +76,13 @@ def test_an_empty_step_size_is_each_rows_own_and_a_given_one_stays() -> None:
 @pytest.mark.parametrize("target", [ESTIMATED, DEBIASED])
 def test_classifiers_share_targets_and_are_judged_by_one(target: str) -> None:
     names = ("cifar10-standard", "cifar10-robust")
-    run = finished(replace(ASKED, varied=CLASSIFIER, values=names, target=Target(kind=target, validation_count=50)))
+    run = finished(replace(REQUEST, vary=CLASSIFIER, classifiers=names, target=target, validation_count=50))
     robust = bc.load_classifier("cifar10-robust")
     originals = from_uint8(run.originals)
     if target == ESTIMATED:
         assert run.targets.tolist() == robust(originals).argmax(1).tolist()
     for place, name in enumerate(names):
-        expected = bc.boost(bc.load_classifier(name), originals, run.targets, ASKED.config).images
+        expected = bc.boost(bc.load_classifier(name), originals, run.targets, REQUEST.config).images
         assert float((from_uint8(run.rows[place].images) - expected).abs().max()) <= 1 / 255
         p = robust(from_uint8(run.rows[place].images)).softmax(1)[torch.arange(3), torch.from_numpy(run.targets)]
         np.testing.assert_allclose(run.rows[place].certainty, p.detach().numpy(), atol=1e-5)
@@ -87,7 +91,7 @@ def test_classifiers_share_targets_and_are_judged_by_one(target: str) -> None:
 
 
 def test_cancelled_midway_it_keeps_what_it_reached() -> None:
-    growing = compare(ASKED, "cpu")
+    growing = compare(REQUEST, "cpu")
     run = next(run for run in growing if run.done == 6)
     growing.close()  # type: ignore[attr-defined]
     settle(run)
@@ -112,10 +116,10 @@ def test_cancelled_midway_it_keeps_what_it_reached() -> None:
 
 
 def test_the_download_is_the_same_every_time_and_holds_the_images() -> None:
-    first, second = archive(finished(ASKED)), archive(finished(ASKED))
+    first, second = archive(finished(REQUEST)), archive(finished(REQUEST))
     assert first == second
     files = zipfile.ZipFile(io.BytesIO(first))
-    run = finished(ASKED)
+    run = finished(REQUEST)
     for place, folder in enumerate(("eps-0.5", "eps-1", "eps-2", "eps-4")):
         names = sorted(name for name in files.namelist() if name.startswith(f"{folder}/"))
         pixels = np.concatenate([to_uint8(read_image(files.read(name)).pixels[None]) for name in names])
@@ -128,19 +132,15 @@ def test_the_download_is_the_same_every_time_and_holds_the_images() -> None:
     "changes",
     [
         {},
-        {"varied": STEPS, "values": (2, 3)},
-        {"varied": CLASSIFIER, "values": ("cifar10-standard", "cifar10-robust")},
-        {
-            "source": Source(generator="cifar10-cgan", count=2, classes=("cat", "ship")),
-            "target": Target(),
-            "values": (2,),
-        },
+        {"vary": STEPS, "values": "2, 3"},
+        {"vary": CLASSIFIER, "classifiers": ("cifar10-standard", "cifar10-robust")},
+        {"generator": "cifar10-cgan", "count": 2, "classes": ("cat", "ship"), "target": GIVEN, "values": "2"},
     ],
 )
 def test_each_rows_command_makes_its_images(
     changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = finished(replace(ASKED, **changes))
+    run = finished(replace(REQUEST, **changes))
     zipfile.ZipFile(io.BytesIO(archive(run))).extractall(tmp_path / "download")
     monkeypatch.chdir(tmp_path / "download")
     lines = [line for line in commands(run).splitlines() if not line.startswith("#")]
@@ -156,7 +156,7 @@ def test_each_rows_command_makes_its_images(
 
 
 @pytest.mark.parametrize(
-    ("varied", "text", "classifiers", "says"),
+    ("vary", "text", "classifiers", "says"),
     [
         (EPS, "1, 2, 3, 4, 5", [], f"at most {MAX_COMPARED} settings can be compared at once, not 5"),
         (EPS, "1, 2, 1.0", [], "ε = 1 is there twice"),
@@ -169,39 +169,46 @@ def test_each_rows_command_makes_its_images(
         (STEPS, "1.5", [], "whole number"),
         (STEPS, "3 3", [], "T = 3 is there twice"),
         (CLASSIFIER, "", [], "name 1 to 4 classifiers"),
-        (CLASSIFIER, "", ["cifar10-judge"], "no classifier"),
+        (CLASSIFIER, "", ["cifar10-judge"], "classifiers must be one of"),
         (CLASSIFIER, "", ["cifar10-robust"] * 2, "twice"),
-        (CLASSIFIER, "", list("abcde"), "at most 4"),
-        ("norm", "1", [], "what varies is one of eps, steps, classifier"),
+        (CLASSIFIER, "", ["cifar10-robust"] * 5, "at most 4"),
+        ("norm", "1", [], "vary must be one of eps, steps, classifier"),
+        (EPS, ["1"], [], "values must be a text"),
     ],
 )
-def test_values_that_cannot_be_compared_are_refused(varied: str, text: str, classifiers: list[str], says: str) -> None:
+def test_values_that_cannot_be_compared_are_refused(vary: Any, text: Any, classifiers: Any, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        values_in(varied, text, classifiers, "l2")
+        replace(REQUEST, vary=vary, values=text, classifiers=classifiers)
 
 
 def test_radii_are_bounded_by_their_norm() -> None:
-    assert values_in(EPS, "0.5; 1 60", [], "l2") == (0.5, 1.0, 60.0)
+    assert replace(REQUEST, values="0.5; 1 60").compared() == (0.5, 1.0, 60.0)
     with pytest.raises(ValueError, match="from 0 to 1 in this norm, not 2"):
-        values_in(EPS, "0.5, 2", [], "linf")
+        replace(REQUEST, values="0.5, 2", norm="linf")
+
+
+def test_only_what_moves_images_needs_to_know_the_loss() -> None:
+    joint = replace(REQUEST, vary=CLASSIFIER, classifiers=("cifar10-joint",), loss="combined", stop_at="l0")
+    assert joint.movers == ("cifar10-joint",)
+    for wrong in ({"classifiers": ("cifar10-joint", "cifar10-standard")}, {"vary": EPS}):
+        with pytest.raises(ValueError, match="joint model"):
+            replace(joint, **wrong)
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"values": (1.0,) * 5}, "at most 4"),
-        ({"values": ()}, "not none"),
-        ({"classifier": "cifar10-judge"}, "no classifier"),
-        ({"source": Source(kind=UPLOAD)}, "uploaded"),
-        ({"source": Source(generator="x")}, "no generator"),
-        ({"source": Source(generator="cifar10-dcgan", count=65)}, "from 1 to 64"),
-        ({"target": Target()}, "no class of their own"),
-        ({"config": bc.BoostConfig(steps=201)}, "200"),
+        ({"classifier": "cifar10-judge"}, "classifier must be one of"),
+        ({"source": UPLOAD}, "uploaded"),
+        ({"generator": "x"}, "generator must be one of"),
+        ({"count": 65}, "from 1 to 64"),
+        ({"target": GIVEN}, "no class of their own"),
+        ({"steps": 201}, "200"),
     ],
 )
 def test_what_cannot_be_is_said(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        list(compare(replace(ASKED, **changes), "cpu"))
+        replace(REQUEST, **changes)
 
 
 def test_the_panel_opens_with_a_finished_example_of_these_very_models(tmp_path: Path) -> None:
@@ -217,7 +224,7 @@ def test_the_panel_opens_with_a_finished_example_of_these_very_models(tmp_path: 
 def test_uploads_are_compared_with_their_names_out_of_the_page(tmp_path: Path) -> None:
     path = tmp_path / "<b>.png"
     path.write_bytes(next(iter((Path(__file__).parents[2] / "assets/examples").glob("*.png"))).read_bytes())
-    run = finished(replace(ASKED, source=Source(kind=UPLOAD, files=(str(path),)), values=(0.5,)))
+    run = finished(replace(REQUEST, source=UPLOAD, files=(str(path),), values="0.5"))
     assert run.settings["files"] == ["<b>.png"]
     assert "<b>.png" not in compare_panel.results(run)[1]
     assert " boost original eps-0.5 " in commands(run)

@@ -8,15 +8,19 @@ import gradio as gr
 import pytest
 from starlette.datastructures import QueryParams
 
+from bigroc_core.experiments.boost import BoostRequest
 from bigroc_core.experiments.evaluate import PRESET, SWEEP, UPLOADED_SET
+from bigroc_core.experiments.requests import DEBIASED
+from bigroc_core.sources import ImagesRequest
 from bigroc_core.ui import boost_tab, controls, evaluate_tab, interpolate_tab, links, threat_models_tab
+from bigroc_core.ui.forms import control
 
 SHARED = {
-    "eps": controls.slider(0, 16, "ε"),
-    "seed": controls.seed_number(),
-    "norm": controls.norm_radio(),
-    "classes": controls.class_dropdown("Classes", ("cat", "dog"), ""),
-    "alpha": controls.step_size_box(),
+    "eps": control(BoostRequest, "eps", maximum=16),
+    "seed": control(ImagesRequest, "seed"),
+    "norm": control(BoostRequest, "norm"),
+    "classes": control(ImagesRequest, "classes", choices=["cat", "dog"]),
+    "alpha": control(BoostRequest, "step_size"),
     "beside": controls.checkboxes(["random", "standard"], "Beside", value=["random"]),
     "warm": gr.Checkbox(False, label="Warm"),
     "numbers": gr.Textbox("", label="Numbers", max_length=60),
@@ -75,10 +79,10 @@ def value(update: dict[str, Any]) -> Any:
 
 
 def test_a_link_to_the_boost_tab_shows_what_belongs_to_its_values() -> None:
-    updates = boost_tab.restored({"generator": "cifar10-dcgan", "eps": 1.5, "target": boost_tab.DEBIASED})
+    updates = boost_tab.restored({"generator": "cifar10-dcgan", "eps": 1.5, "target": DEBIASED})
     by_name = dict(zip(boost_tab.SHARED, updates, strict=False))
     assert value(by_name["eps"]) == 1.5
-    assert value(by_name["target"]) == boost_tab.DEBIASED
+    assert value(by_name["target"]) == DEBIASED
     assert by_name["classes"]["visible"] is False  # an unconditional generator draws no class
     assert by_name["target_classes"]["visible"] is False
     assert by_name["steps"] == gr.skip()

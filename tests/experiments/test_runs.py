@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import itertools
+import shlex
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import bigroc_core as bc
-from bigroc_core.catalogue import classifier_cards, generator_cards
+from bigroc_core.__main__ import main
+from bigroc_core.catalogue import generator_cards
 from bigroc_core.experiments import snippets
-from bigroc_core.experiments.boost import DEBIASED, ESTIMATED, GIVEN, Run, Target, run_boost
+from bigroc_core.experiments.boost import BoostRequest, Run, boost
+from bigroc_core.experiments.requests import DEBIASED, ESTIMATED, GIVEN
 from bigroc_core.images import from_uint8, read_image, to_uint8
-from bigroc_core.sources import EXAMPLES, UPLOAD, Source
-from bigroc_core.ui import boost_tab, examples
+from bigroc_core.settings import default_of
+from bigroc_core.sources import EXAMPLES, UPLOAD
+from bigroc_core.ui import boost_results, boost_tab
+from bigroc_core.ui.forms import shared_names
 
-CONFIG = bc.BoostConfig(eps=1.0, steps=3)
 
-
-def finished(source: Source, target: Target, config: bc.BoostConfig = CONFIG) -> Run:
-    *_, run = run_boost(source, target, next(iter(classifier_cards())), config, device="cpu")
+def finished(**settings: Any) -> Run:
+    *_, run = boost(BoostRequest(**{"eps": 1.0, "steps": 3} | settings), device="cpu")
     assert run.finished
     return run
 
@@ -43,14 +48,14 @@ def write_pictures(folder: Path, names: list[str]) -> list[str]:
 def test_classes_and_targets_are_given_in_turn(generator: str) -> None:
     if not generator_cards()[generator].conditional:
         pytest.skip("no class-conditional generator is embedded")
-    run = finished(Source(generator=generator, count=5, classes=("dog", "cat")), Target())
+    run = finished(generator=generator, count=5, classes=("dog", "cat"))
     assert [run.classes[y] for y in run.targets] == ["dog", "cat", "dog", "cat", "dog"]
-    run = finished(Source(generator=generator, count=3), Target(classes=("truck",)))
+    run = finished(generator=generator, count=3, target_classes=("truck",))
     assert [run.classes[y] for y in run.targets] == ["truck"] * 3
 
 
 def test_debiased_targets_are_those_of_the_engine(generator: str) -> None:
-    run = finished(Source(generator=generator, count=8), Target(kind=DEBIASED, validation_count=60, validation_seed=5))
+    run = finished(generator=generator, count=8, target=DEBIASED, validation_count=60, validation_seed=5)
     made = bc.load_generator(generator)
     classifier = bc.load_classifier(run.settings["classifier"], device="cpu")
     held_out, _ = made.sample(60, seed=5)
@@ -61,42 +66,42 @@ def test_debiased_targets_are_those_of_the_engine(generator: str) -> None:
 
 
 def test_every_step_is_kept_up_to_thirty_and_a_thinned_run_still_ends_at_its_end(generator: str) -> None:
-    short = finished(Source(generator=generator, count=1), Target(kind=ESTIMATED))
+    short = finished(generator=generator, count=1, target=ESTIMATED)
     assert short.steps == [0, 1, 2, 3]
-    long = finished(Source(generator=generator, count=1), Target(kind=ESTIMATED), bc.BoostConfig(eps=1, steps=64))
+    long = finished(generator=generator, count=1, target=ESTIMATED, steps=64)
     assert long.steps[0] == 0
     assert long.steps[-1] == 64
     assert len(long.frames) == len(long.steps) <= 32
     assert float(long.l2(len(long.frames) - 1).max()) <= 1.1
-    nothing = finished(Source(generator=generator, count=2), Target(kind=ESTIMATED), bc.BoostConfig(eps=1, steps=0))
+    nothing = finished(generator=generator, count=2, target=ESTIMATED, steps=0)
     assert (nothing.frames[-1] == nothing.originals).all()
-    assert boost_tab.results(nothing, 0, 5)
+    assert boost_results.results(nothing, 0, 5)
 
 
 def test_examples_are_boosted_towards_the_class_they_are_named_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_pictures(tmp_path, ["cat-1.png", "ship-2.png"])
-    monkeypatch.setattr(examples, "EXAMPLES", tmp_path)
-    run = finished(Source(kind=EXAMPLES), Target(kind=GIVEN))
+    monkeypatch.setattr("bigroc_core.sources.EXAMPLE_FOLDER", tmp_path)
+    run = finished(source=EXAMPLES, target=GIVEN)
     assert [run.classes[y] for y in run.targets] == ["cat", "ship"]
 
 
 @pytest.mark.parametrize(
-    ("source", "target"),
+    "settings",
     [
-        ({"count": 3, "seed": 2}, Target(kind=ESTIMATED)),
-        ({"count": 3, "seed": 2}, Target(classes=("cat", "dog"))),
-        ({"count": 2}, Target(kind=DEBIASED, validation_count=50)),
-        ({"kind": UPLOAD}, Target(classes=("frog",))),
+        {"count": 3, "seed": 2, "target": ESTIMATED},
+        {"count": 3, "seed": 2, "target_classes": ("cat", "dog")},
+        {"count": 2, "target": DEBIASED, "validation_count": 50},
+        {"source": UPLOAD, "target_classes": ("frog",)},
     ],
 )
 def test_the_python_shown_repeats_runs_of_every_kind(
-    source: dict[str, Any], target: Target, generator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, Any], generator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     files = tuple(write_pictures(tmp_path, ["b.png", "a.png"]))
-    run = finished(Source(generator=generator, files=files, **source), target)
+    run = finished(generator=generator, files=files, **settings)
     exec(compile(snippets.as_python(run.settings), "snippet", "exec"), {})
     written = sorted(tmp_path.glob("boosted/*.png"))
     assert len(written) == len(run.targets)
@@ -104,9 +109,29 @@ def test_the_python_shown_repeats_runs_of_every_kind(
         assert float((read_image(path).pixels - expected).abs().max()) <= 2 / 255
 
 
+def test_page_command_and_python_give_the_same_bytes(
+    generator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = {name: default_of(BoostRequest, name) for name in shared_names(BoostRequest)}
+    settings |= {"generator": generator, "classifier": "cifar10-robust", "count": 3, "seed": 7, "steps": 4}
+    settings |= {"target": DEBIASED, "validation_count": 50}
+    *_, shown = boost_tab.boost(**settings, gain=5, request=gr.Request(session_hash="roads"))
+    archive, python, command = shown[9:12]
+    with zipfile.ZipFile(archive) as page:
+        pages = [page.read(name) for name in sorted(page.namelist()) if name.startswith("boosted/")]
+    exec(compile(python, "copied", "exec"), {})
+    own = [path.read_bytes() for path in sorted(tmp_path.glob("boosted/*.png"))]
+    words = shlex.split(command)[3:]
+    words[words.index("boosted")] = "commanded"
+    assert main(words) == 0
+    written = [path.read_bytes() for path in sorted(tmp_path.glob("commanded/**/*.png"), key=lambda path: path.name)]
+    assert len(pages) == 3
+    assert pages == own == written
+
+
 def test_closing_a_run_between_steps_ends_it(generator: str) -> None:
-    source = Source(generator=generator, count=2)
-    growing = run_boost(source, Target(kind=ESTIMATED), next(iter(classifier_cards())), CONFIG, device="cpu")
+    growing = boost(BoostRequest(generator=generator, count=2, target=ESTIMATED, eps=1.0, steps=3), device="cpu")
     seen = list(itertools.islice(growing, 2))
     growing.close()
     assert [run.step for run in seen] == [1, 1]  # one run, which grew and grows no more

@@ -1,0 +1,249 @@
+"""Settings that experiments share: what images are moved towards, and how they are boosted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bigroc_core.boosting import BoostConfig
+from bigroc_core.catalogue import classifier_cards, generator_cards
+from bigroc_core.checks import MAX_STEP_SIZE
+from bigroc_core.limits import MAX_EPS_L2, MAX_SAMPLES_PER_REQUEST, MAX_STEPS_PER_REQUEST
+from bigroc_core.settings import Request, like, setting
+from bigroc_core.sources import (
+    CLASSIFIER_INFO,
+    DEBIAS_COUNT,
+    DEBIAS_SEED,
+    GENERATOR,
+    MAX_SEED,
+    ImagesRequest,
+    classifier_choices,
+)
+
+GIVEN, ESTIMATED, DEBIASED = "Given class", "Estimated", "Estimated, debiased"
+# What a boosting request says of a BoostConfig, by its fields' names.
+CONFIG_FIELDS = ("eps", "steps", "step_size", "norm", "loss", "gradient", "stop_at")
+# What each loss does, in a line.
+LOSS_LINES = {
+    "ce": "Cross-entropy: towards the class (P1)",
+    "bce": "BCE: to read as ever more real, as this class",
+    "ce-bce": "Eq. 12: the class, and ever more real",
+    "combined": "Eq. 13: the class, and as real as real images are, no further",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetRequest(ImagesRequest):
+    """Images, and the classes that they are moved towards."""
+
+    target: str = setting(
+        GIVEN,
+        "Given class, Estimated, or Estimated, debiased: what the images are moved towards.",
+        label="Move each image towards",
+        info="Given: the class asked for. Estimated: the one the classifier sees. Debiased: the same after its "
+        "preferences are taken out (P1 Eq. 2).",
+        choices=(GIVEN, ESTIMATED, DEBIASED),
+    )
+    target_classes: tuple[str, ...] = setting(
+        (),
+        "Of target Given class: classes by name, in turn; empty: the images' own.",
+        label="Target classes",
+        info="One or several, given to the images in turn. Empty: the class the generator was asked for.",
+    )
+    validation_count: int = setting(
+        DEBIAS_COUNT,
+        "Of target Estimated, debiased: images that the debiasing is fitted to.",
+        label="Validation set size (images)",
+        info="Images of the same generator, drawn with another seed, on which the shift d is fitted (P1 takes 1,000).",
+        least=50,
+        most=MAX_SAMPLES_PER_REQUEST,
+        step=50,
+    )
+    validation_seed: int = setting(
+        DEBIAS_SEED,
+        "The seed of these images; it must differ from seed.",
+        label="Validation seed",
+        info="Must differ from the images' seed.",
+        most=MAX_SEED,
+    )
+
+    def conflicts(self) -> dict[str, str]:
+        """Targets that these images do not have, and a validation set that is none."""
+        problems = super().conflicts()
+        if self.target == GIVEN and not self.target_classes and not self.images.labelled:
+            problems["target_classes"] = (
+                "these images carry no class of their own: choose one or several target classes, or have them estimated"
+            )
+        if self.target == DEBIASED and self.source != GENERATOR:
+            problems["target"] = "debiasing needs more images of the same generator: choose a generator as source"
+        elif self.target == DEBIASED and self.seed == self.validation_seed:
+            problems["validation_seed"] = "must differ from the images' seed: the two sets have to be separate"
+        return problems
+
+
+@dataclass(frozen=True, kw_only=True)
+class BallRequest(Request):
+    """Whose gradients move images, how far, and in how many steps."""
+
+    classifier: str = setting(
+        "",
+        "Whose gradients move the images; a robust one.",
+        label="Classifier",
+        info=CLASSIFIER_INFO,
+        choices=classifier_choices,
+    )
+    eps: float = setting(
+        BoostConfig.eps,
+        "Radius of the ball, on pixels in [0, 1].",
+        label="Strength ε",
+        info="How far an image may move: the largest ‖δ‖, on pixels in [0, 1].",
+        least=0,
+        most=MAX_EPS_L2,
+        step=0.05,
+    )
+    steps: int = setting(
+        BoostConfig.steps,
+        "PGD steps T.",
+        label="Steps T",
+        info="Gradient steps. More of them use the ball better and take longer.",
+        least=0,
+        most=MAX_STEPS_PER_REQUEST,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSizeRequest(Request):
+    """How long a step is."""
+
+    step_size: float | None = setting(
+        None,
+        "α, on pixels in [0, 1]; empty: eps / steps.",
+        label="Step size α",
+        info="On pixels in [0, 1]; empty means ε/T.",
+        most=MAX_STEP_SIZE,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopRequest(Request):
+    """When an image rests."""
+
+    stop_at: float | Literal["l0"] | None = setting(
+        None,
+        "An image rests at this probability of its class, or, with a joint model, at l0; empty: never.",
+        label="Stop early at p(y|x) ≥",
+        info="A probability up to 1; an image rests once it is reached. Empty: never. l0, with a joint model: once it "
+        "reads as real as real images do (P2).",
+        most=1,
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.stop_at, str) and self.stop_at.strip().lower() in ("l0", "ℓ0", "ℓ₀"):
+            object.__setattr__(self, "stop_at", "l0")
+        super().__post_init__()
+
+    def conflicts(self) -> dict[str, str]:
+        """A probability that every image has."""
+        told = {"stop_at": "stop_at must be above 0 and at most 1, not 0: all images would rest at once"}
+        return super().conflicts() | (told if self.stop_at == 0 else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbabilityStopRequest(StopRequest):
+    """When an image rests, of any classifier."""
+
+    stop_at: float | None = like(
+        StopRequest,
+        "stop_at",
+        help="An image rests at this probability of its class; empty: never.",
+        info="A probability up to 1; an image rests once it is reached. Empty: never.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescentRequest(Request):
+    """The ball's norm, what is descended, and how a gradient becomes a step."""
+
+    norm: Literal["l2", "linf"] = setting(
+        "l2",
+        "l2 or linf.",
+        label="Norm",
+        info="Which ball ε is the radius of.",
+        choices=(("L2: ‖δ‖₂ over the whole image", "l2"), ("L∞: |δ| in every pixel", "linf")),
+    )
+    loss: Literal["ce", "bce", "ce-bce", "combined"] = setting(
+        "ce",
+        "ce (cross-entropy); of a joint model also bce, ce-bce (P2 Eq. 12) or combined (P2 Eq. 13).",
+        label="Loss",
+        info="A joint model, which also tells real images from generated ones, has P2's as well.",
+        choices=[(line, name) for name, line in LOSS_LINES.items()],
+    )
+    gradient: Literal["normalized", "raw"] = setting(
+        "normalized",
+        "normalized or raw.",
+        label="Gradient",
+        info="Raw gradients are small: they want a much larger step size.",
+        choices=(("normalized (g/‖g‖ or sign)", "normalized"), ("raw (as P1's formula prints it)", "raw")),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoostingRequest(StopRequest, DescentRequest, StepSizeRequest, BallRequest):
+    """Everything that makes a BoostConfig, and the classifier."""
+
+    @property
+    def config(self) -> BoostConfig:
+        """How to boost."""
+        return BoostConfig(**{name: getattr(self, name) for name in CONFIG_FIELDS})
+
+    @property
+    def movers(self) -> tuple[str, ...]:
+        """The classifiers whose gradients move the images."""
+        return (self.classifier,)
+
+    def conflicts(self) -> dict[str, str]:
+        """What only a joint model can do, asked of another."""
+        problems = super().conflicts()
+        for name in self.movers:
+            if wrong := loss_problem(self.loss, name):
+                problems["loss"] = wrong
+            if self.stop_at == "l0" and not is_joint(name):
+                problems["stop_at"] = f"l0 is a joint model's, and {name} is none: a probability, or empty"
+        return problems
+
+
+def is_joint(classifier: str) -> bool:
+    """Whether a classifier also tells real images from generated ones."""
+    card = classifier_cards().get(classifier)
+    return card is not None and card.l0 is not None
+
+
+def loss_choices(classifier: str) -> list[tuple[str, str]]:
+    """The losses that a classifier can be boosted with: a plain one by cross-entropy alone."""
+    return [(line, name) for name, line in LOSS_LINES.items() if name == "ce" or is_joint(classifier)]
+
+
+def loss_problem(loss: str, classifier: str) -> str | None:
+    """What is wrong with a loss for a classifier, or None."""
+    if loss in [name for _, name in loss_choices(classifier)]:
+        return None
+    return f"{LOSS_LINES.get(loss, loss)}: needs a joint model, which {classifier} is not. Choose another of the two."
+
+
+# What a generator without a preset of its own is boosted with.
+FALLBACK_PRESET: dict[str, Any] = {name: getattr(BoostConfig(eps=2.0), name) for name in CONFIG_FIELDS}
+
+
+def presets_of(generator: str) -> dict[str, dict[str, Any]]:
+    """Boosting settings by name: the generator card's own, then a subtle and a strong one around its default."""
+    card = generator_cards().get(generator)
+    named = dict(card.presets) if card else {}
+    default = FALLBACK_PRESET | dict(named.pop("default", {}))
+    presets = {"recommended": default}
+    presets |= {name: FALLBACK_PRESET | values for name, values in named.items() if "eps" in values}
+    return presets | {name: default | {"eps": default["eps"] * by} for name, by in (("subtle", 0.5), ("strong", 2))}
+
+
+def recommended(generator: str) -> dict[str, Any]:
+    """What makes the BoostConfig that a generator is usually boosted with, by its fields' names."""
+    return {name: presets_of(generator)["recommended"][name] for name in CONFIG_FIELDS}
