@@ -20,7 +20,8 @@ from bigroc_core.generators.sampling import Generator
 from bigroc_core.images import write_image_set
 from bigroc_core.training import joint
 from bigroc_core.training.checkpoint import export, trim_log
-from bigroc_core.training.joint import JointRecipe, fresh_joint_network, generated_steps, joint_loss, train_joint
+from bigroc_core.training.joint import fresh_joint_network, generated_steps, joint_loss, train_joint
+from bigroc_core.training.recipes import Curves, JointRecipe
 from bigroc_core.training.sources import GeneratedSource, Mixture, RealImages, load_real, open_generated
 from bigroc_core.training.splits import LabelledImages
 
@@ -222,7 +223,7 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("at", [1, 4, 6])
 def test_a_killed_run_resumes_to_the_same_weights_and_curves(tmp_path, real, source, monkeypatch, at):
-    options = {"save_minutes": 1e-9, "watched": 12, "reports": 4}
+    options = {"save_minutes": 1e-9, "curves": Curves(watched=12, reports=4)}
     train_joint(RECIPE, tiny(), real, [source], tmp_path / "whole", "train", **options)
     steps, original = 0, torch.optim.SGD.step
 
@@ -267,7 +268,7 @@ def test_the_model_tells_generated_from_real_and_its_card_has_their_reference(tm
     recipe = dataclasses.replace(
         RECIPE, steps=60, batch_size=16, last_steps=3, real_eps=0.2, real_step_size=0.1, lr=0.05
     )
-    returned = train_joint(recipe, tiny(), real, [source], tmp_path, "train", watched=60, reports=3)
+    returned = train_joint(recipe, tiny(), real, [source], tmp_path, "train", curves=Curves(watched=60, reports=3))
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["loss"] < lines[0]["loss"]
     assert lines[-1]["auc"] == lines[-1]["auc_of"]["columns"] > 0.9
@@ -482,7 +483,7 @@ def test_real_images_without_labels_or_of_another_size_than_cifar10s_are_refused
     unlabelled = as_npz(pictures(12, 0, generated=False), tmp_path / "real.npz", labelled=False)
     with pytest.raises(ValueError, match=r"real\.npz has no labels"):
         load_real(str(unlabelled), None, None, (16, 16), tiny(), {})
-    with pytest.raises(ValueError, match="the model takes 16×16; give --real"):
+    with pytest.raises(ValueError, match="the model takes 16×16; give other --data"):
         load_real(None, None, None, (16, 16), tiny(), {})
 
 
@@ -525,7 +526,7 @@ def test_all_but_the_head_is_the_init_classifiers():
         (["--generated", "generator:cifar10-dcgan", "generator:cifar10-dcgan"], "twice"),
         (["--generated", "generator:nothing"], "there is no generator 'nothing'"),
         (["--held-out", "x"], "--held-out goes with --real"),
-        (["--size", "64"], "the model takes 64×64; give --real"),
+        (["--size", "64"], "the model takes 64×64; give other --data"),
         (["--watched", "1"], "--watched must be"),
         (["--steps", "0"], "--steps must be"),
     ],
