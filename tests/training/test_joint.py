@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_data import RGB as CLASSES
+from small_data import joint_images, pictures
+from small_data import tiny_robust as tiny
 from torch import Tensor, nn
 
 import bigroc_core as bc
 from bigroc_core.__main__ import main
 from bigroc_core.cards import Card, read_card
-from bigroc_core.classifiers.networks import Classifier, build_network
+from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.generators.sampling import Generator
 from bigroc_core.images import write_image_set
 from bigroc_core.training import joint
@@ -25,49 +28,17 @@ from bigroc_core.training.recipes import Curves, JointRecipe
 from bigroc_core.training.sources import GeneratedSource, Mixture, RealImages, load_real, open_generated
 from bigroc_core.training.splits import LabelledImages
 
-CLASSES = ("red", "green", "blue")
 SHARE = 12
-
-
-def pictures(count: int, seed: int, *, generated: bool, side: int = 16) -> LabelledImages:
-    """The brightest channel is the class; generated ones carry a weak pattern of columns."""
-    draw = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, 3, (count,), generator=draw)
-    images = torch.randint(0, 100, (count, 3, side, side), generator=draw)
-    images[torch.arange(count), labels] += 100
-    if generated:
-        images[:, :, :, ::2] += 30
-    return LabelledImages(images.to(torch.uint8), labels)
-
-
-def tiny(classes: tuple[str, ...] = CLASSES, side: int = 16) -> Classifier:
-    torch.manual_seed(5)
-    arguments = {"width": 4, "activation": "silu", "pool": "before"}
-    card = Card(
-        name="init",
-        kind="classifier",
-        architecture="resnet9",
-        arguments=arguments,
-        classes=classes,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.05, 0.05, 0.05),
-        input_size=(side, side),
-    )
-    return Classifier(build_network("resnet9", classes=len(classes), **arguments), card).eval().requires_grad_(False)
 
 
 @pytest.fixture
 def real() -> RealImages:
-    return RealImages("pictures", CLASSES, pictures(96, 0, generated=False), pictures(60, 1, generated=False))
+    return joint_images()[0]
 
 
 @pytest.fixture
 def source() -> GeneratedSource:
-    def draw(start: int, count: int, _draws: torch.Generator) -> tuple[Tensor, Tensor]:
-        data = pictures(count, 10_000 + start, generated=True)
-        return data.floats(slice(None)), data.labels
-
-    return GeneratedSource("columns", draw, lambda count: draw(10**6, count, torch.Generator()))
+    return joint_images()[1]
 
 
 RECIPE = JointRecipe(
