@@ -82,6 +82,8 @@ def train_classifier(
     # What a run is: a resumed one must be of the same recipe and the same images.
     entries = {**dataclasses.asdict(recipe), "size": splits.size, "data": splits.fingerprint()}
     steps_per_epoch = len(splits.train) // recipe.batch_size
+    torch.manual_seed(recipe.seed)
+    network = build_network(recipe.architecture, classes=len(splits.classes), **recipe.arguments)
     run = Run(folder, entries, recipe.epochs * steps_per_epoch, save_minutes)
     card = Card(
         name=recipe.name,
@@ -97,7 +99,6 @@ def train_classifier(
         license="MIT",
         source="trained for this project",
     )
-    network = build_network(recipe.architecture, classes=len(splits.classes), **recipe.arguments)
     model = Classifier(network, card).to(run.device).to(memory_format=torch.channels_last)
     average = running_average(model, recipe.ema)
     decayed = [p for p in model.parameters() if p.ndim > 1]
@@ -150,4 +151,6 @@ def train_classifier(
             measure(step + 1)
         if run.is_time_to_save(step):
             run.save(step + 1)
+    if run.had_ended and run.is_main:
+        export(shipped.network, card, folder)
     return shipped.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,12 +59,14 @@ def train_generator(
     entries = {**recipe.entries(), "size": splits.size, "data": splits.fingerprint()}
     if recipe.family == SEEDS:
         return _fitted(recipe, splits, folder, {"recipe": entries, "command": command})
-    run = Run(folder, entries, recipe.steps, save_minutes)
-    card = _card(recipe, splits, run.training(command))
+    card = _card(recipe, splits)
     consistency = recipe.family == CONSISTENCY
+    torch.manual_seed(recipe.seed)
     generator = (
         build_unet(recipe.arguments, len(card.classes), splits.size[0]) if consistency else build_generator(card)
     )
+    run = Run(folder, entries, recipe.steps, save_minutes)
+    card = dataclasses.replace(card, training=run.training(command))
     generator = generator.to(run.device).to(memory_format=torch.channels_last)
     average = running_average(generator, recipe.ema)
 
@@ -78,7 +81,6 @@ def train_generator(
         return [Generator(LatentSampler(average.module, run.device), card)]
 
     def write(step: int) -> None:
-        run.log(step, **{name: loss.item() for name, loss in run.kept.items()})
         (export_consistency if consistency else export)(average.module, card, folder)
         sample_sheet(averaged(), folder / f"sheet-{step:06d}.png")
 
@@ -95,14 +97,17 @@ def train_generator(
             run.kept = {name: loss.detach() for name, loss in losses.items()}
             run.progress.set_postfix({name: f"{loss.item():.2f}" for name, loss in losses.items()})
         if run.is_time_to_save(step):
+            run.log(step + 1, **{name: loss.item() for name, loss in run.kept.items()})
             if run.is_main:
                 write(step + 1)
             run.save(step + 1)
+    if run.had_ended and run.is_main:
+        write(recipe.steps)
     return averaged()[0]
 
 
-def _card(recipe: GeneratorRecipe, splits: Splits, training: dict[str, Any]) -> Card:
-    """The card of a run; ValueError for arguments that are not the recipe's to choose."""
+def _card(recipe: GeneratorRecipe, splits: Splits) -> Card:
+    """The card of a generator that is to be trained; ValueError for arguments that are not the recipe's to choose."""
     family = FAMILIES.get(recipe.family)
     conditional = recipe.family in (CONSISTENCY, SEEDS) or (family is not None and family.conditional)
     classes = splits.classes if conditional else ()
@@ -121,7 +126,6 @@ def _card(recipe: GeneratorRecipe, splits: Splits, training: dict[str, Any]) -> 
         classes=classes,
         conditional=conditional,
         input_size=splits.size,
-        training=training,
         data=splits.description,
         license="MIT",
         source="trained for this project",
@@ -130,7 +134,7 @@ def _card(recipe: GeneratorRecipe, splits: Splits, training: dict[str, Any]) -> 
 
 def _fitted(recipe: GeneratorRecipe, splits: Splits, folder: Path, training: dict[str, Any]) -> Generator:
     """The Gaussians of the classes' training images and of their mirror images, exported with a card and a sheet."""
-    card = _card(recipe, splits, training)
+    card = dataclasses.replace(_card(recipe, splits), training=training)
     network = build_generator(card)
     assert isinstance(network, SeedGenerator)
     for label in range(len(splits.classes)):

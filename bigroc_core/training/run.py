@@ -28,7 +28,7 @@ class Run:
     def __init__(self, folder: Path, recipe: dict[str, Any], steps: int, save_minutes: float) -> None:
         """recipe: all that makes a run what it is, with "batch_size", "precision" and "seed". steps: of the whole run.
 
-        Seeds torch. Raises ValueError if the folder holds a run of another recipe, or a batch cannot be split over the
+        Raises ValueError if the folder holds a run of another recipe, or a batch cannot be split over the
         processes.
         """
         from accelerate import Accelerator
@@ -48,7 +48,6 @@ class Run:
         self._order, self._epoch = torch.empty(0), -1
         self._began = self._saved = time.monotonic() - self._state.get("seconds", 0.0)
         folder.mkdir(parents=True, exist_ok=True)
-        torch.manual_seed(recipe["seed"])
 
     def restore(self, **parts: Any) -> None:
         """Say what else has a state (networks, averages, prepared optimizers), and bring it to where the run stands.
@@ -76,6 +75,11 @@ class Run:
             disable=not self.is_main,
         )
         yield from self.progress
+
+    @property
+    def had_ended(self) -> bool:
+        """Whether all steps were done before: then nothing is left but to export again what it ended with."""
+        return self.first == self.steps_in_all
 
     def draws(self, step: int) -> torch.Generator:
         """Where every random number of a step comes from, another for each process."""
