@@ -134,6 +134,8 @@ def _card(recipe: GeneratorRecipe, splits: Splits) -> Card:
 
 def _fitted(recipe: GeneratorRecipe, splits: Splits, folder: Path, training: dict[str, Any]) -> Generator:
     """The Gaussians of the classes' training images and of their mirror images, exported with a card and a sheet."""
+    from accelerate import PartialState
+
     card = dataclasses.replace(_card(recipe, splits), training=training)
     network = build_generator(card)
     assert isinstance(network, SeedGenerator)
@@ -142,7 +144,8 @@ def _fitted(recipe: GeneratorRecipe, splits: Splits, folder: Path, training: dic
         colours = torch.cat([shrunk(splits.train.floats(part)) for part in rows.split(500)])
         mirrored = colours.view(-1, 3, GRAIN, GRAIN).flip(3).flatten(1)
         network.fit(label, torch.cat([colours, mirrored]))
-    export(network, card, folder)
     generator = Generator(LatentSampler(network), card)
-    sample_sheet([generator], folder / "sheet.png")
+    if PartialState().is_main_process:
+        export(network, card, folder)
+        sample_sheet([generator], folder / "sheet.png")
     return generator
