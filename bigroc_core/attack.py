@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -129,3 +130,18 @@ def l2_norms(images: Tensor) -> Tensor:
     # In float32, adding the 150,528 squares of a 224-pixel image would use up the promised 1e-6.
     precise = torch.float32 if images.device.type == "mps" else torch.float64
     return torch.linalg.vector_norm(images, dim=(1, 2, 3), dtype=precise)
+
+
+def linf_eps_of(delta: Tensor, share: float = 0.7) -> float:
+    """The quantile of |δ| over all pixels that P1 Fig. 4 takes as the radius of its L∞ ball (q₀.₇ there).
+
+    delta: (N, 3, H, W), the float result of an L2 run minus its originals, before rounding to 8 bits, images in [0, 1].
+    share: from 0 to 1. Linear interpolation between neighbouring values. Raises ValueError for a share outside, and for
+    no pixels.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be from 0 to 1, not {share:g}")
+    if not delta.numel():
+        raise ValueError("delta holds no pixels")
+    # NumPy's, since torch's takes at most 16 million values.
+    return float(np.quantile(delta.detach().abs().cpu().double().numpy(), share))

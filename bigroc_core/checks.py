@@ -105,3 +105,23 @@ def whole_number(name: str, value: Any, limit: int) -> int:
     if isinstance(value, bool) or not 0 <= whole <= limit:
         raise ValueError(f"{name} must be a whole number from 0 to {limit:,}, not {value!r}")
     return whole
+
+
+def whole(value: Any, name: str, least: int, most: int) -> int:
+    """A whole number within bounds, given as an int or as a float without a fraction; ValueError, naming it."""
+    bounds = f"from {least} on" if most >= 2**53 else f"from {least} to {most:,}"
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    if not plain or (isinstance(value, float) and not value.is_integer()):
+        raise ValueError(f"{name} must be a whole number {bounds}, not {str(value)[:40]}")
+    if not least <= value <= most:
+        raise ValueError(f"{name} must be a whole number {bounds}, not {str(int(value))[:40]}")
+    return int(value)
+
+
+def real(value: Any, name: str, least: float, most: float) -> float:
+    """A finite number within bounds; ValueError, naming it."""
+    bounds = f"from {least:g} on" if most == math.inf else f"from {least:g} to {most:g}"
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    if not plain or not least <= value <= most or not math.isfinite(value):  # NaN fails the comparison
+        raise ValueError(f"{name} must be a number {bounds}, not {str(value)[:40]}")
+    return float(value)

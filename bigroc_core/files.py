@@ -1,8 +1,13 @@
-"""Settings as JSON that people read: one line per entry."""
+"""Files: written whole or not at all, zips that are always the same bytes, JSON that people read."""
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -10,3 +15,24 @@ def one_line_each(entries: dict[str, Any]) -> str:
     """JSON with one line per entry."""
     lines = (f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in entries.items())
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_text(text, "utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def zipped(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """A zip of files by name, in order; always the same bytes for the same files."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in files:
+            # Without a date of its own, which would differ from one time to the next.
+            archive.writestr(zipfile.ZipInfo(name), data)
+    return stream.getvalue()

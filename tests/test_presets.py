@@ -9,7 +9,7 @@ import pytest
 from bigroc_core.__main__ import build_parser, main
 from bigroc_core.boosting import BoostConfig
 from bigroc_core.cards import Card
-from bigroc_core.cli.boost import boosting, preset_of
+from bigroc_core.cli.options import boosting, preset_of
 from bigroc_core.presets import PAPER_PRESETS, paper_preset, settings_of
 
 

@@ -8,7 +8,6 @@ import hashlib
 import itertools
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,24 +15,27 @@ import torch
 from torch import Tensor
 
 from bigroc_core.boosting import NORMS, BoostConfig
-from bigroc_core.cards import CHECKPOINTS, CIFAR10_CLASSES, Card, read_card
+from bigroc_core.cards import CHECKPOINTS, CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import embedded_classifiers, load_classifier, refuse_judge
-from bigroc_core.cli.boost import (
+from bigroc_core.cli.options import (
     BOOSTING_OPTIONS,
-    GENERATOR_PREFIX,
+    Commands,
     add_boosting,
     add_class_mapping,
+    add_common,
     boosting,
-    contents,
+    check_outputs,
+    command_line,
     default_device,
-    labels_to,
+    finish,
     mapping_of,
     preset_of,
     probability_or_l0,
     process_state,
+    require_embedded,
+    update_card,
 )
-from bigroc_core.cli.train import command_line
 from bigroc_core.debiasing import fit_debias
 from bigroc_core.evaluation import (
     ALONE,
@@ -55,40 +57,29 @@ from bigroc_core.evaluation import (
     evaluate,
     evaluate_classifier,
     fingerprint,
-    generator_stream,
     image_set_stream,
     reference_features,
     reference_statistics,
-    relabelled,
     require_images,
     sweep,
     tensor_stream,
 )
 from bigroc_core.evaluation.report import as_csv, as_latex, as_text, sweep_table
-from bigroc_core.generators.registry import embedded_generators, load_generator
+from bigroc_core.files import write_text
+from bigroc_core.generators.registry import embedded_generators
 from bigroc_core.images import open_image_set
 from bigroc_core.images.classes import OPTION
 from bigroc_core.losses import LOSSES
+from bigroc_core.sources import GENERATOR_PREFIX, contents, open_stream
 from bigroc_core.training.cifar10 import load_cifar10
 from bigroc_core.training.splits import Splits
 
-Commands = argparse._SubParsersAction  # argparse has no public name for what add_subparsers returns
 SPLITS = ("train", "validation", "test")
 # Added to a generator's seed for the images that debiasing is fitted to, which are never boosted.
 DEBIAS_SEED = 2**41
 
 
 # ------------------------------------------------------------------------------------------- shared options
-
-
-def add_common(parser: argparse.ArgumentParser) -> None:
-    """Add the options of every measurement."""
-    parser.add_argument("--data", type=Path, help="CIFAR-10: torchvision's folder, an .npz or class folders")
-    parser.add_argument("--device", help="torch device; default: cuda where there is one, else cpu")
-    parser.add_argument("--output", type=Path, help="also write the result as JSON")
-    parser.add_argument(
-        "--write-card", action="store_true", help="write the result, with this command, into the embedded model's card"
-    )
 
 
 def booster(options: argparse.Namespace, preset: dict[str, Any], device: torch.device | None = None) -> Classifier:
@@ -127,25 +118,14 @@ def way_of(text: str, main: Way) -> Way:
     return Way(classifier, dataclasses.replace(main.config, **changed))
 
 
-def _images_to_measure(options: argparse.Namespace, classifier: Classifier) -> tuple[ImageStream, Card | None]:
-    """The images that IN names, of the classifier's size and classes, and the generator's card if it is one."""
-    text, mapping = options.images, mapping_of(options, classifier)
+def _images_to_measure(options: argparse.Namespace, classifier: Classifier) -> ImageStream:
+    """The images that IN names, of the classifier's size and classes."""
+    mapping = mapping_of(options, classifier)
+    images = open_stream(options.images, classifier, mapping)
+    if mapping and not images.labelled:
+        raise ValueError(f"{options.images} has no labels, so {OPTION} has nothing to map; leave it out")
     # A run of other labels is another run.
-    mapped = f", {OPTION} {options.map_classes}" if mapping else ""
-    if text.startswith(GENERATOR_PREFIX):
-        generator = load_generator(text.removeprefix(GENERATOR_PREFIX))
-        if mapping and not generator.classes:
-            raise ValueError(f"{generator.card.name} has no labels, so {OPTION} has nothing to map; leave it out")
-        table = labels_to(classifier, generator.card.name, generator.classes, mapping)
-        stream = generator_stream(generator)
-        if "?" in text:  # other images than without, and another run
-            stream = dataclasses.replace(stream, name=text)
-        return stream if table is None else relabelled(stream, stream.name + mapped, table), generator.card
-    found = open_image_set(text, classifier.card.input_size, classifier.classes, mapping)
-    if mapping and found.labels is None:
-        raise ValueError(f"{text} has no labels, so {OPTION} has nothing to map; leave it out")
-    stream = image_set_stream(found)
-    return dataclasses.replace(stream, name=stream.name + mapped), None
+    return dataclasses.replace(images, name=f"{images.name}, {OPTION} {options.map_classes}") if mapping else images
 
 
 def _debias(options: argparse.Namespace, classifier: Classifier, images: ImageStream) -> Tensor | None:
@@ -254,47 +234,6 @@ def _run_folder(options: argparse.Namespace, kind: str, name: str, settings: obj
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:10]
     plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in name.removeprefix(GENERATOR_PREFIX))[-40:]
     return Path("runs") / f"{kind}-{plain}-{digest}"
-
-
-def finish(options: argparse.Namespace, result: dict[str, Any]) -> None:
-    """Write a result as JSON where --output asks for it."""
-    if options.output is not None:
-        write_text(options.output, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-        print(f"written: {options.output}")
-
-
-def check_outputs(options: argparse.Namespace) -> None:
-    """ValueError where a result could not be written to, before hours are spent on it."""
-    for name in ("output", "csv", "latex"):
-        path = getattr(options, name, None)
-        if path is not None and path.is_dir():
-            raise ValueError(f"--{name} {path} is a folder; a file is written")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(text, "utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def require_embedded(name: str, cards: dict[str, Card]) -> None:
-    """ValueError where --write-card has no card to write to."""
-    if name not in cards:
-        raise ValueError(f"--write-card writes to cards in {CHECKPOINTS.name}/ alone, and {name!r} is not there")
-
-
-def update_card(path: Path, *, metrics: dict[str, Any] | None = None, presets: dict[str, Any] | None = None) -> None:
-    """Merge entries into a card's metrics and presets; entries of other names stay as they are."""
-    card = read_card(path)
-    changed = dataclasses.replace(
-        card, metrics={**card.metrics, **(metrics or {})}, presets={**card.presets, **(presets or {})}
-    )
-    write_text(path, changed.to_json())
 
 
 # -------------------------------------------------------------------------------------- evaluate-classifier
@@ -509,7 +448,8 @@ def evaluated(options: argparse.Namespace) -> Measured:
     classifier = booster(options, preset, device)
     config = boosting(options, preset)
     device = device or default_device(options.device)
-    images, card = _images_to_measure(options, classifier)
+    images = _images_to_measure(options, classifier)
+    card = images.card
     count = _count(options, images)
     seeds = options.seeds or ([0, 1, 2] if images.size is None else [0])
     _refuse_swept_seeds(card, classifier, config, seeds)
@@ -757,7 +697,8 @@ def run_sweep(options: argparse.Namespace) -> None:
         )
         for steps, norm, loss in itertools.product(options.steps, options.norm, options.loss)
     ]
-    images, card = _images_to_measure(options, classifier)
+    images = _images_to_measure(options, classifier)
+    card = images.card
     count = options.count if options.count is not None else images.size or 1_000
     seeds = options.seeds or ([1000, 1001] if images.size is None else [0])
     debias = _debias(options, classifier, images)

@@ -14,19 +14,22 @@ from tqdm import tqdm
 from bigroc_core.cards import CHECKPOINTS, read_card
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import embedded_classifiers, load_classifier
-from bigroc_core.cli.boost import GENERATOR_PREFIX, add_class_mapping, default_device, mapping_of, open_source
-from bigroc_core.cli.evaluate import (
+from bigroc_core.cli.options import (
     Commands,
+    add_class_mapping,
     add_common,
     check_outputs,
+    command_line,
+    default_device,
     finish,
+    mapping_of,
     require_embedded,
-    write_text,
 )
-from bigroc_core.cli.train import command_line
 from bigroc_core.evaluation import evaluate_classifier, realism_statistics, scores, separation
+from bigroc_core.files import write_text
 from bigroc_core.generators.registry import embedded_generators
 from bigroc_core.images import open_image_set
+from bigroc_core.sources import GENERATOR_PREFIX, open_stream
 from bigroc_core.training.cifar10 import load_cifar10
 from bigroc_core.training.sources import SetImages
 from bigroc_core.training.splits import Images, LabelledImages
@@ -80,18 +83,18 @@ def run_evaluate_joint(options: argparse.Namespace) -> None:
     real, held_out = _real_images(options, classifier)
     named = options.generated or _embedded_of(classifier.card.input_size)
     mapping = mapping_of(options, classifier)
-    sources = [open_source(one, None, options.seed, classifier, mapping=mapping) for one in named]
+    sources = [open_stream(one, classifier, mapping) for one in named]
     data = _in_memory(real, options.count)
     measured: dict[str, Any] = {"realism": None if held_out is None else realism_statistics(classifier, held_out)}
     of_real = scores(classifier, data.floats(slice(None)), data.labels)
     trained_on = classifier.card.training.get("recipe", {}).get("generated", [])
     told_apart: dict[str, dict[str, Any]] = {}
     for one, source in zip(named, sources, strict=True):
-        count = options.count if one.startswith(GENERATOR_PREFIX) else min(options.count, source.count)
+        count = min(options.count, source.size or options.count)
         name = one.removeprefix(GENERATOR_PREFIX) if one.startswith(GENERATOR_PREFIX) else Path(one).name
         found: list[Tensor] = []
         for start in tqdm(range(0, count, BATCH), desc=name, leave=False):
-            found.append(scores(classifier, *source.read(start, min(BATCH, count - start))))
+            found.append(scores(classifier, *source.draw(options.seed, start, min(BATCH, count - start))))
         auc = separation(of_real, torch.cat(found))
         told_apart[name] = {"auc": auc, "images": count, "trained_on": name in trained_on}
     measured |= {"separation": told_apart, "seed": options.seed}

@@ -17,16 +17,7 @@ from bigroc_core.boosting import BoostConfig
 from bigroc_core.cards import Card
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import load_classifier, refuse_judge
-from bigroc_core.cli.boost import (
-    GENERATOR_PREFIX,
-    add_boosting,
-    boosting,
-    default_device,
-    labels_to,
-    preset_of,
-    probability_or_l0,
-)
-from bigroc_core.cli.evaluate import DEBIAS_SEED, Commands
+from bigroc_core.cli.options import Commands, add_boosting, boosting, default_device, preset_of, probability_or_l0
 from bigroc_core.debiasing import fit_debias
 from bigroc_core.figures.kinds import (
     ALIGNED_CONFIG,
@@ -46,6 +37,7 @@ from bigroc_core.figures.recipe import Recipe, check_models, images_for, recipe_
 from bigroc_core.generators.registry import embedded_generators, load_generator
 from bigroc_core.images import fit_to, from_uint8, open_image_set, read_image, to_uint8
 from bigroc_core.limits import MAX_FIGURE_IMAGES
+from bigroc_core.sources import DEBIAS_SEED, GENERATOR_PREFIX, labels_to
 
 SETS = [name for name, kind in FIGURE_KINDS.items() if kind.layout in ("pairs", "debias", "threat")]
 

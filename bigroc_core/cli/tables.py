@@ -20,16 +20,17 @@ from bigroc_core.boosting import BoostConfig, boost
 from bigroc_core.cards import Card
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import load_classifier
-from bigroc_core.cli.boost import GENERATOR_PREFIX, boosting, default_device, preset_of
-from bigroc_core.cli.evaluate import DEBIAS_SEED, Commands, add_evaluate_parser, evaluated, write_text
-from bigroc_core.cli.train import command_line
+from bigroc_core.cli.evaluate import add_evaluate_parser, evaluated
+from bigroc_core.cli.options import Commands, boosting, command_line, default_device, preset_of
 from bigroc_core.debiasing import fit_debias
 from bigroc_core.evaluation import Evaluation
 from bigroc_core.evaluation.comparison import ERRORS, Row, mean_and_std
 from bigroc_core.evaluation.report import cell
 from bigroc_core.figures.recipe import checkpoint_hash
+from bigroc_core.files import write_text
 from bigroc_core.generators.registry import embedded_generators, load_generator
 from bigroc_core.images import from_uint8, to_uint8
+from bigroc_core.sources import DEBIAS_SEED, GENERATOR_PREFIX
 from bigroc_core.training.cifar10 import load_cifar10
 from bigroc_core.training.splits import LabelledImages
 

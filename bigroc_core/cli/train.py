@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bigroc_core.cli.boost import add_class_mapping
+from bigroc_core.cli.options import Commands, add_class_mapping, command_line, process_state
 from bigroc_core.images.classes import parse_mapping
+from bigroc_core.settings import setting
 from bigroc_core.training.augmentation import margin_of
-from bigroc_core.training.options import add_options, setting, values_of
+from bigroc_core.training.options import add_options, values_of
 from bigroc_core.training.recipes import ClassifierRecipe, Curves, GeneratorRecipe, JointRecipe
 from bigroc_core.training.splits import Splits
 
@@ -53,7 +52,7 @@ class Beginning:
     )
 
 
-def add_train_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_train_parser(commands: Commands) -> None:
     """Add the `train` command and its subcommands."""
     train = commands.add_parser("train", help="train a classifier, a joint model or a generator")
     kinds = train.add_subparsers(dest="kind", required=True)
@@ -94,34 +93,6 @@ def add_train_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
     add_options(joint, Curves)
 
 
-# Where files lie on one machine and what it computes with are no part of how a result is made again.
-_OF_THIS_MACHINE = (
-    "--run",
-    "--output",
-    "--csv",
-    "--latex",
-    "--images-to",
-    "--inception-weights",
-    "--device",
-    "--save-minutes",
-)
-
-
-def command_line() -> str:
-    """The command that is running, as a person would type it elsewhere to get the same."""
-    split = [word.split("=", 1) if word.startswith("--data=") else [word] for word in sys.argv[1:]]
-    words = iter([part for parts in split for part in parts])
-    kept: list[str] = []
-    for word in words:
-        if word in _OF_THIS_MACHINE:
-            next(words, None)
-        elif word == "--data":  # which data it was matters, but not the folder they lie in here
-            kept += [word, Path(next(words, "")).name]
-        elif not word.startswith(tuple(f"{option}=" for option in _OF_THIS_MACHINE)):
-            kept.append(word)
-    return "python -m bigroc_core " + shlex.join(kept)
-
-
 def run_train(options: argparse.Namespace) -> None:
     """Carry out a parsed `train` command; ValueError for what cannot be trained."""
     place = Place(**values_of(Place, options))
@@ -157,8 +128,6 @@ def _run_generator(options: argparse.Namespace, place: Place, folder: Path) -> N
 
 
 def _run_joint(options: argparse.Namespace, place: Place, folder: Path) -> None:
-    from accelerate import PartialState
-
     from bigroc_core.classifiers.registry import load_classifier, refuse_judge
     from bigroc_core.training.joint import train_joint
     from bigroc_core.training.sources import load_real, open_generated
@@ -168,7 +137,7 @@ def _run_joint(options: argparse.Namespace, place: Place, folder: Path) -> None:
     if values["last_steps"] < values["first_steps"]:
         raise ValueError(f"--last-steps {values['last_steps']} is less than --first-steps {values['first_steps']}")
     weights = _weights(options)
-    device = PartialState().device
+    device = process_state().device
     init = load_classifier(beginning.init, beginning.arch, input_size=place.size, device=device)
     refuse_judge(init.card)
     mapping, size = parse_mapping(options.map_classes), init.card.input_size

@@ -29,14 +29,8 @@ from bigroc_core.evaluation.statistics import (
     frechet_distance,
     require_images,
 )
-from bigroc_core.evaluation.streams import (
-    ImageStream,
-    generator_stream,
-    image_set_stream,
-    relabelled,
-    tensor_stream,
-)
 from bigroc_core.evaluation.sweeping import Sweep, SweepPoint, around_the_best, sweep
+from bigroc_core.sources import ImageStream, generator_stream, image_set_stream, relabelled, tensor_stream
 
 __all__ = [
     "ALONE",

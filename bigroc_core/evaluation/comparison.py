@@ -27,8 +27,8 @@ from bigroc_core.evaluation.statistics import (
     frechet_distance,
     require_images,
 )
-from bigroc_core.evaluation.streams import ImageStream, check_stream
 from bigroc_core.generators.sampling import latents
+from bigroc_core.sources import ImageStream, check_stream
 
 # Added to a run's seed, so that a random direction is independent of the latent of the image it is added to.
 DIRECTION_SEED = 2**40

@@ -24,7 +24,7 @@ from bigroc_core.evaluation.statistics import (
     frechet_distance,
     require_images,
 )
-from bigroc_core.evaluation.streams import ImageStream
+from bigroc_core.sources import ImageStream
 
 METRICS = ("fid", "is", "kid", "prc")
 # torch-fidelity's own defaults, spelt out because the numbers depend on them.

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from bigroc_core.attack import l2_norms
 from bigroc_core.evaluation.features import Extractor
-from bigroc_core.evaluation.streams import ImageStream
 from bigroc_core.images import ImageSetWriter, is_unfinished, write_image_set
+from bigroc_core.sources import ImageStream
 
 # Images per shard: the unit of resuming and of splitting, and the batch that is boosted together.
 SHARD = 250

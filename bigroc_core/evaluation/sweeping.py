@@ -24,7 +24,7 @@ from bigroc_core.evaluation.statistics import (
     frechet_distance,
     require_images,
 )
-from bigroc_core.evaluation.streams import ImageStream, check_stream
+from bigroc_core.sources import ImageStream, check_stream
 
 COARSE_POINTS = 8
 

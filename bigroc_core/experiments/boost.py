@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,39 +24,30 @@ from bigroc_core.catalogue import (
     classifier_cards,
     classifier_named,
     compute_device,
-    generator_cards,
     generator_named,
     on_gpu,
 )
+from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.debiasing import fit_debias
-from bigroc_core.files import one_line_each
-from bigroc_core.images import encode_png, fit_to, from_uint8, read_image, to_uint8
+from bigroc_core.files import one_line_each, zipped
+from bigroc_core.images import encode_png, fit_to, from_uint8, to_uint8
 from bigroc_core.limits import (
-    MAX_IMAGES_PER_REQUEST,
     MAX_SAMPLES_PER_REQUEST,
     MAX_STEPS_PER_REQUEST,
 )
 from bigroc_core.losses import realism
-from bigroc_core.ui.downloads import zipped
-from bigroc_core.ui.examples import example_class, example_paths
+from bigroc_core.sources import (
+    DEBIAS_SEED,
+    GENERATOR,
+    Source,
+    SourceImages,
+    class_numbers,
+    in_turn,
+)
 
-GENERATOR, UPLOAD, EXAMPLES = "Generator", "Upload", "Examples"
 GIVEN, ESTIMATED, DEBIASED = "Given class", "Estimated", "Estimated, debiased"
 KEPT_FRAMES = 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Where the images come from. classes: of a conditional generator, in turn; empty means all.
-    files: uploaded paths."""
-
-    kind: str = GENERATOR
-    generator: str = ""
-    count: int = 16
-    seed: int = 0
-    classes: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,17 +58,7 @@ class Target:
     kind: str = GIVEN
     classes: tuple[str, ...] = ()
     validation_count: int = 1000
-    validation_seed: int = 1_000_000
-
-
-@dataclass(frozen=True)
-class SourceImages:
-    """Images (N, 3, H, W) float32 in [0, 1], their own labels (N,) or None, names, and notes for the reader."""
-
-    images: Tensor
-    labels: Tensor | None
-    names: tuple[str, ...]
-    notes: tuple[str, ...]
+    validation_seed: int = DEBIAS_SEED
 
 
 @dataclass
@@ -190,79 +170,6 @@ ROW_HEADERS = ["#", "target y", "reads as, before", "p(y|x) before", "reads as, 
 REALISM_HEADERS = ["realism before", "realism after"]
 
 
-def whole(value: float | None, name: str, least: int, most: int) -> int:
-    """A whole number within bounds, or ValueError."""
-    if value is None or isinstance(value, bool) or not math.isfinite(value) or value != int(value):
-        raise ValueError(f"{name} must be a whole number from {least} to {most:,}, not {value}")
-    if not least <= value <= most:
-        raise ValueError(f"{name} must be from {least} to {most:,}, not {int(value):,}")
-    return int(value)
-
-
-def class_numbers(names: tuple[str, ...], classes: tuple[str, ...]) -> list[int]:
-    """Class names as numbers; ValueError for a class that does not exist."""
-    if unknown := [name for name in names if name not in classes]:
-        raise ValueError(f"there is no class {unknown[0]!r}; the classes are {', '.join(classes)}")
-    return [classes.index(name) for name in names]
-
-
-def in_turn(numbers: list[int], count: int) -> Tensor:
-    """(count,) int64: the numbers, repeated in turn."""
-    return torch.tensor([numbers[i % len(numbers)] for i in range(count)], dtype=torch.int64)
-
-
-def read_files(paths: tuple[str, ...], size: tuple[int, int]) -> tuple[SourceImages | None, list[str]]:
-    """The uploaded images that can be read, brought to `size`, and one sentence for each that cannot."""
-    if len(paths) > MAX_IMAGES_PER_REQUEST:
-        raise ValueError(f"at most {MAX_IMAGES_PER_REQUEST} images can be boosted at once, not {len(paths)}")
-    images, names, notes, refused = [], [], [], []
-    for path in paths:
-        name = Path(path).name
-        try:
-            read = read_image(path, size=size, name=name)
-        except ValueError as error:
-            refused.append(str(error))
-            continue
-        images.append(read.pixels)
-        names.append(name)
-        notes += [f"{name}: {note}" for note in read.notes]
-    if not images:
-        return None, refused
-    return SourceImages(torch.stack(images), None, tuple(names), tuple(notes)), refused
-
-
-def source_images(source: Source, classes: tuple[str, ...], size: tuple[int, int], device: str) -> SourceImages:
-    """The images a run starts from, brought to the classifier's `size`; ValueError says what is missing."""
-    if source.kind == UPLOAD:
-        if not source.files:
-            raise ValueError("no image has been uploaded yet: drop some into the upload box, or choose another source")
-        read, refused = read_files(source.files, size)
-        if read is None:
-            raise ValueError(refused[0])
-        return SourceImages(read.images, None, read.names, (*(f"left out: {why}" for why in refused), *read.notes))
-    if source.kind == EXAMPLES:
-        paths = example_paths()
-        read, refused = read_files(tuple(map(str, paths)), size)
-        if read is None:
-            raise ValueError("there are no example images in assets/examples")
-        numbers = [example_class(path, classes) for path in paths]
-        known = [number for number in numbers if number is not None]
-        labels = torch.tensor(known) if len(known) == len(read.images) else None
-        return SourceImages(read.images, labels, read.names, read.notes)
-    if source.kind != GENERATOR:
-        raise ValueError(f"the source is one of {GENERATOR}, {UPLOAD}, {EXAMPLES}, not {source.kind!r}")
-    count = whole(source.count, "the number of images", 1, MAX_IMAGES_PER_REQUEST)
-    seed = whole(source.seed, "the seed", 0, 2**53)
-    generator = generator_named(source.generator, device)
-    wanted = None
-    if generator.card.conditional and source.classes:
-        wanted = in_turn(class_numbers(source.classes, generator.card.classes), count)
-    images, labels = generator.sample(count, labels=wanted, seed=seed)
-    fitted = fit_to(images, size)
-    names = tuple(f"{source.generator}-{seed}-{i:03d}" for i in range(count))
-    return SourceImages(fitted.pixels, labels, names, tuple(f"each image: {note}" for note in fitted.notes))
-
-
 def target_labels(
     target: Target, found: SourceImages, source: Source, classifier: Classifier, device: str
 ) -> tuple[Tensor | None, Tensor | None]:
@@ -310,7 +217,7 @@ def compute(
     """The run before its first step, then its stages: small ones, as a ZeroGPU Space sends each to another process."""
     device = device or compute_device()
     classifier = classifier_named(classifier_name, device)
-    found = source_images(source, classifier.classes, classifier.card.input_size, device)
+    found = source.read(classifier.classes, classifier.card.input_size, device)
     labels, debias = target_labels(target, found, source, classifier, device)
     # From 8 bits to 8 bits, as the command line does it: boosting the downloaded originals gives the same.
     originals = to_uint8(found.images)
@@ -365,17 +272,7 @@ def run_boost(
 
 def run_settings(source: Source, target: Target, classifier: str, config: BoostConfig) -> dict[str, Any]:
     """Everything that decides the run's result, as plain JSON."""
-    settings: dict[str, Any] = {"source": source.kind.lower()}
-    if source.kind == GENERATOR:
-        conditional = generator_cards()[source.generator].conditional
-        settings |= {"generator": source.generator, "count": int(source.count), "seed": int(source.seed)}
-        if conditional:
-            settings["classes"] = list(source.classes) or "all in turn"
-    elif source.kind == UPLOAD:
-        settings["files"] = [Path(path).name for path in source.files]
-    else:
-        settings["files"] = [path.name for path in example_paths()]
-    settings |= {"classifier": classifier, "target": target.kind.lower()}
+    settings = source.settings() | {"classifier": classifier, "target": target.kind.lower()}
     if target.kind == GIVEN and target.classes:
         settings["target_classes"] = list(target.classes)
     if target.kind == DEBIASED:

@@ -17,22 +17,14 @@ import numpy as np
 
 from bigroc_core.boosting import BoostConfig, boost_stream
 from bigroc_core.catalogue import classifier_cards, classifier_named, compute_device, generator_cards, on_gpu
+from bigroc_core.checks import whole
 from bigroc_core.experiments import snippets
-from bigroc_core.experiments.boost import (
-    ESTIMATED,
-    GIVEN,
-    UPLOAD,
-    Source,
-    Target,
-    run_settings,
-    source_images,
-    target_labels,
-    whole,
-)
+from bigroc_core.experiments.boost import ESTIMATED, GIVEN, Target, run_settings, target_labels
 from bigroc_core.experiments.interpolate import numbers_in, weights_digest
 from bigroc_core.experiments.threat_models import Comparison, Row, certainty_of, folder_of, packed, unpacked, walked
 from bigroc_core.images import from_uint8, to_uint8
 from bigroc_core.limits import MAX_COMPARED, MAX_EPS_L2, MAX_EPS_LINF, MAX_STEPS_PER_REQUEST
+from bigroc_core.sources import UPLOAD, Source
 from bigroc_core.ui import controls
 
 EPS, STEPS, CLASSIFIER = "eps", "steps", "classifier"
@@ -106,7 +98,7 @@ def compare(asked: CompareAsked, device: str | None = None) -> Iterator[Comparis
         asked.config if asked.varied == CLASSIFIER else replace(asked.config, **{asked.varied: value})
         for value in values
     ]
-    found = source_images(asked.source, judge.classes, judge.card.input_size, device)
+    found = asked.source.read(judge.classes, judge.card.input_size, device)
     labels, debias = target_labels(asked.target, found, asked.source, judge, device)
     originals = to_uint8(found.images)
     images = from_uint8(originals).to(device)

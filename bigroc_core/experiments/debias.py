@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +14,18 @@ import torch
 from bigroc_core.boosting import logits_of
 from bigroc_core.catalogue import classifier_named, compute_device, generator_named, on_gpu
 from bigroc_core.debiasing import class_histogram, fit_debias, histogram_entropy
-from bigroc_core.experiments.boost import whole
 from bigroc_core.images import fit_to, from_uint8, to_uint8
 from bigroc_core.limits import MAX_SAMPLES_PER_REQUEST
+from bigroc_core.settings import Request, setting
+from bigroc_core.sources import (
+    CLASSIFIER_INFO,
+    DEBIAS_COUNT,
+    DEBIAS_SEED,
+    GENERATOR_INFO,
+    MAX_SEED,
+    classifier_choices,
+    generator_choices,
+)
 
 CHUNK = 64
 
@@ -61,35 +71,55 @@ class Study:
         ]
 
 
-def study_of(
-    generator_name: str,
-    classifier_name: str,
-    count: float,
-    seed: float,
-    validation_count: float,
-    validation_seed: float,
-    device: str | None = None,
-) -> Iterator[Study]:
+@dataclass(frozen=True, kw_only=True)
+class DebiasRequest(Request):
+    """A study as asked for: a generator's images, classified without and with the shift fitted on separate ones."""
+
+    generator: str = setting(
+        "", "The generator's name.", label="Generator", info=GENERATOR_INFO, choices=generator_choices
+    )
+    classifier: str = setting(
+        "", "Whose preference is measured.", label="Classifier", info=CLASSIFIER_INFO, choices=classifier_choices
+    )
+    count: int = setting(
+        500,
+        "Images that are classified.",
+        label="Images",
+        info="How many are drawn, and their classes estimated.",
+        least=10,
+        most=MAX_SAMPLES_PER_REQUEST,
+        step=10,
+    )
+    seed: int = setting(0, "Their seed.", label="Seed", info="Same seed, same images.", most=MAX_SEED)
+    validation_count: int = setting(
+        DEBIAS_COUNT,
+        "Images that d is fitted to.",
+        label="Validation set size (images)",
+        info="Images of the same generator, drawn with another seed, on which the shift d is fitted (P1 takes 1,000).",
+        least=50,
+        most=MAX_SAMPLES_PER_REQUEST,
+        step=50,
+    )
+    validation_seed: int = setting(
+        DEBIAS_SEED,
+        "Their seed; it must differ from seed.",
+        label="Validation seed",
+        info="Must differ from the images' seed.",
+        most=MAX_SEED,
+    )
+
+    def conflicts(self) -> dict[str, str]:
+        """Sets that are not separate."""
+        if self.seed != self.validation_seed:
+            return {}
+        return {"validation_seed": "Must differ from the images' seed: the two sets have to be separate."}
+
+
+def study_of(request: DebiasRequest, device: str | None = None) -> Iterator[Study]:
     """The study, growing: yielded after each chunk of images, the last time finished. ValueError for bad input."""
     device = device or compute_device()
-    total = whole(count, "the number of images", 1, MAX_SAMPLES_PER_REQUEST)
-    held_out = whole(validation_count, "the validation set size", 1, MAX_SAMPLES_PER_REQUEST)
-    seeds = whole(seed, "the seed", 0, 2**53), whole(validation_seed, "the validation seed", 0, 2**53)
-    if seeds[0] == seeds[1]:
-        raise ValueError("the validation seed must differ from the images' seed: the two sets have to be separate")
-    generator, classifier = generator_named(generator_name, device), classifier_named(classifier_name, device)
-    study = Study(
-        classifier.classes,
-        {
-            "generator": generator_name,
-            "classifier": classifier_name,
-            "count": total,
-            "seed": seeds[0],
-            "validation_count": held_out,
-            "validation_seed": seeds[1],
-        },
-        total=total + held_out,
-    )
+    generator, classifier = generator_named(request.generator, device), classifier_named(request.classifier, device)
+    study = Study(classifier.classes, dataclasses.asdict(request), total=request.count + request.validation_count)
 
     def drawn(number: int, seed: int, doing: str) -> Iterator[torch.Tensor]:
         for start in range(0, number, CHUNK):
@@ -99,7 +129,7 @@ def study_of(
             study.doing = f"{doing} {min(start + CHUNK, number):,} / {number:,}"
 
     validation = []
-    for images in drawn(held_out, seeds[1], "validation images"):
+    for images in drawn(request.validation_count, request.validation_seed, "validation images"):
         validation.append(images)
         yield study
     study.doing = "fitting d"
@@ -107,7 +137,7 @@ def study_of(
     shift = fit_debias(classifier, torch.cat(validation).to(device)).cpu()
     study.shift = shift.numpy()
     pictures, plain, debiased = [], [], []
-    for images in drawn(total, seeds[0], "images"):
+    for images in drawn(request.count, request.seed, "images"):
         logits = logits_of(classifier, images.to(device)).cpu()
         pictures.append(to_uint8(images))
         plain.append(logits.argmax(1).numpy())
@@ -121,17 +151,3 @@ def study_of(
 
 
 study_on_gpu = on_gpu(study_of)
-
-
-def run_study(
-    generator: str,
-    classifier: str,
-    count: float,
-    seed: float,
-    validation_count: float,
-    validation_seed: float,
-    device: str | None = None,
-) -> Generator[Study, None, None]:
-    """`study_of`, on the GPU that a ZeroGPU Space lends where no device is named."""
-    run = study_of if device else study_on_gpu
-    yield from run(generator, classifier, count, seed, validation_count, validation_seed, device)

@@ -18,10 +18,10 @@ import torch
 from bigroc_core import catalogue as models
 from bigroc_core.boosting import BoostConfig, boost
 from bigroc_core.catalogue import classifier_cards, classifier_named, generator_cards, generator_named
+from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import embedded_classifiers, is_judge, load_classifier
-from bigroc_core.cli.boost import BOOSTING_OPTIONS, check_classes
-from bigroc_core.cli.evaluate import DEBIAS_SEED
+from bigroc_core.cli.options import BOOSTING_OPTIONS
 from bigroc_core.debiasing import fit_debias
 from bigroc_core.evaluation import (
     ClassifierFeatures,
@@ -43,7 +43,6 @@ from bigroc_core.evaluation import (
     sweep,
     tensor_stream,
 )
-from bigroc_core.experiments.boost import GENERATOR, whole
 from bigroc_core.images import ImageSet, open_image_set
 from bigroc_core.limits import (
     MAX_EPS_L2,
@@ -52,6 +51,7 @@ from bigroc_core.limits import (
     MAX_UPLOAD_BYTES,
     MIB,
 )
+from bigroc_core.sources import DEBIAS_SEED, GENERATOR, check_classes
 from bigroc_core.training.cifar10 import find_cifar10, load_cifar10
 from bigroc_core.ui import controls
 from bigroc_core.ui.jobs import INPUTS, Report

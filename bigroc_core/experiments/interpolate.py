@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from bigroc_core.cards import CHECKPOINTS
 from bigroc_core.catalogue import (
@@ -27,22 +25,19 @@ from bigroc_core.catalogue import (
     classifier_named,
     compute_device,
     generator_cards,
-    generator_named,
     on_gpu,
 )
-from bigroc_core.experiments.boost import EXAMPLES, GENERATOR, UPLOAD, class_numbers, whole
+from bigroc_core.checks import whole
 from bigroc_core.experiments.strips import (
     Interpolation,
     Stage,
     animation,
     frame_files,
-    rounded,
     stages,
 )
-from bigroc_core.images import fit_to, read_image
+from bigroc_core.files import zipped
 from bigroc_core.limits import MAX_FRACTIONS, MAX_STEPS_PER_REQUEST
-from bigroc_core.ui import examples
-from bigroc_core.ui.downloads import zipped
+from bigroc_core.sources import EXAMPLES, OneImage, example_paths
 
 # The control of the second strip: what the same walk gives without robustness.
 STANDARD = "cifar10-standard"
@@ -51,25 +46,11 @@ KEPT = Path(__file__).resolve().parents[2] / "assets" / "interpolation.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
-class End:
-    """Where the source or the target comes from. number: of the generator's image, from 0; class_name: for a
-    conditional one, "" meaning the number's own. file: an uploaded path. example: a file name in assets/examples."""
-
-    kind: str = GENERATOR
-    generator: str = ""
-    seed: int = 0
-    number: int = 0
-    class_name: str = ""
-    file: str | None = None
-    example: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Asked:
     """An interpolation as asked for. fractions: c, ascending. weights: one per resolution, or None for 1 each."""
 
-    source: End
-    target: End
+    source: OneImage
+    target: OneImage
     classifier: str
     fractions: tuple[float, ...]
     steps: int = 60
@@ -116,32 +97,6 @@ def weights_in(text: str | None) -> tuple[float, ...] | None:
     return found or None
 
 
-def image_of(end: End, side: str, size: tuple[int, int], device: str) -> tuple[Tensor, tuple[str, ...]]:
-    """The image (3, H, W) in [0, 1], 8-bit levels, brought to `size`, and notes. side: "source" or "target", for
-    messages. ValueError says what is missing."""
-    if end.kind == UPLOAD:
-        if not end.file:
-            raise ValueError(f"no {side} image has been uploaded yet: drop one into its upload box")
-        read = read_image(end.file, size=size)
-        return rounded(read.pixels), tuple(f"{side}: {note}" for note in read.notes)
-    if end.kind == EXAMPLES:
-        paths = {path.name: path for path in examples.example_paths()}
-        if end.example not in paths:
-            raise ValueError(f"there is no example {end.example!r}; there are {', '.join(paths) or 'none'}")
-        return rounded(read_image(paths[end.example], size=size).pixels), ()
-    if end.kind != GENERATOR:
-        raise ValueError(f"the {side} comes from {GENERATOR}, {UPLOAD} or {EXAMPLES}, not {end.kind!r}")
-    seed = whole(end.seed, f"the {side}'s seed", 0, 2**53)
-    number = whole(end.number, f"the {side}'s image number", 0, 2**31)
-    generator = generator_named(end.generator, device)
-    labels = None
-    if generator.card.conditional and end.class_name:
-        labels = torch.tensor(class_numbers((end.class_name,), generator.card.classes))
-    drawn, _ = generator.sample(1, labels=labels, seed=seed, start=number)
-    fitted = fit_to(drawn[0].cpu(), size)
-    return rounded(fitted.pixels), tuple(f"{side}: {note}" for note in fitted.notes)
-
-
 def strips_of(classifier: str) -> tuple[str, ...]:
     """The chosen classifier and the standard control, where there is one that takes images of the same size."""
     cards = classifier_cards()
@@ -157,8 +112,8 @@ def compute(asked: Asked, device: str | None = None) -> Iterator[Interpolation |
     names = strips_of(asked.classifier)
     classifiers = [classifier_named(name, device) for name in names]
     size = classifiers[0].card.input_size
-    source, source_notes = image_of(asked.source, "source", size, device)
-    target, target_notes = image_of(asked.target, "target", size, device)
+    source, source_notes = asked.source.read(size, device, "source")
+    target, target_notes = asked.target.read(size, device, "target")
     yield Interpolation.begin(source, target, names, settings_of(asked, names), (*source_notes, *target_notes))
     yield from stages(
         classifiers, source, target, asked.fractions, asked.steps, asked.weights, warm_start=asked.warm_start
@@ -187,21 +142,11 @@ def run_interpolation(asked: Asked, device: str | None = None) -> Generator[Inte
 # ------------------------------------------------------------------------------------------- settings and files
 
 
-def end_settings(end: End) -> dict[str, Any]:
-    """What decides an end's image, as plain JSON."""
-    if end.kind == UPLOAD:
-        return {"file": Path(end.file or "").name}
-    if end.kind == EXAMPLES:
-        return {"example": end.example}
-    chosen = {"class": end.class_name} if generator_cards()[end.generator].conditional and end.class_name else {}
-    return {"generator": end.generator, "seed": int(end.seed), "number": int(end.number), **chosen}
-
-
 def settings_of(asked: Asked, names: tuple[str, ...]) -> dict[str, Any]:
     """Everything that decides the result, as plain JSON."""
     return {
-        "source": end_settings(asked.source),
-        "target": end_settings(asked.target),
+        "source": asked.source.settings(),
+        "target": asked.target.settings(),
         "classifiers": list(names),
         "c": list(asked.fractions),
         "steps": asked.steps,
@@ -299,13 +244,13 @@ def weights_digest(names: tuple[str, ...]) -> str:
 
 def opening_request(steps: int) -> Asked:
     """The example the page opens with."""
-    names = [path.name for path in examples.example_paths()]
+    names = [path.name for path in example_paths()]
     source, target = "ship-08.png", "truck-09.png"
     if {source, target} <= set(names):
-        ends = End(kind=EXAMPLES, example=source), End(kind=EXAMPLES, example=target)
+        ends = OneImage(kind=EXAMPLES, example=source), OneImage(kind=EXAMPLES, example=target)
     else:
         first = next(iter(generator_cards()))
-        ends = End(generator=first, number=0), End(generator=first, number=1)
+        ends = OneImage(generator=first, number=0), OneImage(generator=first, number=1)
     return Asked(
         source=ends[0],
         target=ends[1],

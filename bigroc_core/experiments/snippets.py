@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bigroc_core.catalogue import classifier_cards, generator_cards
-from bigroc_core.ui.examples import example_class
+from bigroc_core.sources import example_class
 
 CONFIG_FIELDS = ("eps", "steps", "step_size", "norm", "loss", "gradient", "stop_at")
 

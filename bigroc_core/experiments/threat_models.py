@@ -21,18 +21,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from bigroc_core.attack import linf_eps_of
 from bigroc_core.boosting import BoostConfig, Snapshot, boost_stream, logits_of
 from bigroc_core.catalogue import classifier_cards, classifier_named, compute_device, generator_cards, on_gpu
+from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.experiments.boost import GENERATOR, UPLOAD, Source, source_images, whole
-from bigroc_core.experiments.interpolate import STANDARD, End, end_settings, image_of, weights_digest
-from bigroc_core.experiments.linf_radius import linf_eps_of
+from bigroc_core.experiments.interpolate import STANDARD, weights_digest
 from bigroc_core.figures.kinds import ALIGNED_CONFIG, THREAT_CONFIG
-from bigroc_core.files import one_line_each
+from bigroc_core.files import one_line_each, zipped
 from bigroc_core.images import encode_png, from_uint8, to_uint8
 from bigroc_core.limits import MAX_STEPS_PER_REQUEST
-from bigroc_core.ui import examples
-from bigroc_core.ui.downloads import zipped
+from bigroc_core.sources import OneImage, Source
 
 TABLE_HEADERS = ["row", "#", "target y", "p(y|x)", "‖δ‖₂", "‖δ‖∞"]
 # The finished examples the tab opens with: seconds of work on two cores, so they are kept.
@@ -117,7 +116,7 @@ class BallsAsked:
 class AlignedAsked:
     """P1 Fig. 2 as asked for."""
 
-    start: End
+    start: OneImage
     classifier: str
     eps: float
     steps: int
@@ -163,7 +162,7 @@ def compare_balls(asked: BallsAsked, device: str | None = None) -> Iterator[Comp
     linf_eps_of(torch.zeros(1, 1, 1, 1), asked.share)
     device = device or compute_device()
     classifier = classifier_named(asked.classifier, device)
-    found = source_images(asked.source, classifier.classes, classifier.card.input_size, device)
+    found = asked.source.read(classifier.classes, classifier.card.input_size, device)
     originals = to_uint8(found.images)
     images = from_uint8(originals).to(device)
     first = next(iter(boost_stream(classifier, images, found.labels, BoostConfig(eps=0.0, steps=0))))
@@ -210,7 +209,7 @@ def align(asked: AlignedAsked, device: str | None = None) -> Iterator[Comparison
         for other in networks
     ):
         networks = networks[:1]
-    image, notes = image_of(asked.start, "chosen", networks[0].card.input_size, device)
+    image, notes = asked.start.read(networks[0].card.input_size, device)
     count = len(networks[0].classes)
     targets = torch.arange(count)
     originals = to_uint8(image[None]).repeat(count, 0)
@@ -252,22 +251,17 @@ align_on_gpu = on_gpu(align)
 
 
 def _balls_settings(asked: BallsAsked) -> dict[str, Any]:
-    source = asked.source
-    chosen: dict[str, Any] = {"source": source.kind.lower()}
-    if source.kind == GENERATOR:
-        chosen |= {"generator": source.generator, "count": int(source.count), "seed": int(source.seed)}
-        if generator_cards()[source.generator].conditional:
-            chosen["classes"] = list(source.classes) or "all in turn"
-    elif source.kind == UPLOAD:
-        chosen["files"] = [Path(path).name for path in source.files]
-    else:
-        chosen["files"] = [path.name for path in examples.example_paths()]
-    return chosen | {"classifier": asked.classifier, "eps": asked.eps, "steps": asked.steps, "quantile": asked.share}
+    return asked.source.settings() | {
+        "classifier": asked.classifier,
+        "eps": asked.eps,
+        "steps": asked.steps,
+        "quantile": asked.share,
+    }
 
 
 def _aligned_settings(asked: AlignedAsked, names: list[str]) -> dict[str, Any]:
     return {
-        "image": end_settings(asked.start),
+        "image": asked.start.settings(),
         "classifiers": names,
         "eps": asked.eps,
         "steps": asked.steps,
@@ -385,7 +379,7 @@ def opening_balls(steps: int) -> BallsAsked:
 def opening_aligned(steps: int) -> AlignedAsked:
     """The example of P1 Fig. 2 that the tab opens with."""
     return AlignedAsked(
-        start=End(generator=next(iter(generator_cards())), number=8),
+        start=OneImage(generator=next(iter(generator_cards())), number=8),
         classifier=next(iter(classifier_cards())),
         eps=ALIGNED_CONFIG["eps"],
         steps=steps,

@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from bigroc_core.attack import TINY
+from bigroc_core.attack import TINY, linf_eps_of
 from bigroc_core.boosting import BoostConfig, boost_stream, logits_of
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import load_classifier, refuse_judge
-from bigroc_core.cli.boost import labels_to
 from bigroc_core.debiasing import class_histogram, fit_debias, histogram_entropy
-from bigroc_core.experiments.linf_radius import linf_eps_of
 from bigroc_core.figures.recipe import TRAINING_LOSSES, TRAINING_SHARES, Recipe, labels_of
 from bigroc_core.generators.registry import load_generator
 from bigroc_core.images import fit_to, from_uint8, to_uint8
 from bigroc_core.interpolation import feature_distance, interpolate_stream
+from bigroc_core.sources import labels_to
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

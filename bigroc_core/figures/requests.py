@@ -15,7 +15,7 @@ import numpy as np
 
 from bigroc_core.boosting import BoostConfig
 from bigroc_core.catalogue import classifier_cards, compute_device, generator_cards, on_gpu
-from bigroc_core.experiments.boost import whole
+from bigroc_core.checks import whole
 from bigroc_core.experiments.interpolate import STANDARD
 from bigroc_core.figures.kinds import (
     ALIGNED_CONFIG,

@@ -23,7 +23,7 @@ from bigroc_core.training.consistency import build_unet, consistency_generators,
 from bigroc_core.training.families import CONSISTENCY, FAMILIES, KNOWN, SEEDS, check_size
 from bigroc_core.training.generator_steps import step_of
 from bigroc_core.training.recipes import GeneratorRecipe
-from bigroc_core.training.run import Run
+from bigroc_core.training.run import Run, processes
 from bigroc_core.training.splits import Splits
 
 
@@ -134,8 +134,6 @@ def _card(recipe: GeneratorRecipe, splits: Splits) -> Card:
 
 def _fitted(recipe: GeneratorRecipe, splits: Splits, folder: Path, training: dict[str, Any]) -> Generator:
     """The Gaussians of the classes' training images and of their mirror images, exported with a card and a sheet."""
-    from accelerate import PartialState
-
     card = dataclasses.replace(_card(recipe, splits), training=training)
     network = build_generator(card)
     assert isinstance(network, SeedGenerator)
@@ -145,7 +143,7 @@ def _fitted(recipe: GeneratorRecipe, splits: Splits, folder: Path, training: dic
         mirrored = colours.view(-1, 3, GRAIN, GRAIN).flip(3).flatten(1)
         network.fit(label, torch.cat([colours, mirrored]))
     generator = Generator(LatentSampler(network), card)
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         export(network, card, folder)
         sample_sheet([generator], folder / "sheet.png")
     return generator

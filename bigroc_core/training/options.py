@@ -1,4 +1,4 @@
-"""Command options of a dataclass: each field says its help, bounds and choices once, in `setting`."""
+"""Command options of a recipe: help, default, bounds and choices of each are its field's, written with `setting`."""
 
 from __future__ import annotations
 
@@ -7,27 +7,11 @@ import dataclasses
 import json
 import math
 import typing
-from collections.abc import Collection, Sequence
-from dataclasses import MISSING, dataclass, field
+from collections.abc import Collection
+from dataclasses import MISSING
 from typing import Any
 
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What is known of one setting, but for its name, type and default, which are the field's.
-
-    help: one line. least, most: bounds of a number. choices: the values that it can take.
-    """
-
-    help: str
-    least: float | None = None
-    most: float | None = None
-    choices: Sequence[str] | None = None
-
-
-def setting(default: Any, help: str, **more: Any) -> Any:
-    """A field that is an option: its default, or MISSING where it has none; its help, and what else `Setting` has."""
-    return field(default=default, metadata={"setting": Setting(help=help, **more)})
+from bigroc_core.settings import Setting
 
 
 def add_options(
@@ -52,7 +36,7 @@ def add_options(
         elif kind is tuple:
             named |= {"type": kinds[0], "nargs": len(kinds)}
         else:
-            named |= {"type": kinds[0] if kinds else kind, "choices": told.choices}
+            named |= {"type": kinds[0] if kinds else kind, "choices": [value for _, value in told.options()] or None}
         parser.add_argument(_option(one.name), **named)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,6 +13,19 @@ from tqdm import tqdm
 
 from bigroc_core.training.batches import share_of_batch
 from bigroc_core.training.checkpoint import append_log, load_state, save_state, trim_log
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def processes(precision: str = "fp32") -> Accelerator:
+    """This process alone, or all of an `accelerate launch`, computing in "bf16" or "fp32"."""
+    from accelerate import Accelerator
+    from accelerate.utils import parse_flag_from_env
+
+    # Without being told, accelerate takes several processes on CPUs for so many runs of one process.
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU", not torch.accelerator.is_available())
+    return Accelerator(cpu=cpu, mixed_precision="bf16" if precision == "bf16" else "no")
 
 
 class Run:
@@ -31,9 +44,7 @@ class Run:
         Raises ValueError if the folder holds a run of another recipe, or a batch cannot be split over the
         processes.
         """
-        from accelerate import Accelerator
-
-        self.accelerator = Accelerator(mixed_precision="bf16" if recipe["precision"] == "bf16" else "no")
+        self.accelerator = processes(recipe["precision"])
         self.device: torch.device = self.accelerator.device
         self.is_main: bool = self.accelerator.is_main_process
         self.share = share_of_batch(recipe["batch_size"], self.accelerator.num_processes)

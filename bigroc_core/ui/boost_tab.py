@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -15,29 +16,15 @@ from PIL import Image
 from bigroc_core.boosting import BoostConfig
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.experiments import snippets
-from bigroc_core.experiments.boost import (
-    DEBIASED,
-    ESTIMATED,
-    EXAMPLES,
-    GENERATOR,
-    GIVEN,
-    UPLOAD,
-    Run,
-    Source,
-    Target,
-    archive,
-    read_files,
-    run_boost,
-    settings_json,
-)
+from bigroc_core.experiments.boost import DEBIASED, ESTIMATED, GIVEN, Run, Target, archive, run_boost, settings_json
 from bigroc_core.images import from_uint8, to_pil, to_uint8
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_IMAGES_PER_REQUEST
 from bigroc_core.presets import PAPER_PRESETS, settings_of
+from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD, Source, example_paths, read_files
 from bigroc_core.ui import controls, links, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.errors import explained
-from bigroc_core.ui.examples import example_paths
-from bigroc_core.ui.stopping import Stops
+from bigroc_core.ui.live import Stops
 
 STOPS = Stops()
 UPLOAD_HINT = (
@@ -81,6 +68,8 @@ def request_of(
         controls.number_or_none(step_size, "step_size"),
         controls.rest_or_none(stop_at),
     )
+    config: dict[str, Any] = {"eps": eps, "steps": int(steps), "step_size": own_step_size, "norm": norm}
+    config |= {"loss": loss, "gradient": gradient, "stop_at": rests_at}
     return (
         Source(
             kind=source,
@@ -97,15 +86,7 @@ def request_of(
             validation_seed=int(validation_seed),
         ),
         classifier,
-        BoostConfig(
-            eps=eps,
-            steps=int(steps),
-            step_size=own_step_size,
-            norm=norm,  # type: ignore[arg-type]
-            loss=loss,
-            gradient=gradient,
-            stop_at=rests_at,
-        ),  # type: ignore[arg-type]
+        BoostConfig(**config),
     )
 
 
@@ -373,7 +354,7 @@ def check_upload(files: list[str] | None, classifier: str) -> str:
         return UPLOAD_HINT
     with explained():
         card = classifier_cards()[classifier]
-        read, refused = read_files(tuple(files), card.input_size)
+        read, refused = read_files([Path(file) for file in files], card.input_size)
         lines = [f'<li class="warn">{escape(why)}</li>' for why in refused]
         if read is not None:
             lines += [f"<li>{escape(note)}</li>" for note in read.notes]
@@ -842,7 +823,7 @@ def build(opening: Run) -> BoostControls:
 def example_thumbs() -> str:
     """The example images, small."""
     paths = example_paths()
-    read, _ = read_files(tuple(map(str, paths)), (32, 32)) if paths else (None, [])
+    read, _ = read_files(paths, (32, 32)) if paths else (None, [])
     if read is None:
         return ""
     thumbs = "".join(

@@ -26,7 +26,7 @@ from bigroc_core.limits import MAX_COMPARED
 from bigroc_core.ui import boost_tab, controls, links, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.errors import explained
-from bigroc_core.ui.stopping import Stops
+from bigroc_core.ui.live import Stops
 
 STOPS = Stops()
 # What the box of values holds when another thing is chosen to vary; the first as in the opening example.

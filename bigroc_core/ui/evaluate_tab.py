@@ -12,7 +12,7 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from bigroc_core.catalogue import generator_cards
-from bigroc_core.experiments.boost import GENERATOR, whole
+from bigroc_core.checks import whole
 from bigroc_core.experiments.evaluate import (
     FIXED,
     INCEPTION,
@@ -38,6 +38,7 @@ from bigroc_core.limits import (
     MAX_UPLOAD_BYTES,
     MIB,
 )
+from bigroc_core.sources import GENERATOR
 from bigroc_core.ui import controls, findings, links, pictures
 from bigroc_core.ui.errors import explained, sentence
 from bigroc_core.ui.jobs import Jobs, Report, Status

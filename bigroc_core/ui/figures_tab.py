@@ -30,7 +30,7 @@ from bigroc_core.limits import MAX_COLUMNS, MAX_IMAGES_PER_REQUEST, MAX_SAMPLES_
 from bigroc_core.ui import controls, links, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.errors import explained
-from bigroc_core.ui.stopping import Stops
+from bigroc_core.ui.live import Stops
 
 STOPS = Stops()
 ASSETS = Path(__file__).resolve().parents[2] / "assets"

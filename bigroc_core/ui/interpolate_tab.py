@@ -12,27 +12,24 @@ from typing import Any
 import gradio as gr
 
 from bigroc_core.catalogue import classifier_cards, generator_cards
-from bigroc_core.experiments.boost import EXAMPLES, GENERATOR, UPLOAD
 from bigroc_core.experiments.interpolate import (
     STANDARD,
     Asked,
-    End,
     archive,
     as_command,
     as_python,
     fractions_in,
-    image_of,
     run_interpolation,
     weights_in,
 )
 from bigroc_core.experiments.strips import TABLE_HEADERS, Interpolation, animation, settings_json
 from bigroc_core.images import to_uint8
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_FRACTIONS, MAX_STEPS_PER_REQUEST
+from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD, OneImage, example_paths
 from bigroc_core.ui import controls, links, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.errors import explained
-from bigroc_core.ui.examples import example_paths
-from bigroc_core.ui.stopping import Stops
+from bigroc_core.ui.live import Stops
 
 STOPS = Stops()
 UPLOAD_HINT = '<p class="note">One image of any size: it is cropped to a square and brought to 32×32 pixels.</p>'
@@ -62,7 +59,7 @@ def _request(
     if None in (source_seed, source_number, target_seed, target_number):
         raise ValueError("seeds and image numbers must be whole numbers, not empty")
     return Asked(
-        source=End(
+        source=OneImage(
             kind=source,
             generator=source_generator,
             seed=int(source_seed),
@@ -71,7 +68,7 @@ def _request(
             example=source_example or "",
             file=source_file,
         ),
-        target=End(
+        target=OneImage(
             kind=target,
             generator=target_generator,
             seed=int(target_seed),
@@ -338,7 +335,7 @@ def check_end(file: str | None, classifier: str) -> str:
         return UPLOAD_HINT
     with explained():
         size = classifier_cards()[classifier].input_size
-        image, notes = image_of(End(kind=UPLOAD, file=file), "image", size, "cpu")
+        image, notes = OneImage(kind=UPLOAD, file=file).read(size, "cpu", "image")
         said = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
         return f'<div class="thumbs">{pictures.picture(to_uint8(image), Path(file).name)}</div>{said}'
 

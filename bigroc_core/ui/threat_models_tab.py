@@ -11,8 +11,6 @@ from typing import Any
 import gradio as gr
 
 from bigroc_core.catalogue import generator_cards
-from bigroc_core.experiments.boost import EXAMPLES, GENERATOR, UPLOAD, Source
-from bigroc_core.experiments.interpolate import End
 from bigroc_core.experiments.threat_models import (
     TABLE_HEADERS,
     AlignedAsked,
@@ -27,11 +25,11 @@ from bigroc_core.experiments.threat_models import (
 )
 from bigroc_core.figures.kinds import ALIGNED_CONFIG, THREAT_CONFIG
 from bigroc_core.limits import MAX_IMAGES_PER_REQUEST
+from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD, OneImage, Source, example_paths
 from bigroc_core.ui import controls, links, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.errors import explained
-from bigroc_core.ui.examples import example_paths
-from bigroc_core.ui.stopping import Stops
+from bigroc_core.ui.live import Stops
 
 STOPS = Stops()
 
@@ -123,7 +121,7 @@ def aligned_gradients(
     with explained():
         if seed is None or number is None:
             raise ValueError("the seed and the image number must be whole numbers, not empty")
-        start = End(
+        start = OneImage(
             kind=source, generator=generator, seed=int(seed), number=int(number), example=example or "", file=file
         )
         asked = AlignedAsked(

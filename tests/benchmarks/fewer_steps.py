@@ -21,8 +21,7 @@ from tqdm import tqdm
 import bigroc_core as bc
 from bigroc_core.attack import L2Ball
 from bigroc_core.boosting import BoostConfig
-from bigroc_core.cli.boost import preset_of
-from bigroc_core.cli.evaluate import DEBIAS_SEED
+from bigroc_core.cli.options import preset_of
 from bigroc_core.evaluation import (
     ClassifierFeatures,
     FeatureStatistics,
@@ -33,6 +32,7 @@ from bigroc_core.evaluation import (
     require_images,
 )
 from bigroc_core.generators.registry import embedded_generators, load_generator
+from bigroc_core.sources import DEBIAS_SEED
 
 
 def equal(steps: int) -> list[float]:

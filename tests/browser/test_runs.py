@@ -14,8 +14,9 @@ from PIL import Image
 import bigroc_core as bc
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.experiments import snippets
-from bigroc_core.experiments.boost import DEBIASED, ESTIMATED, EXAMPLES, GIVEN, UPLOAD, Run, Source, Target, run_boost
+from bigroc_core.experiments.boost import DEBIASED, ESTIMATED, GIVEN, Run, Target, run_boost
 from bigroc_core.images import from_uint8, read_image, to_uint8
+from bigroc_core.sources import EXAMPLES, UPLOAD, Source
 from bigroc_core.ui import boost_tab, examples
 
 CONFIG = bc.BoostConfig(eps=1.0, steps=3)

@@ -17,8 +17,8 @@ from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.networks import build_network
 from bigroc_core.classifiers.registry import load_classifier
 from bigroc_core.cli import tables as table_commands
-from bigroc_core.cli.boost import boosting
 from bigroc_core.cli.evaluate import way_of
+from bigroc_core.cli.options import boosting
 from bigroc_core.cli.tables import (
     Source,
     _cells,

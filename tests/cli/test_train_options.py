@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bigroc_core.__main__ import main
-from bigroc_core.cli.train import command_line
+from bigroc_core.cli.options import command_line
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,9 @@ from bigroc_core.cli.evaluate import (
     run_evaluate,
     run_evaluate_classifier,
     run_sweep,
-    update_card,
     way_of,
 )
+from bigroc_core.cli.options import update_card
 from bigroc_core.evaluation import (
     ERRORS,
     UNBOOSTED,

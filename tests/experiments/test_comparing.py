@@ -17,11 +17,12 @@ import torch
 import bigroc_core as bc
 from bigroc_core.__main__ import main
 from bigroc_core.experiments import compare as comparing
-from bigroc_core.experiments.boost import DEBIASED, ESTIMATED, UPLOAD, Source, Target, run_boost
+from bigroc_core.experiments.boost import DEBIASED, ESTIMATED, Target, run_boost
 from bigroc_core.experiments.compare import CLASSIFIER, EPS, STEPS, CompareAsked, commands, compare, settle, values_in
 from bigroc_core.experiments.threat_models import Comparison, archive
 from bigroc_core.images import from_uint8, read_image, to_uint8
 from bigroc_core.limits import MAX_COMPARED
+from bigroc_core.sources import UPLOAD, Source
 from bigroc_core.ui import boost_tab, compare_panel
 
 ASKED = CompareAsked(

@@ -17,10 +17,8 @@ from PIL import Image
 
 import bigroc_core as bc
 from bigroc_core.__main__ import main
-from bigroc_core.experiments.boost import EXAMPLES, UPLOAD
 from bigroc_core.experiments.interpolate import (
     Asked,
-    End,
     archive,
     as_command,
     as_python,
@@ -36,12 +34,12 @@ from bigroc_core.experiments.strips import TABLE_HEADERS, Interpolation, animati
 from bigroc_core.images import from_uint8, read_image, to_uint8
 from bigroc_core.interpolation import feature_distance
 from bigroc_core.limits import MAX_FRACTIONS
+from bigroc_core.sources import EXAMPLES, UPLOAD, OneImage, example_paths
 from bigroc_core.ui import interpolate_tab
-from bigroc_core.ui.examples import example_paths
 
 ENDS = {
-    "source": End(kind=EXAMPLES, example=example_paths()[0].name),
-    "target": End(kind=EXAMPLES, example=example_paths()[1].name),
+    "source": OneImage(kind=EXAMPLES, example=example_paths()[0].name),
+    "target": OneImage(kind=EXAMPLES, example=example_paths()[1].name),
 }
 
 
@@ -123,8 +121,10 @@ def test_a_run_stopped_halfway_shows_and_saves_what_it_finished() -> None:
 def test_the_python_shown_repeats_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 32, 3), np.uint8)).save(tmp_path / "mine.png")
     monkeypatch.chdir(tmp_path)
-    generator = End(generator="cifar10-cgan", seed=3, number=12, class_name="dog")
-    run = finished(asked(source=generator, target=End(kind=UPLOAD, file=str(tmp_path / "mine.png")), fractions=(0.5,)))
+    generator = OneImage(generator="cifar10-cgan", seed=3, number=12, class_name="dog")
+    run = finished(
+        asked(source=generator, target=OneImage(kind=UPLOAD, file=str(tmp_path / "mine.png")), fractions=(0.5,))
+    )
     assert run.notes
     exec(compile(as_python(run.settings), "snippet", "exec"), {})
     for strip, name in enumerate(run.classifiers):
@@ -198,12 +198,12 @@ def test_bad_values_of_c_are_named(text: str, said: str) -> None:
     ("changed", "said"),
     [
         ({"target": ENDS["source"]}, "the same image"),
-        ({"source": End(kind=EXAMPLES, example="unicorn.png")}, "unicorn"),
-        ({"source": End(kind=UPLOAD)}, "no source image has been uploaded"),
-        ({"target": End(generator="nothing")}, "nothing"),
-        ({"target": End(generator="cifar10-cgan", class_name="unicorn")}, "unicorn"),
-        ({"target": End(generator="cifar10-cgan", number=-1)}, "target's image number"),
-        ({"target": End(kind="Elsewhere")}, "Elsewhere"),
+        ({"source": OneImage(kind=EXAMPLES, example="unicorn.png")}, "unicorn"),
+        ({"source": OneImage(kind=UPLOAD)}, "no source image has been uploaded"),
+        ({"target": OneImage(generator="nothing")}, "nothing"),
+        ({"target": OneImage(generator="cifar10-cgan", class_name="unicorn")}, "unicorn"),
+        ({"target": OneImage(generator="cifar10-cgan", number=-1)}, "target's image number"),
+        ({"target": OneImage(kind="Elsewhere")}, "Elsewhere"),
         ({"classifier": "cifar10-judge"}, "cifar10-judge"),
         ({"steps": 0}, "steps"),
         ({"steps": 201}, "steps"),

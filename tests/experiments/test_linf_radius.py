@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import bigroc_core as bc
-from bigroc_core.experiments.linf_radius import linf_eps_of
+from bigroc_core.attack import linf_eps_of
 
 
 def test_the_radius_is_the_quantile_of_a_real_l2_result() -> None:

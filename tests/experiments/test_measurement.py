@@ -20,14 +20,14 @@ import torch
 import bigroc_core as bc
 from bigroc_core.catalogue import generator_cards
 from bigroc_core.classifiers.registry import embedded_classifiers, is_judge
-from bigroc_core.cli.boost import boosting, preset_of
 from bigroc_core.cli.evaluate import add_evaluate_parser
+from bigroc_core.cli.options import boosting, preset_of
 from bigroc_core.evaluation import ERRORS, UNBOOSTED, Evaluation, Metric, Row
 from bigroc_core.experiments import evaluate as measurement
-from bigroc_core.experiments.boost import GENERATOR
 from bigroc_core.experiments.evaluate import FIXED, PRESET, SWEEP, UPLOADED_SET, Measured, Measurement
 from bigroc_core.generators.registry import embedded_generators
 from bigroc_core.images import encode_png
+from bigroc_core.sources import GENERATOR
 from bigroc_core.ui import evaluate_tab, findings
 from bigroc_core.ui.evaluate_tab import Form
 

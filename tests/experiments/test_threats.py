@@ -14,12 +14,11 @@ import torch
 
 import bigroc_core as bc
 from bigroc_core.__main__ import build_parser
+from bigroc_core.attack import linf_eps_of
 from bigroc_core.experiments import threat_models as threats
-from bigroc_core.experiments.boost import UPLOAD, Source
-from bigroc_core.experiments.interpolate import End
-from bigroc_core.experiments.linf_radius import linf_eps_of
 from bigroc_core.experiments.threat_models import AlignedAsked, BallsAsked, align, archive, compare_balls
 from bigroc_core.images import from_uint8, read_image, to_uint8
+from bigroc_core.sources import UPLOAD, OneImage, Source
 from bigroc_core.ui import threat_models_tab
 
 BALLS = BallsAsked(
@@ -28,7 +27,9 @@ BALLS = BallsAsked(
     eps=3.0,
     steps=4,
 )
-ALIGNED = AlignedAsked(start=End(generator="cifar10-cgan", number=2), classifier="cifar10-robust", eps=4.0, steps=3)
+ALIGNED = AlignedAsked(
+    start=OneImage(generator="cifar10-cgan", number=2), classifier="cifar10-robust", eps=4.0, steps=3
+)
 
 
 def test_both_balls_hold_what_the_engine_gives() -> None:

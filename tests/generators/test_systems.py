@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bigroc_core.__main__ import build_parser
-from bigroc_core.cli.boost import boosting
+from bigroc_core.cli.options import boosting
 from bigroc_core.generators.pipelines import HUB_PIPELINES
 from bigroc_core.generators.registry import embedded_generators
 from bigroc_core.generators.systems import PIPELINE, ROADS, SYSTEMS, TRAINED, System

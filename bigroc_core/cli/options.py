@@ -1,0 +1,196 @@
+"""Options that several commands share, each written once, and what they stand for."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from bigroc_core.boosting import GRADIENTS, NORMS, BoostConfig
+from bigroc_core.cards import CHECKPOINTS, Card, read_card
+from bigroc_core.checks import whole
+from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.files import write_text
+from bigroc_core.images.classes import OPTION, parse_mapping
+from bigroc_core.losses import LOSSES
+from bigroc_core.presets import settings_of
+from bigroc_core.sources import ImageStream
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+MAX_COUNT = 100_000_000
+# The options that make a BoostConfig, by its fields' names.
+BOOSTING_OPTIONS = ("eps", "steps", "step_size", "norm", "loss", "gradient", "stop_at", "l0")
+# Where files lie on one machine and what it computes with are no part of how a result is made again.
+_OF_THIS_MACHINE = (
+    "--run",
+    "--output",
+    "--csv",
+    "--latex",
+    "--images-to",
+    "--inception-weights",
+    "--device",
+    "--save-minutes",
+)
+Commands = argparse._SubParsersAction  # argparse has no public name for what add_subparsers returns
+
+
+def add_class_mapping(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says which of the classifier's classes the images' classes are."""
+    parser.add_argument(
+        OPTION,
+        metavar="FROM=TO,…",
+        help="the images' classes as the classifier's, by name or number, for instance "
+        "automobile=car,airplane=plane; classes of the same name need none",
+    )
+
+
+def mapping_of(options: argparse.Namespace, classifier: Classifier) -> dict[str, str]:
+    """The mapping that options give; ValueError for a wrong form, or for a classifier whose classes have no names."""
+    mapping = parse_mapping(options.map_classes)
+    if mapping and not classifier.classes:
+        raise ValueError(f"{OPTION} maps onto class names, which {classifier.card.name} does not have")
+    return mapping
+
+
+def add_boosting(parser: argparse.ArgumentParser) -> None:
+    """Add the options that make a BoostConfig, each overruling the generator's preset."""
+    text = "default: the generator's preset, else "
+    parser.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="a row of the papers' tables, as `presets` lists them; "
+        "the options below overrule it (default: the generator's own)",
+    )
+    parser.add_argument("--eps", type=float, help=f"radius of the ball, images in [0, 1] ({text}{BoostConfig().eps})")
+    parser.add_argument("--steps", type=int, help=f"PGD steps T ({text}{BoostConfig().steps})")
+    parser.add_argument("--step-size", type=float, help="step size α (default: eps/steps)")
+    parser.add_argument("--norm", choices=NORMS, help="of the ball")
+    parser.add_argument("--loss", choices=sorted(LOSSES), help="what PGD minimises")
+    parser.add_argument("--gradient", choices=GRADIENTS)
+    parser.add_argument(
+        "--stop-at", type=probability_or_l0, metavar="P", help="an image rests at this p of its target, or at l0"
+    )
+    parser.add_argument("--l0", type=float, help="reference realism, default: the classifier card's")
+
+
+def preset_of(card: Card | None, classifier: str | None = None) -> dict[str, Any]:
+    """The settings that a generator's card recommends: its default ones, or those found for a classifier, if any."""
+    if card is None:
+        return {}
+    if classifier is None:
+        return dict(card.presets.get("default", {}))
+    return dict(next((one for one in card.presets.values() if one.get("classifier") == classifier), {}))
+
+
+def boosting(options: argparse.Namespace, preset: dict[str, Any]) -> BoostConfig:
+    """The preset's settings, or those of the paper's row asked for, overruled by those given on the command line."""
+    if options.preset is not None:
+        preset = settings_of(options.preset)
+    chosen = {name: preset[name] for name in BOOSTING_OPTIONS if preset.get(name) is not None}
+    # A preset's step size belongs to its ε and steps.
+    if options.eps is not None or options.steps is not None:
+        chosen.pop("step_size", None)
+    given = {name: value for name in BOOSTING_OPTIONS if (value := getattr(options, name, None)) is not None}
+    return BoostConfig(**{**chosen, **given})
+
+
+def probability_or_l0(text: str) -> float | str:
+    """The value of --stop-at: a number, or "l0"."""
+    return text if text == "l0" else float(text)
+
+
+def default_device(wanted: str | None) -> torch.device:
+    """The wanted device, else CUDA where there is one, else the CPU; ValueError for one that is not there."""
+    try:
+        device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {wanted!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def process_state() -> PartialState:
+    """Which of how many processes of `accelerate launch` this one is."""
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    # Without being told, accelerate takes several processes on CPUs for so many runs of one process.
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU", not torch.accelerator.is_available()))
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every measurement."""
+    parser.add_argument("--data", type=Path, help="CIFAR-10: torchvision's folder, an .npz or class folders")
+    parser.add_argument("--device", help="torch device; default: cuda where there is one, else cpu")
+    parser.add_argument("--output", type=Path, help="also write the result as JSON")
+    parser.add_argument(
+        "--write-card", action="store_true", help="write the result, with this command, into the embedded model's card"
+    )
+
+
+def finish(options: argparse.Namespace, result: dict[str, Any]) -> None:
+    """Write a result as JSON where --output asks for it."""
+    if options.output is not None:
+        write_text(options.output, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        print(f"written: {options.output}")
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """ValueError where a result could not be written to, before hours are spent on it."""
+    for name in ("output", "csv", "latex"):
+        path = getattr(options, name, None)
+        if path is not None and path.is_dir():
+            raise ValueError(f"--{name} {path} is a folder; a file is written")
+
+
+def require_embedded(name: str, cards: dict[str, Card]) -> None:
+    """ValueError where --write-card has no card to write to."""
+    if name not in cards:
+        raise ValueError(f"--write-card writes to cards in {CHECKPOINTS.name}/ alone, and {name!r} is not there")
+
+
+def update_card(path: Path, *, metrics: dict[str, Any] | None = None, presets: dict[str, Any] | None = None) -> None:
+    """Merge entries into a card's metrics and presets; entries of other names stay as they are."""
+    card = read_card(path)
+    changed = dataclasses.replace(
+        card, metrics={**card.metrics, **(metrics or {})}, presets={**card.presets, **(presets or {})}
+    )
+    write_text(path, changed.to_json())
+
+
+def command_line() -> str:
+    """The command that is running, as a person would type it elsewhere to get the same."""
+    split = [word.split("=", 1) if word.startswith("--data=") else [word] for word in sys.argv[1:]]
+    words = iter([part for parts in split for part in parts])
+    kept: list[str] = []
+    for word in words:
+        if word in _OF_THIS_MACHINE:
+            next(words, None)
+        elif word == "--data":  # which data it was matters, but not the folder they lie in here
+            kept += [word, Path(next(words, "")).name]
+        elif not word.startswith(tuple(f"{option}=" for option in _OF_THIS_MACHINE)):
+            kept.append(word)
+    return "python -m bigroc_core " + shlex.join(kept)
+
+
+def count_of(images: ImageStream, wanted: int | None, option: str) -> int:
+    """How many images to take: as the option says, else all of a set, or 64 of a generator; ValueError for too many."""
+    if images.size is None:
+        return whole(64 if wanted is None else wanted, option, 1, MAX_COUNT)
+    if wanted is not None and not 1 <= wanted <= images.size:
+        raise ValueError(f"{option} is {wanted}, but {images.name} holds {images.size} images")
+    return images.size if wanted is None else wanted
+
+
+def check_seed(images: ImageStream, seed: int) -> None:
+    """ValueError for a seed that a generator cannot draw with, before anything is written."""
+    if images.size is None:
+        images.draw(seed, 0, 0)
