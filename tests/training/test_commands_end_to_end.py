@@ -52,7 +52,7 @@ def test_all_four_train_on_three_classes_of_forty_images(
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_two_processes_train_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_classes(tmp_path / "mine", dict.fromkeys(COLOURS, 24), side=(32, 32))
     robust = ["robust", "--name", "robust", "--data", "mine", *TINY, "--augmentation", "none"]
@@ -60,6 +60,8 @@ def test_two_processes_train_what_one_does(tmp_path: Path, monkeypatch: pytest.M
     seeds = ["generator", "--family", "seeds", "--name", "seeds", "--data", "mine"]
     joint = ["joint", "--name", "joint", "--data", "mine", "--init", "runs/robust/robust.safetensors"]
     joint += ["--generated", "generator:runs/seeds/seeds.safetensors", "--steps", "3", "--last-steps", "2"]
+    with pytest.raises(AssertionError, match="a batch of 7 cannot be split over 2 processes"):
+        run_command(tmp_path, "train", *vae, "--batch-size", 7, "--precision", "fp32", processes=2)
     for words in (robust, vae, seeds, joint):
         done = run_command(tmp_path, "train", *words, *SHORT, processes=2)
         assert done.returncode == 0, done.stderr

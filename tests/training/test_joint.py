@@ -23,6 +23,7 @@ from bigroc_core.generators.sampling import Generator
 from bigroc_core.images import write_image_set
 from bigroc_core.training import joint
 from bigroc_core.training.checkpoint import export, trim_log
+from bigroc_core.training.data import load_data
 from bigroc_core.training.joint import fresh_joint_network, generated_steps, joint_loss, train_joint
 from bigroc_core.training.recipes import Curves, JointRecipe
 from bigroc_core.training.sources import GeneratedSource, Mixture, RealImages, load_real, open_generated
@@ -360,6 +361,34 @@ def test_real_images_are_resized_divided_and_rounded(tmp_path):
     order = torch.tensor([CLASSES.index(name) for name in real.classes])
     labels = torch.cat([real.train.labels, real.held_out.labels])
     assert torch.equal(images.mean((2, 3)).argmax(1), order[labels])
+
+
+def test_data_give_their_own_held_out_images_at_the_models_size_and_a_run_knows_them_again(tmp_path, source):
+    folder = as_folder(pictures(60, 0, generated=False, side=24), tmp_path / "mine")
+    real = load_real(None, None, folder, (16, 16), tiny(), {})
+    splits = load_data(folder, 16)
+    assert real.classes == ("blue", "green", "red")
+    assert torch.equal(real.train.floats(slice(None)), splits.train.floats(slice(None)))
+    assert torch.equal(real.held_out.floats(slice(None)), splits.validation.floats(slice(None)))
+    recipe = dataclasses.replace(RECIPE, steps=2, last_steps=1, batch_size=8)
+    train_joint(recipe, tiny(), real, [source], tmp_path / "run", "train")
+    assert read_card(tmp_path / "run" / "tiny-joint.json").training["recipe"]["data"] == splits.fingerprint()
+    as_folder(pictures(60, 1, generated=False, side=24), tmp_path / "other")
+    other = load_real(None, None, tmp_path / "other", (16, 16), tiny(), {})
+    with pytest.raises(ValueError, match="another recipe"):
+        train_joint(recipe, tiny(), other, [source], tmp_path / "run", "train")
+
+
+def test_data_of_other_classes_than_the_init_classifiers_are_refused_and_wordnet_numbers_are_its_classes(tmp_path):
+    strange = as_folder(pictures(30, 0, generated=False), tmp_path / "strange", ("red", "green", "mauve"))
+    with pytest.raises(ValueError, match="the classes green, mauve, red, and init was trained on red, green"):
+        load_real(None, None, strange, (16, 16), tiny(), {})
+    with pytest.raises(ValueError, match="--data and --real both"):
+        load_real(str(strange), None, strange, (16, 16), tiny(), {})
+    numbered = as_folder(pictures(30, 0, generated=False), tmp_path / "n", ("n01440764", "n01443537", "n01484850"))
+    assert load_real(None, None, numbered, (16, 16), tiny(), {}).classes == CLASSES
+    with pytest.raises(ValueError, match="only 16 pixels on their shorter side, and --size 64 would enlarge them"):
+        load_real(None, None, numbered, (64, 64), tiny(side=64), {})
 
 
 def test_wordnet_folders_are_the_init_classifiers_classes(tmp_path):
