@@ -17,11 +17,13 @@ from bigroc_core.generators.pipelines import HUB_PIPELINES, load_pipeline, parse
 from bigroc_core.generators.published import read_published
 from bigroc_core.generators.resnet32 import ResNet32Generator
 from bigroc_core.generators.sampling import Generator, LatentSampler
+from bigroc_core.generators.seeds import SeedGenerator
 
 NETWORKS: dict[str, type[nn.Module]] = {
     "dcgan": DCGANGenerator,
     "resnet32": ResNet32Generator,
     "biggan": BigGANGenerator,
+    "seeds": SeedGenerator,
 }
 
 
@@ -36,7 +38,7 @@ def build_generator(card: Card) -> nn.Module:
         raise ValueError(f"generator architecture {card.architecture!r} is not known; known: {sorted(NETWORKS)}")
     try:
         return NETWORKS[card.architecture](**card.arguments)
-    except (TypeError, RuntimeError) as error:
+    except (TypeError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{card.architecture} cannot be built with {card.arguments}: {reason}") from error
 

@@ -53,9 +53,9 @@ def trim_log(path: Path, step: int) -> None:
     kept = []
     for line in path.read_text("utf-8").splitlines():
         try:
-            if json.loads(line)["step"] > step:
+            if json.loads(line).get("step", 0) > step:
                 break
-        except (json.JSONDecodeError, KeyError, TypeError):
+        except (json.JSONDecodeError, AttributeError, TypeError):
             break
         kept.append(line + "\n")
     temporary = path.with_suffix(".tmp")
