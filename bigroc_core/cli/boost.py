@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +18,7 @@ from bigroc_core.classifiers.registry import load_classifier, refuse_judge
 from bigroc_core.debiasing import fit_debias
 from bigroc_core.evaluation import fingerprint
 from bigroc_core.generators.registry import load_generator
-from bigroc_core.images import ImageSet, from_uint8, open_image_set, to_uint8, write_image_set
+from bigroc_core.images import from_uint8, open_image_set, to_uint8, write_image_set
 from bigroc_core.images.classes import OPTION, class_table, parse_mapping
 from bigroc_core.losses import LOSSES
 from bigroc_core.presets import settings_of
@@ -59,12 +57,14 @@ def open_source(
     classifier: Classifier,
     count_option: str = "--count",
     mapping: Mapping[str, str] | None = None,
+    labelled: bool = True,
 ) -> Source:
     """A folder, zip, .npz or image by path, or `generator:NAME`; sizes and class names are the classifier's.
 
     count: how many images (a generator's default is 64; a set's, all), given as `count_option`. Generated images are
     rounded to 8 bits, as files are, so that boosting `generator:NAME` and boosting the files it wrote give the same.
     mapping: of --map-classes, for images whose classes are not the classifier's; it changes labels, never images.
+    labelled: whether a set's labels are wanted; if not, its folders may have any names.
     Raises ValueError for what cannot be opened, classes that are not the classifier's, or a count beyond the set.
     """
     if text.startswith(GENERATOR_PREFIX):
@@ -88,7 +88,7 @@ def open_source(
             f"{text}?seed={seed}{mapped}",
             preset=preset_of(generator.card, classifier.card.name),
         )
-    found = open_image_set(text, classifier.card.input_size, classifier.classes or None, mapping)
+    found = open_image_set(text, classifier.card.input_size, classifier.classes or None, mapping, labelled=labelled)
     total = len(found) if count is None else count
     if not 1 <= total <= len(found):
         raise ValueError(f"{count_option} is {total}, but {text} holds {len(found)} images")
@@ -105,22 +105,7 @@ def open_source(
         )
     classes = found.classes if labels is not None else None
     encoded = found.path.suffix.lower() != ".npz" or found.path.is_dir()
-    return Source(
-        total, classes, read, labels is not None, f"{Path(text).name}:{contents(found)}", encoded, found.notes
-    )
-
-
-def contents(found: ImageSet) -> str:
-    """A digest of a set's names, labels and files: an archive's checksums, a folder's sizes, an image's bytes."""
-    if found.path.is_dir():
-        files = [str((found.path / name).stat().st_size) for name in found.names]
-    elif found.path.suffix.lower() in (".zip", ".npz"):
-        with zipfile.ZipFile(found.path) as archive:
-            files = [f"{info.filename} {info.CRC:08x}" for info in archive.infolist()]
-    else:
-        files = [hashlib.sha256(found.path.read_bytes()).hexdigest()]
-    labels = [] if found.labels is None else map(str, found.labels.tolist())
-    return hashlib.sha256("\n".join((*found.names, *files, *labels)).encode()).hexdigest()[:16]
+    return Source(total, classes, read, labels is not None, f"{Path(text).name}:{found.digest()}", encoded, found.notes)
 
 
 def check_classes(name: str, classes: tuple[str, ...], classifier: Classifier) -> None:
@@ -153,7 +138,7 @@ def add_class_mapping(parser: argparse.ArgumentParser) -> None:
         OPTION,
         metavar="FROM=TO,…",
         help="the images' classes as the classifier's, by name or number, for instance "
-        "automobile=car,airplane=plane; classes of the same name need none",
+        "automobile=car,airplane=plane, or @FILE with one FROM=TO a line; classes of the same name need none",
     )
 
 
@@ -270,7 +255,16 @@ def run_boost(options: argparse.Namespace) -> None:
     classifier = load_classifier(options.classifier, arch=options.arch, device=device)
     refuse_judge(classifier.card)
     mapping = mapping_of(options, classifier)
-    source = open_source(options.source, options.count, options.seed, classifier, mapping=mapping)
+    # Labels that nothing is made of are not read, so that folders may have any names.
+    labelled = bool(mapping) or not (options.estimate or options.target is not None or options.debias_set is not None)
+    source = open_source(
+        options.source,
+        options.count,
+        options.seed,
+        classifier,
+        mapping=mapping,
+        labelled=labelled,
+    )
     if mapping and not source.labelled:
         raise ValueError(f"{options.source} has no labels, so {OPTION} has nothing to map; leave it out")
     config = boosting(options, source.preset)
@@ -278,7 +272,7 @@ def run_boost(options: argparse.Namespace) -> None:
     shift, fitted_on = None, None
     if options.debias_set is not None:
         validation = open_source(
-            options.debias_set, options.debias_count, options.debias_seed, classifier, "--debias-count", mapping
+            options.debias_set, options.debias_count, options.debias_seed, classifier, "--debias-count", labelled=False
         )
         fitted_on = f"{validation.identity}, {validation.count} images"
         shift = fit_debias(classifier, validation.read(0, validation.count)[0].to(device)).cpu()

@@ -25,7 +25,6 @@ from bigroc_core.cli.boost import (
     add_boosting,
     add_class_mapping,
     boosting,
-    contents,
     default_device,
     labels_to,
     mapping_of,
@@ -188,7 +187,7 @@ class _References:
             images = self._splits.reference(name)
             return tensor_stream(self.title(name), images), content_of(images)
         found = open_image_set(name, size)
-        return dataclasses.replace(image_set_stream(found), name=self.title(name)), f"{contents(found)} {size}"
+        return dataclasses.replace(image_set_stream(found), name=self.title(name)), f"{found.digest()} {size}"
 
     def in_features_of(self, classifier: Classifier) -> dict[str, FeatureStatistics]:
         """Their statistics in a classifier's features, by title."""

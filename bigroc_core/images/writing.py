@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from bigroc_core.images.folder_layout import STATE, class_folders
+from bigroc_core.images.folder_layout import MARKER, STATE, class_folders
 from bigroc_core.images.image import SUFFIXES
 from bigroc_core.images.rounding import encode_png, to_uint8
+
+MARKED = b"bigroc_core wrote this folder. Where it lies inside a folder of images, that is read without it.\n"
 
 
 class ImageSetWriter:
@@ -104,6 +106,8 @@ class ImageSetWriter:
                 assembled = self._state / "assembled.tmp"
                 self._assemble(assembled)
                 os.replace(assembled, self.out)
+            elif not self._is_npz:
+                self._put(self.out / MARKER, MARKED)
             # The settings go last: until then a killed clean-up is still recognised as this run.
             for leftover in self._state.iterdir():
                 if leftover.name != "settings.json":
@@ -192,7 +196,8 @@ def write_image_set(
     A folder gets `CLASS/000012.png` where labels are known (the class's name, or its number without
     `classes`), else `000012.png`; an .npz gets `arr_0` and `arr_1` as OpenAI's guided-diffusion writes them.
     Names sort by index, and `open_image_set` reads either back in order. Files appear whole or not at all;
-    the .npz appears at the end. A run that was killed and is started again finds what it wrote through a
+    the .npz appears at the end. A folder keeps a hidden file, `.bigroc-output`, so that the
+    folder around it can be read without it. A run that was killed and is started again finds what it wrote through a
     hidden folder of state (`.bigroc-partial` inside the output folder, or beside the .npz), continues with
     the batches that are missing and gives the same bytes.
 
@@ -232,8 +237,13 @@ def write_image_set(
         occupied = out.exists()
     if occupied:
         raise ValueError(f"{out}: exists already and is not an unfinished run. Choose another name, or remove it.")
-    with writer._explaining_os_errors():
+    try:
         state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        file = next((parent for parent in out.parents if parent.exists() and not parent.is_dir()), None)
+        why = f"{file} is a file and not a folder" if file else error.strerror
+        raise OSError(f"{out} cannot be made: {why}. Choose another place for it.") from error
+    with writer._explaining_os_errors():
         writer._put(settings_file, json.dumps(record, indent=1, sort_keys=True).encode())
     return writer
 

@@ -16,7 +16,7 @@ from bigroc_core.images import from_uint8, open_image_set, to_uint8
 from bigroc_core.images.classes import class_number, class_table, nearest, parse_mapping
 from bigroc_core.training.checkpoint import export
 
-STL10 = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "Ship", "truck")
+STL10 = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "Ships", "truck")
 TO_CIFAR10 = [0, 2, 1, 3, 4, 5, 7, 8, 9]
 
 
@@ -70,7 +70,7 @@ def error_of(capsys):
 
 
 def test_a_mapping_moves_labels_and_leaves_images_alone(models, tmp_path):
-    mapping = ["--map-classes", "car=automobile, Ship=8", "--count", "18"]
+    mapping = ["--map-classes", "car=automobile, Ships=8", "--count", "18"]
     assert boosted(models, source(models, "stl10"), tmp_path / "out.npz", *mapping) == 0
     images, labels = load_generator(models / "stl10.safetensors").sample(18)
     with np.load(tmp_path / "out.npz") as written:
@@ -87,17 +87,17 @@ def test_the_same_names_in_another_order_need_no_mapping(models, tmp_path):
 def test_the_error_names_the_classes_that_do_not_match_and_offers_a_mapping(models, tmp_path, capsys):
     assert boosted(models, source(models, "stl10"), tmp_path / "out.npz") == 2
     error = error_of(capsys)
-    assert "2 of stl10's 9 classes (car, Ship)" in error
-    assert "--map-classes car=CLASS,Ship=ship" in error
+    assert "2 of stl10's 9 classes (car, Ships)" in error
+    assert "--map-classes car=CLASS,Ships=ship" in error
     assert boosted(models, source(models, "stl10"), tmp_path / "out.npz", "--map-classes", "car=automobile") == 2
-    assert "1 of stl10's 9 classes (Ship)" in error_of(capsys)
+    assert "1 of stl10's 9 classes (Ships)" in error_of(capsys)
     assert not (tmp_path / "out.npz").exists()
 
 
 def test_another_mapping_is_another_run(models, tmp_path, capsys):
     out = tmp_path / "out"
-    assert boosted(models, source(models, "stl10"), out, "--count", "9", "--map-classes", "car=1,Ship=8") == 0
-    assert boosted(models, source(models, "stl10"), out, "--count", "9", "--map-classes", "car=9,Ship=8") == 2
+    assert boosted(models, source(models, "stl10"), out, "--count", "9", "--map-classes", "car=1,Ships=8") == 0
+    assert boosted(models, source(models, "stl10"), out, "--count", "9", "--map-classes", "car=9,Ships=8") == 2
     assert "out" in error_of(capsys)
     assert sorted(path.name for path in out.iterdir() if path.is_dir()) == sorted(
         {CIFAR10_CLASSES[number] for number in TO_CIFAR10}
@@ -110,10 +110,10 @@ def test_another_mapping_is_another_run(models, tmp_path, capsys):
         ("car", "FROM=TO"),
         ("", "FROM=TO"),
         ("car=", "FROM=TO"),
-        ("car=1,,Ship=8", "FROM=TO"),
+        ("car=1,,Ships=8", "FROM=TO"),
         ("car=1,car=2", "twice"),
-        ("car=autombile,Ship=ship", "did you mean automobile?"),
-        ("car=10,Ship=ship", "no class '10'"),
+        ("car=autombile,Ships=ship", "did you mean automobile?"),
+        ("car=10,Ships=ship", "no class '10'"),
         ('"car=1', "read"),
     ],
 )
@@ -189,7 +189,7 @@ def test_evaluate_counts_errors_on_the_mapped_labels(models, tmp_path):
                 "--output",
                 str(written),
                 "--map-classes",
-                f"car={cars},Ship=ship",
+                f"car={cars},Ships=ship",
             ]
         )
         assert status == 0
