@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from bigroc_core.images.archives import checked_archive
 from bigroc_core.images.arranging import Listing, arrange, is_hidden
 from bigroc_core.images.classes import KnownClasses
-from bigroc_core.images.folder_layout import MARKER, STATE
+from bigroc_core.images.folder_layout import STATE
 from bigroc_core.images.image import ImageError, SetReading
 from bigroc_core.images.image_set import ImageSet, image_files
 from bigroc_core.images.reading import check_bytes, file_bytes
@@ -54,10 +54,8 @@ def _files(folder: Path, prefix: str, around: tuple[str, ...], notes: list[str])
         ) from error
     for entry in entries:
         name = prefix + entry.name
-        if not entry.is_dir():
+        if not entry.is_dir() or entry.name == STATE:
             yield name
-        elif entry.name == STATE:
-            yield f"{name}/{MARKER}" if prefix else name
         elif not is_hidden(entry.name) and len(around) <= DEEPEST:
             real = os.path.realpath(entry.path)
             if real in around:
