@@ -36,7 +36,9 @@ def number_labels(
     found = {value: known.numbers(value) for value in distinct}
     if decimal and (mapping or not all(found.values())):
         found = {value: [int(value)] if not mapping and int(value) < len(classes) else [] for value in distinct}
-    found |= {value: [class_number(mapping[value], classes)] for value in distinct if value in mapping}
+    # Names that cannot be typed are given as messages show them.
+    given = {value: mapping.get(value, mapping.get(printable(value, 60))) for value in distinct}
+    found |= {value: [class_number(wanted, classes)] for value, wanted in given.items() if wanted is not None}
     unknown = [value for value in distinct if not found[value]]
     if unknown:
         raise ImageError(
@@ -50,7 +52,7 @@ def number_labels(
     labels = torch.tensor([found[value][0] for value in values], dtype=torch.int64)
     if decimal:
         return labels, classes, []
-    meant = {value: classes[found[value][0]] for value in distinct if value not in mapping}
+    meant = {value: classes[found[value][0]] for value in distinct if given[value] is None}
     renamed = [f"{value} is {name}" for value, name in meant.items() if value != name]
     return labels, classes, [f"classes were told by their names: {some_of(renamed)}"] if renamed else []
 
