@@ -11,8 +11,8 @@ Rules, stated once:
 - *Colour*: an embedded ICC profile is converted to sRGB where possible and ignored otherwise; CMYK becomes
   RGB.
 - *Depth*: grey of 12 or 16 bits keeps its precision, white being the largest value of its depth. Float and 32-bit grey
-  say no white: it is the end of the narrowest usual range ([0, 1], [-1, 1], 8 bits, 16 bits) that has the values, of all
-  images of a set together; values of float pictures may overshoot it by a tenth and are clamped; notes say so.
+  say no white: it is the end of the narrowest usual range ([0, 1], [-1, 1], 8 bits, 16 bits) that has the values, of
+  all images of a set together; values of float pictures may overshoot it by a tenth and are clamped; notes say so.
   16-bit RGB is read by Pillow at 8 bits.
 - *Kinds*: what Pillow reads, of the kinds in `image.FORMATS`; HEIC where the package pillow-heif is installed.
 - *Size*: `fit_to`, the largest centred box of the wanted shape, averaged by area when shrinking, Lanczos-3

@@ -80,6 +80,8 @@ def _check_members(archive: zipfile.ZipFile, name: str, limits: ReadingLimits) -
         # zipfile makes slashes of backslashes on Windows only.
         info.filename = info.filename.replace("\\", "/").removeprefix("./")
         shown = printable(info.filename)
+        if not info.filename:
+            raise ImageError(f"{name}: has a member without a name. Make the archive again.")
         if info.filename.startswith("/") or ".." in info.filename.split("/") or re.match("[A-Za-z]:/", info.filename):
             raise ImageError(
                 f"{name}: its member '{shown}' points outside the archive; expected plain relative names. "

@@ -141,7 +141,8 @@ def image_files(path: Path, listing: Listing, data_of: Callable[[str], bytes], r
         return torch.stack(pictures)
 
     def own_size(index: int) -> tuple[int, int]:
-        width, height = upright_size(open_header(data_of(names[index]), printable(names[index]), limits))
+        data = data_of(names[index])
+        width, height = upright_size(open_header(data, printable(names[index]), limits), data)
         return height, width
 
     def content() -> Iterator[bytes]:
@@ -169,20 +170,23 @@ def _survey(
         if not (every or name.lower().endswith(_UNDECLARED)):
             continue
         shown = printable(name)
-        image = open_header(data_of(name), shown, limits)
-        size = upright_size(image)
-        first = first or (shown, size)
-        if reading.size is None and size != first[1]:
-            raise ImageError(
-                f"{where}: images have different sizes ({first[0]} is {first[1][0]}×{first[1][1]}, {shown} "
-                f"{size[0]}×{size[1]}); expected one size. Give the size they shall be brought to."
-            )
+        data = data_of(name)
+        image = open_header(data, shown, limits)
+        size = image.size
         pixels += size[0] * size[1]
         if limits.pixels is not None and pixels > limits.pixels:
             raise ImageError(
                 f"{where}: its images have more than the {limits.pixels // 1_000_000} million pixels together that can "
                 f"be read here ({shown} is {size[0]:,}×{size[1]:,}). Make them smaller, or take fewer."
             )
+        if reading.size is None:
+            size = upright_size(image, data)
+            first = first or (shown, size)
+            if size != first[1]:
+                raise ImageError(
+                    f"{where}: images have different sizes ({first[0]} is {first[1][0]}×{first[1][1]}, {shown} "
+                    f"{size[0]}×{size[1]}); expected one size. Give the size they shall be brought to."
+                )
         if is_wide(image) and not declares_span(image):
             values = values_of(image, shown)
             low, high = min(low, float(values.min())), max(high, float(values.max()))

@@ -282,8 +282,15 @@ def _from_array(array: np.ndarray, name: str, limits: ReadingLimits) -> ReadImag
     return ReadImage(colour, tuple(notes))
 
 
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """(width, height) of an image whose header was read, once it is upright."""
+def upright_size(image: Image.Image, data: bytes) -> tuple[int, int]:
+    """(width, height) of an image whose header was read from `data`, once it is upright."""
     width, height = image.size
     # Pillow reports a TIFF's size as it will be once turned.
-    return (height, width) if orientation_of(image) >= 5 and image.format != "TIFF" else (width, height)
+    if image.format == "TIFF" or not _may_be_turned(image, data):
+        return width, height
+    return (height, width) if orientation_of(image) >= 5 else (width, height)
+
+
+def _may_be_turned(image: Image.Image, data: bytes) -> bool:
+    """Whether to ask for the orientation. A PNG may have it after its pixels, for which Pillow decodes them all."""
+    return image.format != "PNG" or any(mark in data for mark in (b"eXIf", b"Raw profile type exif", b"adobe.xmp"))

@@ -62,7 +62,8 @@ def span_of(low: float, high: float, whole: bool) -> Span:
 
 
 def _within(low: float, high: float, black: float, white: float) -> bool:
-    slack = OVERSHOOT * (white - black)
+    # In the wider ranges a share of what the picture spans itself: far below black values mean something else there.
+    slack = OVERSHOOT * (white - black if white <= 1 else min(white, high - low))
     return low >= black - slack and high <= white + slack
 
 

@@ -34,7 +34,7 @@ def _pixels(rng: random.Random, *shape: int) -> np.ndarray:
 def _encoded(kind: str, rng: random.Random, **options: Any) -> bytes:
     image = Image.fromarray(_pixels(rng, SIDE, SIDE, 3))
     if kind == "TIFF":
-        image = rng.choice((image, Image.fromarray(_pixels(rng, SIDE, SIDE, 4).view(np.float32)[..., 0])))
+        image = rng.choice((image, Image.fromarray(_pixels(rng, SIDE, SIDE).astype(np.float32) / 255)))
         options["compression"] = rng.choice((None, "tiff_lzw", "tiff_adobe_deflate"))
     if kind == "JPEG":
         options["progressive"] = rng.random() < 0.5
