@@ -21,6 +21,7 @@ from bigroc_core.generators.registry import load_generator
 from bigroc_core.images import from_uint8, open_image_set, to_uint8, write_image_set
 from bigroc_core.images.classes import OPTION, class_table, parse_mapping
 from bigroc_core.losses import LOSSES
+from bigroc_core.messages import printable
 from bigroc_core.presets import settings_of
 
 if TYPE_CHECKING:
@@ -315,7 +316,7 @@ def run_boost(options: argparse.Namespace) -> None:
         raise
     state.wait_for_everyone()
     if state.is_main_process:
-        print(f"{source.count} images in {writer.finish()}")
+        print(f"{source.count} images in {printable(str(writer.finish()), 1_000)}")
 
 
 def _read_once(source: Source, batches: list[tuple[int, int]]) -> None:

@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import os
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,8 +130,11 @@ def way_of(text: str, main: Way) -> Way:
 def _images_to_measure(options: argparse.Namespace, classifier: Classifier) -> tuple[ImageStream, Card | None]:
     """The images that IN names, of the classifier's size and classes, and the generator's card if it is one."""
     text, mapping = options.images, mapping_of(options, classifier)
-    # A run of other labels is another run.
+    # A run of other labels is another run, also where they are a changed file's.
     mapped = f", {OPTION} {options.map_classes}" if mapping else ""
+    if mapping and options.map_classes.startswith("@"):
+        pairs = "\n".join(f"{ours}={theirs}" for ours, theirs in mapping.items())
+        mapped += f" {hashlib.sha256(pairs.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
     if text.startswith(GENERATOR_PREFIX):
         generator = load_generator(text.removeprefix(GENERATOR_PREFIX))
         if mapping and not generator.classes:
@@ -141,6 +145,8 @@ def _images_to_measure(options: argparse.Namespace, classifier: Classifier) -> t
             stream = dataclasses.replace(stream, name=text)
         return stream if table is None else relabelled(stream, stream.name + mapped, table), generator.card
     found = open_image_set(text, classifier.card.input_size, classifier.classes, mapping)
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
     if mapping and found.labels is None:
         raise ValueError(f"{text} has no labels, so {OPTION} has nothing to map; leave it out")
     stream = image_set_stream(found)

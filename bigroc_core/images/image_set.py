@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,6 +109,10 @@ class ImageSet:
 
         All files are read once. Raises ImageError for one that cannot be read.
         """
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         whole = hashlib.sha256()
         # Names may have bytes that are no UTF-8.
         for name in self.names:
