@@ -96,7 +96,7 @@ def _without_outputs(files: list[str], where: str) -> tuple[list[str], list[str]
         return files, []
     rest = [name for name in files if not name.startswith(tuple(outputs))]
     if any(PurePosixPath(name).suffix.lower() in SUFFIXES for name in rest):
-        return rest, [f"{some_of(sorted(outputs))}: left out, as this program wrote it"]
+        return rest, [f"left out {some_of(sorted(outputs))}, which this program wrote"]
     if not all(outputs.values()):
         unfinished = next(folder for folder, finished in outputs.items() if not finished)
         raise ImageError(

@@ -59,7 +59,7 @@ def _files(folder: Path, prefix: str, around: tuple[str, ...], notes: list[str])
         elif not is_hidden(entry.name) and len(around) <= DEEPEST:
             real = os.path.realpath(entry.path)
             if real in around:
-                notes.append(f"{printable(name)} is a link back to a folder around it and was left out")
+                notes.append(f"left out {printable(name)}, a link back to a folder around it")
             else:
                 yield from _files(Path(entry.path), name + "/", (*around, real), notes)
 

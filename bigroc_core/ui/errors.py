@@ -18,6 +18,8 @@ def explained() -> Iterator[None]:
 
 
 def sentence(error: Exception) -> str:
-    """The error's text as a sentence."""
+    """The error's text as a sentence. A name that it begins with, such as a file's, keeps its own capitals."""
     text = str(error).strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    first = text.split(maxsplit=1)[0] if text else ""
+    begun = text[:1].upper() + text[1:] if first.isalpha() else text
+    return begun + ("" if text.endswith((".", "!", "?")) else ".")

@@ -14,6 +14,7 @@ from bigroc_core.classifiers.networks import ResNet9
 from bigroc_core.generators.dcgan import DCGANGenerator
 from bigroc_core.images import from_uint8, open_image_set, to_uint8
 from bigroc_core.images.classes import class_number, class_table, nearest, parse_mapping
+from bigroc_core.images.writing import ImageSetWriter
 from bigroc_core.training.checkpoint import export
 
 STL10 = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "Ships", "truck")
@@ -227,3 +228,58 @@ def test_names_that_two_classes_share_are_told_apart_by_number():
         class_number("crane", known)
     assert class_number("2", known) == 2
     assert parse_mapping('"tench, Tinca tinca=fish",b=c') == {"tench, Tinca tinca": "fish", "b": "c"}
+
+
+def folders(root, *names):
+    """A folder with one image in each of these folders."""
+    for number, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32), (number, 0, 0)).save(root / name / f"{number:06d}.bmp")
+    return root
+
+
+def test_folders_of_any_names_are_boosted_where_their_labels_are_not_wanted(models, tmp_path, capsys):
+    images = folders(tmp_path / "in", "what", "ever")
+    assert boosted(models, str(images), tmp_path / "own") == 2
+    assert "does not exist" in error_of(capsys)
+    for number, more in enumerate((["--estimate"], ["--target", "3"], ["--debias-set", str(images)])):
+        assert boosted(models, str(images), tmp_path / f"{number}.npz", *more, "--debias-count", "2") == 0
+        assert "not looked at" in capsys.readouterr().out
+        assert len(np.load(tmp_path / f"{number}.npz")["arr_0"]) == 2
+
+
+def test_folders_that_only_group_are_boosted_as_without_labels(models, tmp_path, capsys):
+    images = folders(tmp_path / "in", "000000", "000001")
+    assert boosted(models, str(images), tmp_path / "grouped.npz") == 0
+    assert "only group the images" in capsys.readouterr().out
+    assert boosted(models, str(images), tmp_path / "estimated.npz", "--estimate") == 0
+    assert (tmp_path / "grouped.npz").read_bytes() == (tmp_path / "estimated.npz").read_bytes()
+
+
+def test_a_killed_run_does_not_go_on_with_other_images(models, tmp_path, capsys, monkeypatch):
+    images = folders(tmp_path / "in", "cat", "dog")
+    write = ImageSetWriter.write
+
+    def killed(self, start, *arguments):
+        if start:
+            raise KeyboardInterrupt
+        write(self, start, *arguments)
+
+    monkeypatch.setattr(ImageSetWriter, "write", killed)
+    assert boosted(models, str(images), tmp_path / "out", "--batch-size", "1") == 130
+    monkeypatch.setattr(ImageSetWriter, "write", write)
+    before = (images / "dog" / "000001.bmp").read_bytes()
+    Image.new("RGB", (32, 32), (99, 0, 0)).save(images / "dog" / "000001.bmp")
+    assert len(before) == (images / "dog" / "000001.bmp").stat().st_size
+    assert boosted(models, str(images), tmp_path / "out", "--batch-size", "1") == 2
+    assert "other settings" in error_of(capsys)
+    (images / "dog" / "000001.bmp").write_bytes(before)
+    assert boosted(models, str(images), tmp_path / "out", "--batch-size", "1") == 0
+
+
+def test_the_mapping_of_a_file_is_the_mapping_of_the_option(models, tmp_path):
+    (tmp_path / "map.txt").write_text("# of STL-10\ncar = automobile\nShips = 8\n")
+    for name, mapping in (("file", f"@{tmp_path / 'map.txt'}"), ("option", "car=automobile,Ships=8")):
+        where = source(models, "stl10")
+        assert boosted(models, where, tmp_path / f"{name}.npz", "--count", "9", "--map-classes", mapping) == 0
+    assert (tmp_path / "file.npz").read_bytes() == (tmp_path / "option.npz").read_bytes()

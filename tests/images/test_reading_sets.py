@@ -323,7 +323,7 @@ def test_an_output_inside_its_input_is_no_input(tmp_path, finish, files, out):
     assert images.names == before.names
     assert images.digest() == before.digest()
     assert images.classes == before.classes
-    assert f"{out}/: left out" in notes_of(images)
+    assert f"left out {out}/, which this program wrote" in notes_of(images)
     assert notes_of(images).count("left out") == 1
 
 
@@ -342,7 +342,7 @@ def test_what_is_no_file_is_one_line_that_says_what(tmp_path):
     (folder / "loop").symlink_to(folder)
     images = open_image_set(folder)
     assert list(images.names) == ["a.png"]
-    assert "loop is a link back to a folder around it" in notes_of(images)
+    assert "left out loop, a link back to a folder around it" in notes_of(images)
     (folder / "b.png").symlink_to("/nowhere/b.png")
     with pytest.raises(ImageError, match=r"b.png is a link to /nowhere/b.png, where there is nothing"):
         open_image_set(folder)
