@@ -18,7 +18,8 @@ GIB = 2**30
 MAX_IMAGE_BYTES = 32 * MIB
 # One uploaded file of any kind (an image, or a zip of images).
 MAX_UPLOAD_BYTES = 64 * MIB
-# Pixels of one image, read from its header before anything is decoded. As float32 RGB this is 600 MB.
+# Pixels of one image that a person reads on a machine of their own, by its header before anything is decoded. As
+# float32 RGB this is 600 MB.
 MAX_PIXELS = 50_000_000
 
 # Images one request to the page or its API may boost.
@@ -66,8 +67,8 @@ MAX_LABELS_BYTES = 64 * MIB
 class ReadingLimits:
     """How much one reading of images may take. All of it is checked by what files declare, before anything is decoded.
 
-    image_bytes, image_pixels: one encoded image. images: how many one set may hold. pixels: of all its images
-    together, as they are stored; None where they are read batch by batch and for as long as it takes.
+    image_bytes, image_pixels: one encoded image. images: how many one set may hold. pixels: of all the images of a set,
+    or of one request, together, as they are stored; None where they are read batch by batch for as long as it takes.
     archive_members, archive_bytes: a zip's or .npz's members and their unpacked sizes together. array_bytes: an array
     that has to be held in memory whole. labels_bytes: a labels.csv or dataset.json.
     """
@@ -94,7 +95,7 @@ COMMAND_LINE = ReadingLimits(
     labels_bytes=MAX_LABELS_BYTES,
 )
 # Files that a stranger sends to a page that others use too: a telephone's photograph of 24 megapixels is 300 MB as
-# float32; 10,000 images of 256×256 pixels are decoded within a minute.
+# float32; 655 million pixels (10,000 images of 256×256, or 64 photographs of 10 megapixels) take less than a minute.
 UPLOAD = ReadingLimits(
     image_bytes=MAX_IMAGE_BYTES,
     image_pixels=25_000_000,

@@ -32,12 +32,13 @@ from bigroc_core.catalogue import (
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.debiasing import fit_debias
 from bigroc_core.files import one_line_each
-from bigroc_core.images import encode_png, fit_to, from_uint8, read_image, to_uint8
+from bigroc_core.images import check_together, encode_png, fit_to, from_uint8, read_image, to_uint8
 from bigroc_core.limits import (
     MAX_IMAGES_PER_REQUEST,
     MAX_SAMPLES_PER_REQUEST,
     MAX_STEPS_PER_REQUEST,
 )
+from bigroc_core.limits import UPLOAD as UPLOAD_LIMITS
 from bigroc_core.losses import realism
 from bigroc_core.ui.downloads import zipped
 from bigroc_core.ui.examples import example_class, example_paths
@@ -215,11 +216,12 @@ def read_files(paths: tuple[str, ...], size: tuple[int, int]) -> tuple[SourceIma
     """The uploaded images that can be read, brought to `size`, and one sentence for each that cannot."""
     if len(paths) > MAX_IMAGES_PER_REQUEST:
         raise ValueError(f"at most {MAX_IMAGES_PER_REQUEST} images can be boosted at once, not {len(paths)}")
+    check_together(paths, UPLOAD_LIMITS)
     images, names, notes, refused = [], [], [], []
     for path in paths:
         name = Path(path).name
         try:
-            read = read_image(path, size=size, name=name)
+            read = read_image(path, size=size, name=name, limits=UPLOAD_LIMITS)
         except ValueError as error:
             refused.append(str(error))
             continue

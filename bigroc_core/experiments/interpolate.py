@@ -41,6 +41,7 @@ from bigroc_core.experiments.strips import (
 )
 from bigroc_core.images import fit_to, read_image
 from bigroc_core.limits import MAX_FRACTIONS, MAX_STEPS_PER_REQUEST
+from bigroc_core.limits import UPLOAD as UPLOAD_LIMITS
 from bigroc_core.ui import examples
 from bigroc_core.ui.downloads import zipped
 
@@ -122,7 +123,7 @@ def image_of(end: End, side: str, size: tuple[int, int], device: str) -> tuple[T
     if end.kind == UPLOAD:
         if not end.file:
             raise ValueError(f"no {side} image has been uploaded yet: drop one into its upload box")
-        read = read_image(end.file, size=size)
+        read = read_image(end.file, size=size, limits=UPLOAD_LIMITS)
         return rounded(read.pixels), tuple(f"{side}: {note}" for note in read.notes)
     if end.kind == EXAMPLES:
         paths = {path.name: path for path in examples.example_paths()}

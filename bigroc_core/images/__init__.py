@@ -24,7 +24,7 @@ from bigroc_core.images.folder_layout import class_folders
 from bigroc_core.images.image import ImageError, ImageSource, ReadImage, Size
 from bigroc_core.images.image_set import ImageBatch, ImageSet
 from bigroc_core.images.opening import open_image_set
-from bigroc_core.images.reading import read_image
+from bigroc_core.images.reading import check_together, read_image
 from bigroc_core.images.resizing import fit_to
 from bigroc_core.images.rounding import encode_png, from_uint8, to_pil, to_uint8
 from bigroc_core.images.wordnet import readable_names
@@ -38,6 +38,7 @@ __all__ = [
     "ImageSource",
     "ReadImage",
     "Size",
+    "check_together",
     "class_folders",
     "encode_png",
     "fit_to",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +64,22 @@ def read_image(
         return read
     fitted = fit_to(read.pixels, size)
     return ReadImage(fitted.pixels, read.notes + fitted.notes)
+
+
+def check_together(paths: Sequence[str | os.PathLike[str]], limits: ReadingLimits) -> None:
+    """ImageError where image files have more pixels together than `limits.pixels`, by their headers.
+
+    Files that are no images are left to `read_image`, which says so.
+    """
+    pixels = 0
+    for path in map(Path, paths):
+        with contextlib.suppress(ImageError):
+            pixels += math.prod(open_header(file_bytes(path, path.name, limits.image_bytes), path.name, limits).size)
+    if limits.pixels is not None and pixels > limits.pixels:
+        raise ImageError(
+            f"the {len(paths)} images have {pixels // 1_000_000:,} million pixels together, more than the "
+            f"{limits.pixels // 1_000_000} million that can be read at once. Make them smaller, or take fewer."
+        )
 
 
 def file_bytes(path: Path, name: str, most: int = COMMAND_LINE.image_bytes) -> bytes:

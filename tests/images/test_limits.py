@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bigroc_core.images import ImageError, open_image_set, read_image
+from bigroc_core.images import ImageError, check_together, open_image_set, read_image
 from bigroc_core.images.archives import checked_archive
 from bigroc_core.limits import COMMAND_LINE, UPLOAD, ReadingLimits
 
@@ -259,3 +259,14 @@ def test_limits_hold_for_one_image():
     assert read_image(picture, size=8, limits=exact).pixels.shape == (3, 8, 8)
     with pytest.raises(ImageError, match="600×500 pixels"):
         read_image(picture, size=8, limits=replace(exact, image_pixels=299_999))
+
+
+def test_images_of_one_request_are_added_up_before_any_is_decoded(tmp_path):
+    paths = [tmp_path / f"{index}.png" for index in range(3)]
+    for path in paths:
+        path.write_bytes(black_png(100, 50))
+    check_together(paths, replace(UPLOAD, pixels=15_000))
+    with pytest.raises(ImageError, match=r"the 3 images have .* pixels together"):
+        check_together(paths, replace(UPLOAD, pixels=14_999))
+    paths[0].write_bytes(b"no image")  # is said when it is read
+    check_together(paths, replace(UPLOAD, pixels=10_000))
