@@ -65,6 +65,7 @@ from bigroc_core.evaluation import (
     tensor_stream,
 )
 from bigroc_core.evaluation.report import as_csv, as_latex, as_text, sweep_table
+from bigroc_core.files import make_folder
 from bigroc_core.generators.registry import embedded_generators, load_generator
 from bigroc_core.images import open_image_set
 from bigroc_core.images.classes import OPTION
@@ -278,7 +279,7 @@ def check_outputs(options: argparse.Namespace) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         temporary.write_text(text, "utf-8")

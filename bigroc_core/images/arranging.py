@@ -59,25 +59,22 @@ def arrange(files: Iterable[str], data_of: Callable[[str], bytes], where: str, r
     if others:
         notes.append(f"{len(others)} files that are not images were left out ({some_of(others)})")
     names = sorted(images, key=lambda name: (PurePosixPath(name).name, name))
-    if not reading.labelled:
-        if tables or any("/" in name for name in names):
-            notes.append("labels and folders were not looked at, as none are wanted")
-        return Listing(names, None, reading.classes, tuple(notes))
-    values: list[str] | None
+    values: list[str] | None = None
+    more: list[str] = []
     if DATASET_JSON in tables:
         names, values = read_dataset_json(data_of(tables[DATASET_JSON]), images, where)
         said = "labels are dataset.json's" if values else "dataset.json says that there are no labels"
-        notes.append(f"{said}; folders{' and labels.csv' if LABELS_CSV in tables else ''} were not looked at")
+        more = [f"{said}; folders{' and labels.csv' if LABELS_CSV in tables else ''} were not looked at"]
     elif LABELS_CSV in tables:
         names, values, more = read_labels_csv(data_of(tables[LABELS_CSV]), images, where)
-        notes += more
-    else:
+    elif reading.labelled or all(name.count("/") == 1 for name in names):
         names, values, more = _by_folders(names, where, reading)
-        notes += more
-    if values is None:
-        return Listing(names, None, reading.classes, tuple(notes))
-    labels, classes, more = number_labels(values, where, reading)
-    return Listing(names, labels, classes, (*notes, *more))
+    if values is None or not reading.labelled:
+        ignored = not reading.labelled and (values is not None or any("/" in name for name in names))
+        more = ["labels and the names of folders were not looked at, as none are wanted"] if ignored else more
+        return Listing(names, None, reading.classes, (*notes, *more))
+    labels, classes, told = number_labels(values, where, reading)
+    return Listing(names, labels, classes, (*notes, *more, *told))
 
 
 def _without_outputs(files: list[str], where: str) -> tuple[list[str], list[str]]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from bigroc_core.files import make_folder
 from bigroc_core.images.folder_layout import MARKER, STATE, class_folders
 from bigroc_core.images.image import SUFFIXES
 from bigroc_core.images.rounding import encode_png, to_uint8
@@ -237,13 +238,9 @@ def write_image_set(
         occupied = out.exists()
     if occupied:
         raise ValueError(f"{out}: exists already and is not an unfinished run. Choose another name, or remove it.")
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        file = next((parent for parent in out.parents if parent.exists() and not parent.is_dir()), None)
-        why = f"{file} is a file and not a folder" if file else error.strerror
-        raise OSError(f"{out} cannot be made: {why}. Choose another place for it.") from error
+    make_folder(state.parent)
     with writer._explaining_os_errors():
+        state.mkdir(exist_ok=True)
         writer._put(settings_file, json.dumps(record, indent=1, sort_keys=True).encode())
     return writer
 

@@ -176,6 +176,15 @@ def test_a_set_opened_without_labels_may_have_any_folders(tmp_path):
     assert images.labels is None
     assert list(images.names) == ["what ever/1.png", "n99/2.png", "3.png", "deep/er/still/4.png"]
     assert "not looked at" in notes_of(images)
+    # The order is that of the set with its labels.
+    listed = b"file,label\n3.png,what\n1.png,ever\n2.png,else\n"
+    for name, more in (
+        ("csv", {"labels.csv": listed, **{f"{n}.png": png(n) for n in (1, 2, 3)}}),
+        ("grouped", GROUPED),
+    ):
+        folder = folder_of(tmp_path / name, more)
+        assert open_image_set(folder, labelled=False).names == open_image_set(folder).names
+        assert open_image_set(folder, classes=CLASSES, labelled=False).labels is None
     np.savez(tmp_path / "set.npz", np.zeros((2, 4, 4, 3), np.uint8), np.array([700, 800]))
     assert open_image_set(tmp_path / "set.npz", classes=CLASSES, labelled=False).labels is None
 
