@@ -25,9 +25,19 @@ def csv_bytes(rows: Iterable[Iterable[Any]]) -> bytes:
     return text.getvalue().encode()
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those around it, where they are not there. OSError says why it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        file = next((one for one in (folder, *folder.parents) if one.exists() and not one.is_dir()), None)
+        why = f"{file} is a file and not a folder" if file else error.strerror
+        raise OSError(f"the folder {folder} cannot be made: {why}; choose another place for it") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         temporary.write_text(text, "utf-8")

@@ -25,6 +25,7 @@ from bigroc_core.evaluation import fingerprint
 from bigroc_core.experiments.boost import debias_shift
 from bigroc_core.images import write_image_set
 from bigroc_core.images.classes import OPTION
+from bigroc_core.messages import printable
 from bigroc_core.sources import DEBIAS_SEED, ImageStream, open_stream
 
 
@@ -67,7 +68,9 @@ def run_boost(options: argparse.Namespace) -> None:
     classifier = load_classifier(options.classifier, arch=options.arch, device=device)
     refuse_judge(classifier.card)
     mapping = mapping_of(options, classifier)
-    source = open_stream(options.source, classifier, mapping)
+    # Labels that nothing is made of are not read, so that folders may have any names.
+    labelled = bool(mapping) or not (options.estimate or options.target is not None or options.debias_set is not None)
+    source = open_stream(options.source, classifier, mapping, labelled)
     count = count_of(source, options.count, "--count")
     check_seed(source, options.seed)
     if mapping and not source.labelled:
@@ -76,7 +79,7 @@ def run_boost(options: argparse.Namespace) -> None:
     targets = _targets_of(options, source, classifier)
     shift, fitted_on = None, None
     if options.debias_set is not None:
-        validation = open_stream(options.debias_set, classifier, mapping)
+        validation = open_stream(options.debias_set, classifier, labelled=False)
         fitting = count_of(validation, options.debias_count, "--debias-count")
         fitted_on = f"{validation.identity}, seed {options.debias_seed}, {fitting} images"
         shift = debias_shift(classifier, validation, options.debias_seed, fitting, device)
@@ -119,7 +122,7 @@ def run_boost(options: argparse.Namespace) -> None:
         raise
     state.wait_for_everyone()
     if state.is_main_process:
-        print(f"{count} images in {writer.finish()}")
+        print(f"{count} images in {printable(str(writer.finish()), 1_000)}")
 
 
 def _read_once(source: ImageStream, batches: list[tuple[int, int]]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from bigroc_core.classifiers.registry import embedded_classifiers, load_classifier, refuse_judge
 from bigroc_core.cli.options import default_device
 from bigroc_core.experiments.strips import Interpolation, animation, frame_files, rounded, stages
+from bigroc_core.files import make_folder
 from bigroc_core.generators.registry import load_generator
 from bigroc_core.images import ReadImage, Size, fit_to, read_image
 from bigroc_core.images.image import SUFFIXES
@@ -196,7 +197,7 @@ def _check_out(out: Path) -> None:
 
 def _write(run: Interpolation, out: Path) -> None:
     """Whole or not at all."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     try:
         if out.suffix.lower() == ".gif":

@@ -29,8 +29,9 @@ from bigroc_core.figures.kinds import (
 )
 from bigroc_core.figures.making import Progress, make
 from bigroc_core.figures.recipe import Recipe, images_for, with_hashes
-from bigroc_core.images import read_image
+from bigroc_core.images import check_together, read_image
 from bigroc_core.limits import MAX_COLUMNS, MAX_FIGURE_IMAGES, MAX_IMAGES_PER_REQUEST
+from bigroc_core.limits import UPLOAD as UPLOAD_LIMITS
 from bigroc_core.ui import controls
 
 FORMATS = ("png", "pdf", "svg")
@@ -192,10 +193,11 @@ def _uploaded(asked: Asked) -> dict[str, Any]:
     """Uploaded images (1, H, W, 3) uint8 by name, at the classifier's size; ValueError names one that is none."""
     if len(asked.files) > MAX_IMAGES_PER_REQUEST:
         raise ValueError(f"at most {MAX_IMAGES_PER_REQUEST} images can be uploaded, not {len(asked.files)}")
+    check_together(asked.files, UPLOAD_LIMITS)
     size, found = classifier_cards()[asked.classifier].input_size, {}
     for place, path in enumerate(asked.files):
         name = Path(path).name
-        pixels = images_for(read_image(path, size=size, name=name).pixels[None])
+        pixels = images_for(read_image(path, size=size, name=name, limits=UPLOAD_LIMITS).pixels[None])
         found[name if name not in found else f"{place + 1}-{name}"] = pixels
     return found
 
