@@ -58,3 +58,11 @@ MAX_ARCHIVE_UNPACKED_BYTES = 32 * GIB
 MAX_COMPRESSED_ARRAY_BYTES = 2 * GIB
 # A labels.csv: 200,000 lines of about 80 characters.
 MAX_LABELS_CSV_BYTES = 16 * MIB
+
+# A checkpoint's list of its tensors (the header of a .safetensors, the pickle inside a .pt), that of a zip's members,
+# and the pickle's operations: a network of 20,000 tensors has about 3 MiB, and 800,000 operations with its optimiser.
+MAX_CHECKPOINT_HEADER_BYTES = 16 * MIB
+MAX_CHECKPOINT_DIRECTORY_BYTES = 8 * MIB
+MAX_CHECKPOINT_OPERATIONS = 1_000_000
+# A card or a models.toml; those of the embedded models have up to 17 kB.
+MAX_CARD_BYTES = MIB

@@ -16,8 +16,10 @@ from torch import nn
 
 from bigroc_core.cards import Card
 from bigroc_core.classifiers.architectures import did_you_mean, import_timm, new_network
-from bigroc_core.classifiers.checkpoints import load_weights, read_checkpoint, state_dict_of, weights_only
-from bigroc_core.classifiers.foreign import Loaded, channels, class_names
+from bigroc_core.classifiers.checkpoints import read_checkpoint, weights_only
+from bigroc_core.classifiers.foreign import Loaded, class_names
+from bigroc_core.classifiers.preprocessing import timm_preprocessing, weights_preprocessing
+from bigroc_core.classifiers.state_dicts import load_weights, state_dict_of
 
 T = TypeVar("T")
 

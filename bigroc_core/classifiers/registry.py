@@ -14,7 +14,7 @@ import torch
 from bigroc_core.cards import CHECKPOINTS, Card, embedded_cards
 from bigroc_core.classifiers.architectures import did_you_mean, feature_names, new_network
 from bigroc_core.classifiers.foreign import Loaded, read_foreign, read_own, with_preprocessing
-from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.classifiers.networks import NETWORKS, Classifier, check_forward
 from bigroc_core.classifiers.published import (
     HUB_CLASSIFIERS,
     hub_file,
@@ -144,7 +144,9 @@ def load_classifier(
         raise ValueError(f"{name} has {len(card.classes)} classes, not the {classes} asked for")
     loaded = with_preprocessing(loaded, mean, std, input_size)
     names_of_features = feature_names(loaded.network, None if features is None else tuple(features))
-    classifier = Classifier(loaded.network, loaded.card, names_of_features).eval().requires_grad_(False)
+    classifier = Classifier(loaded.network, loaded.card, names_of_features, loaded.notes).eval().requires_grad_(False)
+    if loaded.card.architecture not in NETWORKS:
+        check_forward(classifier)
     if device is None:
         return classifier
     try:
