@@ -46,17 +46,18 @@ def expected_shapes(architecture: str) -> dict[str, torch.Size | None]:
 
     Nothing is allocated for it, where the network can be built so. Raises ValueError for an unknown architecture.
     """
-    two, three = (_empty_network(architecture, classes).state_dict() for classes in (2, 3))
+    two, three = (empty_network(architecture, classes).state_dict() for classes in (2, 3))
     return {key: value.shape if value.shape == three[key].shape else None for key, value in two.items()}
 
 
 def head_shape(architecture: str, name: str) -> torch.Size:
     """What follows the number of classes in the shape of a weight that depends on it: () for a bias."""
-    return _empty_network(architecture, 2).state_dict()[name].shape[1:]
+    return empty_network(architecture, 2).state_dict()[name].shape[1:]
 
 
-@lru_cache(maxsize=8)
-def _empty_network(architecture: str, classes: int) -> nn.Module:
+@lru_cache(maxsize=32)
+def empty_network(architecture: str, classes: int) -> nn.Module:
+    """A network without numbers in its weights, where it can be built so; not to be changed."""
     try:
         with torch.device("meta"):
             return new_network(architecture, classes)

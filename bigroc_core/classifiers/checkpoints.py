@@ -39,7 +39,7 @@ __all__ = [
 
 
 class _Inert:
-    """Stands where a checkpoint records a numpy number or a trainer's options: the value is neither needed nor built."""
+    """Stands where a checkpoint records a numpy number or a trainer's options: neither needed nor built."""
 
     def __init__(self, *_: object) -> None:
         pass
@@ -190,11 +190,13 @@ def _checked_archive(path: Path) -> bytes:
                     f"the checkpoint {path} is refused: its {size:,} bytes say that they unpack to {unpacked:,}, "
                     f"{pickles[0].file_size:,} of them a pickle; torch.save compresses nothing; {_ADVICE}"
                 )
-            packed = next((m for m in members if m.compress_type != zipfile.ZIP_STORED and "/data/" in m.filename), None)
+            packed = next(
+                (m for m in members if m.compress_type != zipfile.ZIP_STORED and "/data/" in m.filename), None
+            )
             if packed is not None:
                 raise ValueError(
-                    f"the checkpoint {path} is refused: its tensors are compressed ({packed.filename}), which torch.save "
-                    f"never does; {_ADVICE}"
+                    f"the checkpoint {path} is refused: its tensors are compressed, which torch.save never does; "
+                    f"{_ADVICE}"
                 )
             return archive.read(pickles[0])
     except ValueError:

@@ -18,6 +18,7 @@ from bigroc_core.classifiers.preprocessing import channels, preprocessing_of
 from bigroc_core.classifiers.robustness_networks import CIFAR_RESNETS
 from bigroc_core.classifiers.state_dicts import Shapes, StateDict, check_fit, fit_of, load_weights, state_dict_of
 
+
 @dataclass(frozen=True)
 class Loaded:
     """A network with its weights, what is known of it, and what was guessed or left out on the way."""
@@ -62,6 +63,16 @@ def read_foreign(path: Path, arch: str | None, classes: int | None) -> Loaded:
     network = new_network(architecture, count)
     load_weights(network, state.weights, fitting)
     return _loaded(path.name, architecture, count, state, network)
+
+
+def likely_classes(path: Path, arch: str) -> tuple[str, int]:
+    """The architecture and number of classes of a foreign file, by the shapes in it; 0 where it does not fit."""
+    contents = read_checkpoint(path)
+    architecture, expected = _architecture(contents, arch)
+    heads = [name for name, shape in expected.items() if shape is None]
+    weights = state_dict_of(contents, f"the checkpoint {path}", expected).weights
+    head = weights.get(heads[-1]) if heads else None
+    return architecture, len(head) if head is not None and head.ndim else 0
 
 
 def _architecture(contents: Any, arch: str) -> tuple[str, Shapes]:
@@ -116,6 +127,17 @@ def class_names(classes: int, *, cifar10: bool) -> tuple[str, ...]:
 
         return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
     return tuple(f"class {index}" for index in range(classes))
+
+
+def with_classes(loaded: Loaded, names: Sequence[str]) -> Loaded:
+    """The same network with these class names, in logit order; ValueError unless there is one for each class."""
+    given = tuple(names)
+    if len(given) != len(loaded.card.classes) or not all(isinstance(name, str) and name for name in given):
+        raise ValueError(
+            f"{loaded.card.name} has {len(loaded.card.classes)} classes, and there are {len(given)} class names: "
+            "give one for each"
+        )
+    return dataclasses.replace(loaded, card=dataclasses.replace(loaded.card, classes=given))
 
 
 def with_preprocessing(

@@ -53,9 +53,7 @@ def timm_preprocessing(settings: dict[str, Any], architecture: str) -> Preproces
     height, width = settings["input_size"][-2:]
     crop, interpolation = settings.get("crop_pct") or 1.0, settings.get("interpolation") or "bicubic"
     mean, std = channels("mean", settings["mean"]), channels("std", settings["std"], positive=True)
-    note = (
-        f"timm shows {architecture} the centre {100 * crop:.4g} % of an image, {interpolation}; here it is shown all of it"
-    )
+    note = f"timm shows {architecture} the centre {100 * crop:.4g} % of an image, {interpolation}; here it sees all"
     return Preprocessing(mean, std, (int(height), int(width)), (note,), _guess(f"timm's for {architecture}"))
 
 

@@ -106,7 +106,7 @@ def fit_of(contents: Any, expected: Shapes) -> int:
 
 
 def _tables(contents: Any) -> Iterator[_Table]:
-    """Every dictionary with tensors in it, the least deep first; what is nested deeper than trainers nest is not seen."""
+    """Every dictionary with tensors in it, the least deep first; not what is nested deeper than trainers do."""
     waiting: list[tuple[tuple[str, ...], Any]] = [((), contents)]
     known: set[int] = set()
     for path, value in waiting:
@@ -155,7 +155,9 @@ def _readings(tables: list[_Table], expected: Shapes) -> list[_Reading]:
 def _prefixes(table: _Table, anchors: set[str]) -> list[str]:
     """What stands before the network's names in the table's keys, shortest first."""
     ends = tuple(anchors) + tuple(anchor.replace(".", "") for anchor in anchors)
-    prefixes = {key.removesuffix(end) for key in table.entries if key.endswith(ends) for end in ends if key.endswith(end)}
+    prefixes = {
+        key.removesuffix(end) for key in table.entries if key.endswith(ends) for end in ends if key.endswith(end)
+    }
     return sorted({p for p in prefixes if not p or p.endswith(".")}, key=len)[:_MOST_PREFIXES]
 
 
@@ -170,7 +172,9 @@ def _chosen(readings: list[_Reading], expected: Shapes) -> tuple[_Reading, list[
         averaged = [r for r in readings if r.averaged and parameters <= r.keys.keys()]
     if averaged:
         aside = [reading.name for reading in plain]
-        notes = [f"averaged weights ({averaged[0].name}) are taken, not those beside them ({aside[0]})"] if aside else []
+        notes = (
+            [f"averaged weights ({averaged[0].name}) are taken, not those beside them ({aside[0]})"] if aside else []
+        )
         return averaged[0], notes
     others = [reading for reading in plain[1:] if not _same(reading, plain[0])]
     return plain[0], [
@@ -188,7 +192,9 @@ def _same(one: _Reading, other: _Reading) -> bool:
 
 
 def _is_copy(one: Tensor, other: Tensor) -> bool:
-    return one is other or (one.shape == other.shape and one.dtype == other.dtype and one.data_ptr() == other.data_ptr())
+    return one is other or (
+        one.shape == other.shape and one.dtype == other.dtype and one.data_ptr() == other.data_ptr()
+    )
 
 
 def _missing_buffers(weights: Mapping[str, Tensor], readings: list[_Reading], expected: Shapes) -> dict[str, Tensor]:
@@ -203,23 +209,28 @@ def _missing_buffers(weights: Mapping[str, Tensor], readings: list[_Reading], ex
 def _sorted_out(
     leftover: Mapping[str, Tensor], chosen: _Reading, readings: list[_Reading], expected: Shapes
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Further entries inside the network's own modules, which make it another network, and the names of those outside."""
-    modules = {name.split(".", 1)[0] for name in expected if "." in name}
+    """Further entries in the network's own modules, which make it another one, and the names of those outside."""
+    modules = {_kind(name) for name in expected if "." in name}
     elsewhere = {key for reading in readings if reading.table is chosen.table for key in reading.used}
     inside, outside = {}, []
     for key, value in leftover.items():
         name = key.removeprefix(chosen.prefix)
         if key.endswith(_COUNTERS) or key in elsewhere:
             continue
-        if key.startswith(chosen.prefix) and "." in name and name.split(".", 1)[0] in modules:
+        if key.startswith(chosen.prefix) and "." in name and _kind(name) in modules:
             inside[name] = value
         else:
             outside.append(key)
     return inside, outside
 
 
+def _kind(name: str) -> str:
+    """The outermost module of a name, its number left open: layer5 makes a network of layer1 to layer4 another one."""
+    return re.sub(r"[0-9]{1,4}", "0", name.split(".", 1)[0][:200])
+
+
 def _unwrapped(entries: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A table without the prefixes that all its keys have, and without the `robustness` library's attacker around it."""
+    """A table without prefixes that all its keys have, and without the `robustness` library's attacker."""
     weights = _without_prefix(entries, "module.")
     for prefix in ("model.", "attacker.model."):
         if any(key.startswith(("normalizer.", "attacker.")) for key in weights):
@@ -236,7 +247,7 @@ def _without_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _check_plain(key: str, value: Tensor, what: str) -> None:
-    """ValueError for a tensor that is not what it says: sparse, quantised, of odd numbers, or larger than its storage."""
+    """ValueError for a tensor that is no plain one: sparse, quantised, of odd numbers, larger than its storage."""
     name = key[:100]
     if value.layout is not torch.strided or value.is_quantized or value.is_complex() or value.is_meta:
         raise ValueError(f"{what}: {name} is not a plain dense tensor, which is all that can be read")
