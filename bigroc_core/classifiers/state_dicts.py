@@ -155,10 +155,9 @@ def _readings(tables: list[_Table], expected: Shapes) -> list[_Reading]:
 def _prefixes(table: _Table, anchors: set[str]) -> list[str]:
     """What stands before the network's names in the table's keys, shortest first."""
     ends = tuple(anchors) + tuple(anchor.replace(".", "") for anchor in anchors)
-    prefixes = {
-        key.removesuffix(end) for key in table.entries if key.endswith(ends) for end in ends if key.endswith(end)
-    }
-    return sorted({p for p in prefixes if not p or p.endswith(".")}, key=len)[:_MOST_PREFIXES]
+    found = (key.removesuffix(end) for key in table.entries if key.endswith(ends) for end in ends if key.endswith(end))
+    prefixes = dict.fromkeys(prefix for prefix in found if not prefix or prefix.endswith("."))
+    return sorted(prefixes, key=len)[:_MOST_PREFIXES]
 
 
 def _chosen(readings: list[_Reading], expected: Shapes) -> tuple[_Reading, list[str]]:
@@ -211,7 +210,8 @@ def _sorted_out(
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Further entries in the network's own modules, which make it another one, and the names of those outside."""
     modules = {_kind(name) for name in expected if "." in name}
-    elsewhere = {key for reading in readings if reading.table is chosen.table for key in reading.used}
+    others = [r for r in readings if r.table is chosen.table and r.fitting >= chosen.fitting]
+    elsewhere = {key for reading in others for key in reading.used}
     inside, outside = {}, []
     for key, value in leftover.items():
         name = key.removeprefix(chosen.prefix)
