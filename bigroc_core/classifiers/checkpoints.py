@@ -20,7 +20,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from bigroc_core.classifiers.state_dicts import StateDict, load_weights, state_dict_of
+from bigroc_core.classifiers.state_dicts import StateDict, load_weights, printable, state_dict_of
 from bigroc_core.limits import (
     MAX_CHECKPOINT_DIRECTORY_BYTES,
     MAX_CHECKPOINT_HEADER_BYTES,
@@ -174,19 +174,17 @@ def _checked_archive(path: Path) -> bytes:
     damaged = f"the checkpoint {path} is truncated or damaged: its zip directory"
     try:
         if (directory := _directory_bytes(path)) > MAX_CHECKPOINT_DIRECTORY_BYTES:
-            raise ValueError(
+            raise _Refused(
                 f"{damaged} says {directory:,} bytes, and at most {MAX_CHECKPOINT_DIRECTORY_BYTES:,} are read"
             )
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             pickles = [member for member in members if member.filename.endswith("/data.pkl")]
             if not pickles:
-                raise ValueError(
-                    f"the checkpoint {path} is a zip file, but not one written by torch.save (no data.pkl)"
-                )
+                raise _Refused(f"the checkpoint {path} is a zip file, but not one written by torch.save (no data.pkl)")
             unpacked = sum(member.file_size for member in members)
             if unpacked > size + MIB or pickles[0].file_size > MAX_CHECKPOINT_HEADER_BYTES:
-                raise ValueError(
+                raise _Refused(
                     f"the checkpoint {path} is refused: its {size:,} bytes say that they unpack to {unpacked:,}, "
                     f"{pickles[0].file_size:,} of them a pickle; torch.save compresses nothing; {_ADVICE}"
                 )
@@ -194,13 +192,13 @@ def _checked_archive(path: Path) -> bytes:
                 (m for m in members if m.compress_type != zipfile.ZIP_STORED and "/data/" in m.filename), None
             )
             if packed is not None:
-                raise ValueError(
+                raise _Refused(
                     f"the checkpoint {path} is refused: its tensors are compressed, which torch.save never does; "
                     f"{_ADVICE}"
                 )
             return archive.read(pickles[0])
-    except ValueError:
-        raise
+    except _Refused as error:
+        raise ValueError(str(error)) from None
     except Exception as error:  # zipfile knows half a dozen ways to say that a file is damaged
         raise ValueError(f"{damaged} cannot be read: {_line(error)}") from error
 
@@ -282,4 +280,4 @@ def _line(error: BaseException) -> str:
 
 def _printable(text: str) -> str:
     """At most 200 characters of a text that a file may have written, those that cannot be printed as `?`."""
-    return "".join(character if character.isprintable() else "?" for character in text[:200])
+    return printable(text[:200])

@@ -33,8 +33,14 @@ def read_own(path: Path) -> Loaded:
     card = read_card(path.with_suffix(".json"))
     if card.kind != "classifier":
         raise ValueError(f"{path} is a {card.kind}, not a classifier")
-    network = new_network(card.architecture, **{"classes": len(card.classes), **card.arguments})
-    load_weights(network, read_safetensors(path), f"the checkpoint {path} and its card's {card.architecture}")
+    what = f"the checkpoint {path} and its card's {card.architecture}"
+    arguments = {"classes": len(card.classes), **card.arguments}
+    with torch.device("meta"):
+        empty = new_network(card.architecture, **arguments)
+    weights = read_safetensors(path)
+    check_fit({name: value.shape for name, value in empty.state_dict().items()}, weights, what)
+    network = new_network(card.architecture, **arguments)
+    load_weights(network, weights, what)
     return Loaded(network, card)
 
 

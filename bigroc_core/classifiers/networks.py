@@ -11,7 +11,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from bigroc_core.cards import Card
+from bigroc_core.cards import MAX_SIDE, Card
 
 
 def _activation(name: str) -> nn.Module:
@@ -141,6 +141,8 @@ class WideResNet(nn.Module):
 
 
 NETWORKS: dict[str, type[nn.Module]] = {"resnet9": ResNet9, "wide_resnet": WideResNet}
+# Beyond these a card's arguments are no network's.
+LARGEST = {"blocks": 100, "classes": 1_000_000}
 
 
 class Classifier(nn.Module):
@@ -255,7 +257,11 @@ def build_network(architecture: str, **arguments: object) -> nn.Module:
     """
     if architecture not in NETWORKS:
         raise ValueError(f"architecture {architecture!r} is not known here; known: {sorted(NETWORKS)}")
+    for name, value in arguments.items():
+        if isinstance(value, int) and value > (most := LARGEST.get(name, MAX_SIDE)):
+            raise ValueError(f"{architecture} cannot be built with {name[:60]} {value}: at most {most}")
     try:
         return NETWORKS[architecture](**arguments)
     except (TypeError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{architecture} cannot be built with {arguments}: {str(error).splitlines()[0]}") from error
+        said = str(arguments)[:200]
+        raise ValueError(f"{architecture} cannot be built with {said}: {str(error).splitlines()[0][:200]}") from error

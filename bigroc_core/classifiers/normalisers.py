@@ -37,7 +37,7 @@ def normaliser_in(
         keys = frozenset(key for pair in pairs for key in pair)
         if max(map(abs, (*mean, *std))) <= _LARGEST:
             return mean, std, Told(keys)
-        note = f"{pairs[0][0][:80]} and {pairs[0][1][:80]} are taken to be on a scale of 255"
+        note = f"{pairs[0][0][-80:]!r} and {pairs[0][1][-80:]!r} are taken to be on a scale of 255"
         return tuple(v / 255 for v in mean), tuple(v / 255 for v in std), Told(keys, (note,))
     return None, None, Told()
 

@@ -63,7 +63,8 @@ class _Reading:
     @property
     def name(self) -> str:
         """What messages call it."""
-        return " ".join(filter(None, (".".join(self.table.path), f"{self.prefix}*" if self.prefix else ""))) or "top"
+        place = ".".join(self.table.path)
+        return printable(" ".join(filter(None, (place, f"{self.prefix[:80]}*" if self.prefix else "")))) or "the top"
 
 
 def state_dict_of(contents: Any, what: str, expected: Shapes | None = None) -> StateDict:
@@ -248,7 +249,7 @@ def _without_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _check_plain(key: str, value: Tensor, what: str) -> None:
     """ValueError for a tensor that is no plain one: sparse, quantised, of odd numbers, larger than its storage."""
-    name = key[:100]
+    name = printable(key[:100])
     if value.layout is not torch.strided or value.is_quantized or value.is_complex() or value.is_meta:
         raise ValueError(f"{what}: {name} is not a plain dense tensor, which is all that can be read")
     if value.is_floating_point() and value.dtype not in _READABLE:
@@ -305,10 +306,15 @@ def _described(contents: Any) -> str:
     return f"{type(contents).__name__} of {_some([str(key) for key in list(contents)[:10]])}"
 
 
+def printable(text: str) -> str:
+    """A text that a file may have written, with `?` for characters that cannot be printed."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def _shape(value: Tensor) -> str:
     return "x".join(map(str, value.shape)) or "a number"
 
 
 def _some(keys: list[str]) -> str:
-    shown = ", ".join("".join(c if c.isprintable() else "?" for c in key[:80]) for key in keys[:3])
+    shown = ", ".join(printable(key[:120]) for key in keys[:3])
     return shown + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")

@@ -13,7 +13,7 @@ from torch import nn
 from bigroc_core.cards import CHECKPOINTS, Card, card_of_folder, embedded_cards, read_card
 from bigroc_core.classifiers.checkpoints import read_safetensors
 from bigroc_core.classifiers.foreign import class_names
-from bigroc_core.classifiers.state_dicts import load_weights
+from bigroc_core.classifiers.state_dicts import check_fit, load_weights
 from bigroc_core.files import is_there
 from bigroc_core.generators.biggan import BigGANGenerator
 from bigroc_core.generators.dcgan import DCGANGenerator
@@ -43,8 +43,8 @@ def build_generator(card: Card) -> nn.Module:
     try:
         return NETWORKS[card.architecture](**card.arguments)
     except (TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{card.architecture} cannot be built with {card.arguments}: {reason}") from error
+        reason, said = str(error).splitlines()[0][:200], str(card.arguments)[:200]
+        raise ValueError(f"{card.architecture} cannot be built with {said}: {reason}") from error
 
 
 def load_generator(source: str | Path, device: torch.device | str = "cpu") -> Generator:
@@ -115,9 +115,13 @@ def _load(source: str, device: torch.device | str) -> Generator:
         card = _described(card, text)
     if card.kind != "generator":
         raise ValueError(f"{card.name} is a {card.kind}, not a generator")
-    network = build_generator(card)
+    what = f"the checkpoint {path} and the network {card.architecture}"
+    with torch.device("meta"):
+        empty = build_generator(card)
     weights = read_safetensors(path) if published is None else published
-    load_weights(network, weights, f"the checkpoint {path} and the network {card.architecture}")
+    check_fit({name: value.shape for name, value in empty.state_dict().items()}, weights, what)
+    network = build_generator(card)
+    load_weights(network, weights, what)
     return Generator(LatentSampler(network, device), card, notes)
 
 
