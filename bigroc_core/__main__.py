@@ -24,12 +24,18 @@ from bigroc_core.cli.interpolate import add_interpolate_parser, run_interpolate
 from bigroc_core.cli.models import add_listing_parsers, run_listing
 from bigroc_core.cli.tables import add_tables_parser, run_tables
 from bigroc_core.cli.train import add_train_parser, run_train
+from bigroc_core.models_file import use_models_file
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line; each command's options carry the function that runs it as `carry_out`."""
     parser = argparse.ArgumentParser(
         prog="python -m bigroc_core", description="Boost generated images with adversarially robust classifiers."
+    )
+    parser.add_argument(
+        "--models",
+        metavar="FILE",
+        help="your own models by name (default: $BIGROC_MODELS, else models.toml here, else beside app.py)",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_boost_parser(commands)
@@ -76,6 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
+        if options.models is not None:
+            use_models_file(options.models)
         options.carry_out(options)
     except (ValueError, OSError, MemoryError) as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)

@@ -1,4 +1,5 @@
-"""The page's models: which ones it offers, loaded once, on the device that computes."""
+"""Every model by name: which ones the page offers, described without their weights, loaded once, on the device that
+computes."""
 
 from __future__ import annotations
 
@@ -15,9 +16,16 @@ import torch
 
 from bigroc_core.cards import Card
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.classifiers.registry import boosting_classifiers, load_classifier
-from bigroc_core.generators.registry import embedded_generators, load_generator
+from bigroc_core.classifiers.registry import (
+    boosting_classifiers,
+    describe_classifier,
+    embedded_classifiers,
+    is_judge,
+    load_classifier,
+)
+from bigroc_core.generators.registry import describe_generator, embedded_generators, load_generator
 from bigroc_core.generators.sampling import Generator
+from bigroc_core.models_file import ModelEntry, add_model, model_entries, use_models_file
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -50,13 +58,44 @@ def generator_named(name: str, device: str) -> Generator:
 
 @lru_cache(maxsize=1)
 def classifier_cards() -> dict[str, Card]:
-    """Cards of the classifiers one may boost through, robust ones first."""
-    cards = boosting_classifiers()
-    return dict(sorted(cards.items(), key=lambda item: ("robust" not in item[0], item[0])))
+    """Cards of the classifiers one may boost through, robust ones first, the embedded before the user's own."""
+    own = {name: describe_classifier(entry) for name, entry in model_entries("classifier").items()}
+    cards = {**boosting_classifiers(), **own}
+    return dict(sorted(cards.items(), key=lambda item: (not item[1].robust, item[0] in own, item[0])))
 
 
 @lru_cache(maxsize=1)
 def generator_cards() -> dict[str, Card]:
-    """Cards of the generators, conditional ones first."""
-    cards = embedded_generators()
-    return dict(sorted(cards.items(), key=lambda item: (not item[1].conditional, item[0])))
+    """Cards of the generators, conditional ones first, the embedded before the user's own."""
+    own = {name: describe_generator(entry) for name, entry in model_entries("generator").items()}
+    cards = {**embedded_generators(), **own}
+    return dict(sorted(cards.items(), key=lambda item: (not item[1].conditional, item[0] in own, item[0])))
+
+
+def control_classifier() -> str | None:
+    """The embedded classifier that is not robust and is boosted through to compare with, by its card's role."""
+    return next((name for name, card in embedded_classifiers().items() if card.role == "control"), None)
+
+
+def judge_classifier() -> str | None:
+    """The embedded classifier that only measures, by its card's role."""
+    return next((name for name, card in embedded_classifiers().items() if is_judge(card)), None)
+
+
+def use_models(path: str) -> None:
+    """Read a models.toml and know its names from here on; ValueError, one line, for a mistake in it."""
+    use_models_file(path)
+    forget()
+
+
+def add_for_this_run(entry: ModelEntry) -> None:
+    """Make one more model known by its name, for as long as this program runs; ValueError if it cannot be described."""
+    add_model(entry)
+    forget()
+    _ = describe_classifier(entry) if entry.kind == "classifier" else describe_generator(entry)
+
+
+def forget() -> None:
+    """Describe and load models anew when they are next wanted: what is known by name has changed."""
+    for kept in (classifier_cards, generator_cards, classifier_named, generator_named):
+        kept.cache_clear()

@@ -62,6 +62,14 @@ MAX_COMPRESSED_ARRAY_BYTES = 2 * GIB
 # A labels.csv or dataset.json: EDM's for the whole of ImageNet has about 50 MB.
 MAX_LABELS_BYTES = 64 * MIB
 
+# A checkpoint's list of its tensors (the header of a .safetensors, the pickle inside a .pt), that of a zip's members,
+# and the pickle's operations: a network of 20,000 tensors has about 3 MiB, and 800,000 operations with its optimiser.
+MAX_CHECKPOINT_HEADER_BYTES = 16 * MIB
+MAX_CHECKPOINT_DIRECTORY_BYTES = 8 * MIB
+MAX_CHECKPOINT_OPERATIONS = 1_000_000
+# A card or a models.toml; those of the embedded models have up to 17 kB.
+MAX_CARD_BYTES = MIB
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingLimits:

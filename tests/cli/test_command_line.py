@@ -196,7 +196,12 @@ def test_one_damaged_image_among_good_ones_leaves_nothing_behind(models, tmp_pat
 
 def test_a_judge_does_not_boost(models, tmp_path, capsys):
     card = Card(
-        name="cifar10-judge", kind="classifier", architecture="resnet9", arguments={"width": 4}, classes=CIFAR10_CLASSES
+        name="cifar10-judge",
+        kind="classifier",
+        architecture="resnet9",
+        arguments={"width": 4},
+        classes=CIFAR10_CLASSES,
+        role="judge",
     )
     export(ResNet9(10, 4), card, tmp_path)
     assert (
