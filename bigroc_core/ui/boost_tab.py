@@ -102,10 +102,10 @@ def request_of(
             steps=int(steps),
             step_size=own_step_size,
             norm=norm,  # type: ignore[arg-type]
-            loss=loss,
-            gradient=gradient,
-            stop_at=rests_at,
-        ),  # type: ignore[arg-type]
+            loss=loss,  # type: ignore[arg-type]
+            gradient=gradient,  # type: ignore[arg-type]
+            stop_at=rests_at,  # type: ignore[arg-type]
+        ),
     )
 
 
