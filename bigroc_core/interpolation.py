@@ -124,9 +124,11 @@ def interpolate(
             return frames.to(source.device), lost.to("cpu")
 
         frames, lost = in_batches(compute, network.batch_size(source, given), source, path.target)
+    for note in network.warnings:
+        warnings.warn(note, UserWarning, stacklevel=2)
     if bool(lost.any()):
-        numbers = lost.nonzero()[:, 0].tolist()
-        warnings.warn(f"the gradient of image {numbered(numbers)} is NaN or infinite: it stays in place", stacklevel=2)
+        numbers = numbered(lost.nonzero()[:, 0].tolist())
+        warnings.warn(f"where the gradient is NaN or infinite an image stays in place: {numbers}", stacklevel=2)
     return frames.transpose(0, 1).contiguous()
 
 
@@ -163,6 +165,15 @@ def _points(path: _Path) -> Iterator[PathPoint]:
                 return
             place, step, *tensors = point
             yield PathPoint(place, step, *(tensor.to(device) for tensor in tensors))
+
+
+def target_note(source: tuple[int, int], target: tuple[int, int]) -> str | None:
+    """What a reader should know of how a target is brought to the source's size, (height, width) each; or None."""
+    if source == target:
+        return None
+    height, width = centre_of(target, source).part
+    part = "" if (height, width) == target else f": its centre {height}×{width}, resized"
+    return f"the target, {target[0]}×{target[1]} pixels, is brought to the source's {source[0]}×{source[1]}{part}"
 
 
 def feature_distance(

@@ -29,7 +29,7 @@ from bigroc_core.engine.results import Standing
 from bigroc_core.engine.targets import Targets, rest_rule
 from bigroc_core.engine.viewed import ViewedNetwork, viewed_copy
 from bigroc_core.engine.views import ViewName, view_of
-from bigroc_core.losses import loss_named
+from bigroc_core.losses import Loss, loss_named
 
 
 @dataclass
@@ -117,13 +117,11 @@ class Plan:
             yield standing
 
     def _targets(self, network: ViewedNetwork, rows: slice, size: BatchSize, mask: Tensor | None) -> Targets:
-        device, loss = network.device, self.config.loss
+        device = network.device
         given = torch.full((rows.stop - rows.start,), -1, device=device) if self.labels is None else self.labels[rows]
         return Targets(
             network=network,
-            loss=loss_named(loss, self._on(device, self.l0))
-            if isinstance(loss, str)
-            else CheckedLoss(loss, self.config.loss_name),
+            loss=self._loss(device),
             labels=given.to(device, copy=True),
             shift=self._on(device, self.shift),
             mask=mask,
@@ -131,6 +129,12 @@ class Plan:
             check_classes=self.check_classes,
             first=rows.start,
         )
+
+    def _loss(self, device: torch.device) -> Loss:
+        loss = self.config.loss
+        if isinstance(loss, str):
+            return loss_named(loss, self._on(device, self.l0))
+        return CheckedLoss(loss, self.config.loss_name)
 
     def _on(self, device: torch.device, vector: Tensor | None) -> Tensor | None:
         return None if vector is None else vector.to(device, self.images.dtype)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bigroc_core.engine.batching import BatchSize, fitting_batch_size
 from bigroc_core.engine.exactness import exact_arithmetic
-from bigroc_core.engine.frozen import FrozenNetwork, frozen_copy
+from bigroc_core.engine.frozen import FrozenNetwork, device_of, frozen_copy
 from bigroc_core.engine.logits import as_logits
 from bigroc_core.engine.precision import is_fast, reduced
 from bigroc_core.engine.views import View, name_of, note_of
@@ -61,6 +61,6 @@ def viewed_copy(
     """Lends a private copy of the classifier, as `frozen_copy`, behind its view of images (N, 3, H, W)."""
     with torch.inference_mode(False), torch.no_grad():
         example = view(images[:1].detach())
-    with frozen_copy(classifier, example, features) as network:
-        fast = precision == "fast" and is_fast(network.device, network.dtype)
+    fast = precision == "fast" and is_fast(device_of(classifier, images), images.dtype)
+    with frozen_copy(classifier, example, features, fast) as network:
         yield ViewedNetwork(network, view, fast, name_of(classifier))

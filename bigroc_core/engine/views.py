@@ -53,7 +53,7 @@ class View:
             images = _weights(part_height, self.size[0], images.dtype, str(images.device)) @ images
         if self.size[1] != part_width:
             images = images @ _weights(part_width, self.size[1], images.dtype, str(images.device)).T
-        return images
+        return images.contiguous()  # some networks flatten with .view()
 
     @property
     def is_identity(self) -> bool:
