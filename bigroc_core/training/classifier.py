@@ -6,10 +6,11 @@ import dataclasses
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from bigroc_core.attack import l2_attack
 from bigroc_core.cards import Card
 from bigroc_core.classifiers.networks import Classifier, build_network
 from bigroc_core.training.augmentation import augment
@@ -18,35 +19,6 @@ from bigroc_core.training.checkpoint import export
 from bigroc_core.training.recipes import ClassifierRecipe
 from bigroc_core.training.run import Run
 from bigroc_core.training.splits import LabelledImages, Splits
-
-
-def l2_attack(
-    model: nn.Module, images: Tensor, labels: Tensor, eps: float, steps: int, generator: torch.Generator | None
-) -> Tensor:
-    """Untargeted L2 PGD: images (N, 3, H, W) in [0, 1] moved to higher cross-entropy inside the ball of radius eps.
-
-    A generator gives a random start in the ball and, for one step, a step of the whole radius; None starts at zero.
-    Several steps are of 2.5·eps/steps. Source: Madry et al. 2018.
-    """
-    step_size = eps if steps == 1 else 2.5 * eps / steps
-
-    def lengths(x: Tensor) -> Tensor:
-        return x.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
-
-    delta = torch.zeros_like(images)
-    if generator is not None:
-        noise = torch.randn(images.shape, generator=generator).to(images)
-        radius = eps * torch.rand(len(images), 1, 1, 1, generator=generator).to(images)
-        delta = (images + radius * noise / lengths(noise)).clamp(0, 1) - images
-    for _ in range(steps):
-        x = (images + delta).requires_grad_()
-        loss = F.cross_entropy(model(x).float(), labels, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, x)
-        with torch.no_grad():
-            delta = delta + step_size * gradient / lengths(gradient)
-            delta = delta * (eps / lengths(delta)).clamp(max=1)
-            delta = (images + delta).clamp(0, 1) - images
-    return images + delta
 
 
 def accuracy(model: nn.Module, data: LabelledImages, eps: float = 0.0, steps: int = 20, batch: int = 250) -> float:

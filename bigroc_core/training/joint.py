@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from bigroc_core.attack import L2Ball, targeted_pgd
+from bigroc_core.attack import L2Ball, input_gradient, targeted_pgd
 from bigroc_core.cards import Card
 from bigroc_core.classifiers.architectures import feature_names, new_network
 from bigroc_core.classifiers.checkpoints import load_weights
@@ -60,16 +60,14 @@ class ClassLogit:
         self.sign = {"down": 1.0, "up": -1.0}[direction]
 
     def gradient(self, images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            leaf = images.detach().requires_grad_()
-            with self.autocast():
-                logits = self.model(leaf).float()
-            total = self.sign * class_logits(logits, self.labels[rows]).sum()
-            (gradient,) = torch.autograd.grad(total, leaf)
-        return logits.detach(), gradient
+        return input_gradient(lambda z: self.sign * class_logits(z, self.labels[rows]), self._look, images)
 
     def logits(self, images: Tensor, rows: Tensor) -> Tensor:
-        with torch.no_grad(), self.autocast():
+        with torch.no_grad():
+            return self._look(images)
+
+    def _look(self, images: Tensor) -> Tensor:
+        with self.autocast():
             return self.model(images).float()
 
 
