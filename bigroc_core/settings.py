@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bigroc_core.checks import whole
+from bigroc_core.checks import number, whole
 
 Choices = Sequence[Any] | Callable[[], Sequence[Any]]
 
