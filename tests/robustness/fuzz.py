@@ -24,10 +24,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 if __name__ == "__main__":
-    root = Path(__file__).resolve().parents[2]
-    sys.path[:0] = [str(root), str(root / "tests")]
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from robustness.mutating import mutated
+from mutating import mutated
 
 MOST_SECONDS = 2.0  # of computing, as the machine may be busy with other things
 MOST_MIB = 512
@@ -136,7 +135,7 @@ def _hanging(_signal: int, _frame: object) -> None:
 
 def formats() -> Mapping[str, Format]:
     """All formats by name; every reader's table is added here."""
-    from robustness.image_formats import IMAGE_FORMATS
+    from image_formats import IMAGE_FORMATS
 
     return {**IMAGE_FORMATS}
 
@@ -165,6 +164,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     # As the module that the tables of formats import, not as a second one.
-    from robustness.fuzz import main as run
+    from fuzz import main as run
 
     sys.exit(run())

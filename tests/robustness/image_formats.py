@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
-from robustness.fuzz import Format
-from robustness.mutating import (
+from fuzz import Format
+from mutating import (
     json_with_a_mutated_value,
     mutated,
     png_with_right_checksums,
     zip_of,
     zip_with_a_mutated_member,
 )
+from PIL import Image
 
 from bigroc_core.images import open_image_set, read_image
 from bigroc_core.images.classes import parse_mapping
