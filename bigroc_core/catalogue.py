@@ -22,6 +22,7 @@ from bigroc_core.classifiers.registry import (
     embedded_classifiers,
     is_judge,
     load_classifier,
+    preference,
 )
 from bigroc_core.generators.registry import describe_generator, embedded_generators, load_generator
 from bigroc_core.generators.sampling import Generator
@@ -61,7 +62,7 @@ def classifier_cards() -> dict[str, Card]:
     """Cards of the classifiers one may boost through, robust ones first, the embedded before the user's own."""
     own = {name: describe_classifier(entry) for name, entry in model_entries("classifier").items()}
     cards = {**boosting_classifiers(), **own}
-    return dict(sorted(cards.items(), key=lambda item: (not item[1].robust, item[0] in own, item[0])))
+    return dict(sorted(cards.items(), key=lambda item: (not item[1].robust, item[0] in own, preference(item[1]))))
 
 
 @lru_cache(maxsize=1)

@@ -241,3 +241,8 @@ def test_the_embedded_models_say_what_they_are() -> None:
         "cifar10-standard": ("control", False),
     }
     assert {card.sizes for card in cards.values()} == {"any"}
+
+
+def test_the_page_goes_on_offering_the_plain_robust_one_first() -> None:
+    names = ["cifar10-robust", "cifar10-joint", "cifar10-joint-vanilla", "cifar10-standard"]
+    assert list(catalogue.classifier_cards()) == names

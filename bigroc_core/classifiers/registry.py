@@ -44,6 +44,11 @@ def boosting_classifiers() -> dict[str, Card]:
     return {name: card for name, card in embedded_classifiers().items() if not is_judge(card)}
 
 
+def preference(card: Card) -> tuple[bool, bool, str]:
+    """Sorts classifiers to boost through: robust ones first, of these the plain before the joint."""
+    return not card.robust, bool(card.robust) and card.l0 is not None, card.name
+
+
 @dataclass(frozen=True)
 class ClassifierRow:
     """One line of the list of classifiers.
@@ -148,9 +153,8 @@ def load_classifier(
         else:
             loaded = as_entry_says(_find(entry.source, arch or entry.arch, classes or entry.classes), entry)
     except ConnectionError as error:
-        cards = boosting_classifiers()
-        instead = next((name for name, card in cards.items() if card.robust), next(iter(cards), None))
-        hint = f"; without a network, the embedded {instead} serves instead" if instead else ""
+        instead = next(iter(sorted(boosting_classifiers().values(), key=preference)), None)
+        hint = f"; without a network, the embedded {instead.name} serves instead" if instead else ""
         raise ValueError(f"{error}{hint}") from error
     card = loaded.card
     if arch is not None and card.architecture not in (arch, f"cifar_{arch}"):
