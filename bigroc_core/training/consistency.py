@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from bigroc_core.cards import Card, card_of_folder
@@ -163,13 +164,24 @@ def consistency_generators(unet: nn.Module, card: Card) -> list[Generator]:
 def export_consistency(unet: nn.Module, card: Card, folder: Path) -> None:
     """Write folder/NAME, a ConsistencyModelPipeline with fp16 weights, and NAME.json.
 
-    File by file, the weights by a rename: a kill at any moment leaves a pipeline that can be read, or none yet.
+    File by file, the weights by a rename: a kill at any moment leaves a pipeline that can be read, or none yet. Raises
+    OSError, naming the folder, if it cannot be written.
     """
+    place, written = folder / card.name, folder / f".{card.name}.tmp"
+    try:
+        _write_pipeline(unet, card, place, written)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise OSError(f"{place} could not be written: {str(error).splitlines()[0]}") from error
+    finally:
+        shutil.rmtree(written, ignore_errors=True)
+
+
+def _write_pipeline(unet: nn.Module, card: Card, place: Path, written: Path) -> None:
+    """Write the pipeline at `written`, and move its files and its card to `place` and beside it."""
     from diffusers import ConsistencyModelPipeline
 
     half = copy.deepcopy(unet).half().to("cpu").to(memory_format=torch.contiguous_format)
     pipeline: Any = ConsistencyModelPipeline(half, consistency_scheduler())
-    place, written = folder / card.name, folder / f".{card.name}.tmp"
     shutil.rmtree(written, ignore_errors=True)
     pipeline.save_pretrained(written, safe_serialization=True)
     (written / "card").write_text(card.to_json(), "utf-8")
@@ -182,4 +194,3 @@ def export_consistency(unet: nn.Module, card: Card, folder: Path) -> None:
         # safetensors writes for the owner's eyes alone.
         path.chmod(card_of_folder(place).stat().st_mode)
         os.replace(path, target)
-    shutil.rmtree(written)

@@ -18,7 +18,7 @@ from bigroc_core.generators.seeds import GRAIN, SeedGenerator, shrunk
 from bigroc_core.images import to_uint8
 from bigroc_core.training.augmentation import random_flip
 from bigroc_core.training.averaging import running_average
-from bigroc_core.training.checkpoint import export
+from bigroc_core.training.checkpoint import export, written_whole
 from bigroc_core.training.consistency import build_unet, consistency_generators, export_consistency, timesteps_of
 from bigroc_core.training.families import CONSISTENCY, FAMILIES, KNOWN, SEEDS, check_size
 from bigroc_core.training.generator_steps import step_of
@@ -37,7 +37,9 @@ def sample_sheet(generators: Sequence[Generator], path: Path, rows: int = 10) ->
     grid = pixels.view(rows, columns, *pixels.shape[1:]).permute(0, 2, 1, 3, 4).flatten(0, 1).flatten(1, 2)
     scale = max(1, 64 // pixels.shape[1])  # small ones twice as large
     sheet = Image.fromarray(grid.contiguous().numpy())
-    sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST).save(path)
+    sheet = sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST)
+    with written_whole(path) as temporary:
+        sheet.save(temporary, "PNG")
 
 
 def train_generator(

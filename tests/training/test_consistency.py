@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from bigroc_core.training.consistency import (
     consistency_scheduler,
     discretisation,
     draw_intervals,
+    export_consistency,
     huber_offset,
     noise_levels,
     pseudo_huber,
@@ -267,6 +269,19 @@ def test_the_folder_is_diffusers_own_and_has_no_pickles(trained: Path) -> None:
     images, labels = ours.sample(2, seed=5)
     assert labels is not None
     torch.testing.assert_close(torch.from_numpy(theirs.images).permute(0, 3, 1, 2), images, rtol=0, atol=1e-5)
+
+
+def test_a_full_disk_is_named_and_the_pipeline_that_was_there_can_be_read(trained: Path, model: Path) -> None:
+    before, _ = load_generator(model).sample(2)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="tiny could not be written: "):
+            export_consistency(untrained(), read_card(trained / "tiny.json"), model.parent)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert torch.equal(load_generator(model).sample(2)[0], before)
+    assert sorted(path.name for path in model.parent.iterdir()) == ["tiny", "tiny.json"]
 
 
 @pytest.mark.parametrize("steps", [1, 2])
