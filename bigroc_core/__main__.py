@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import signal
 import sys
 from types import FrameType
@@ -24,6 +26,7 @@ from bigroc_core.cli.interpolate import add_interpolate_parser, run_interpolate
 from bigroc_core.cli.models import add_listing_parsers, run_listing
 from bigroc_core.cli.tables import add_tables_parser, run_tables
 from bigroc_core.cli.train import add_train_parser, run_train
+from bigroc_core.messages import printable
 from bigroc_core.models_file import use_models_file
 
 
@@ -77,8 +80,17 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise Terminated
 
 
+def one_line(error: BaseException) -> str:
+    """An error's text as one printable line of bounded length."""
+    return printable(" ".join(str(error)[:20_000].split()), 2_000)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file's name may hold what the terminal's encoding cannot show.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     options = build_parser().parse_args(arguments)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -86,8 +98,18 @@ def main(arguments: list[str] | None = None) -> int:
             use_models_file(options.models)
         options.carry_out(options)
     except (ValueError, OSError, MemoryError) as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        print("error:", one_line(error), file=sys.stderr)
         return 2
+    except Exception as error:
+        # The last net: a fault of the program's own, which whoever runs it can do nothing about but tell.
+        if os.environ.get("BIGROC_TRACEBACK"):
+            raise
+        print(
+            f"error: {type(error).__name__}: {one_line(error)}. This is a fault of the program; please report it with "
+            "this command, and with what BIGROC_TRACEBACK=1 in front of it prints",
+            file=sys.stderr,
+        )
+        return 70
     except KeyboardInterrupt as interrupt:
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
