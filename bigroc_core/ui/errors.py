@@ -31,9 +31,9 @@ def readable(text: str) -> str:
 def sentence(error: Exception | str) -> str:
     """An error's text as a sentence, for where the page shows plain text."""
     text = readable(str(error))
-    beginning = text.partition(": ")[0]
-    # A setting's name or a file's own is not a word that begins a sentence.
-    if text.split(" ")[0].isalpha() and "." not in beginning:
+    beginning, word = text.partition(": ")[0], text.partition(" ")[0]
+    # A file's own name, a setting's, a symbol's: none of them is a word that begins a sentence.
+    if word.isascii() and word.isalpha() and (len(word) > 1 or word == "a") and "." not in beginning:
         text = text[:1].upper() + text[1:]
     return text + ("" if text.endswith((".", "!", "?")) else ".")
 
