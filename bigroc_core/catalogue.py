@@ -4,6 +4,7 @@ computes."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import lru_cache
 from typing import TypeVar
 
@@ -29,6 +30,9 @@ from bigroc_core.generators.sampling import Generator
 from bigroc_core.models_file import ModelEntry, add_model, model_entries, use_models_file
 
 F = TypeVar("F", bound=Callable[..., object])
+# What was loaded from elsewhere and is offered in this process besides, by name.
+_CLASSIFIERS: dict[str, Classifier] = {}
+_GENERATORS: dict[str, Generator] = {}
 
 
 def on_gpu(handler: F) -> F:
@@ -41,26 +45,50 @@ def compute_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-@lru_cache(maxsize=8)
 def classifier_named(name: str, device: str) -> Classifier:
     """One of the classifiers offered here; ValueError for any other, judges included."""
     if name not in classifier_cards():
         raise ValueError(f"there is no classifier {name!r} here; choose one of {sorted(classifier_cards())}")
-    return load_classifier(name, device=device)
+    if (offered := _CLASSIFIERS.get(name)) is None:
+        return _embedded_classifier(name, device)
+    # Never moved itself: others may be computing with it.
+    return offered if offered.mean.device.type == torch.device(device).type else deepcopy(offered).to(device)
 
 
-@lru_cache(maxsize=8)
 def generator_named(name: str, device: str) -> Generator:
     """One of the generators offered here; ValueError for any other."""
     if name not in generator_cards():
         raise ValueError(f"there is no generator {name!r} here; choose one of {sorted(generator_cards())}")
+    return _GENERATORS[name] if name in _GENERATORS else _embedded_generator(name, device)
+
+
+@lru_cache(maxsize=8)
+def _embedded_classifier(name: str, device: str) -> Classifier:
+    return load_classifier(name, device=device)
+
+
+@lru_cache(maxsize=8)
+def _embedded_generator(name: str, device: str) -> Generator:
     return load_generator(name, device=device)
+
+
+def offer_classifier(classifier: Classifier) -> None:
+    """Offer a classifier from elsewhere, in this process, under its card's name."""
+    _CLASSIFIERS[classifier.card.name] = classifier
+    classifier_cards.cache_clear()
+
+
+def offer_generator(generator: Generator, name: str) -> None:
+    """Offer a generator from elsewhere, in this process, under the name it was loaded by."""
+    _GENERATORS[name] = generator
+    generator_cards.cache_clear()
 
 
 @lru_cache(maxsize=1)
 def classifier_cards() -> dict[str, Card]:
     """Cards of the classifiers one may boost through, robust ones first, the embedded before the user's own."""
     own = {name: describe_classifier(entry) for name, entry in model_entries("classifier").items()}
+    own |= {name: classifier.card for name, classifier in _CLASSIFIERS.items()}
     cards = {**boosting_classifiers(), **own}
     return dict(sorted(cards.items(), key=lambda item: (not item[1].robust, item[0] in own, preference(item[1]))))
 
@@ -69,6 +97,7 @@ def classifier_cards() -> dict[str, Card]:
 def generator_cards() -> dict[str, Card]:
     """Cards of the generators, conditional ones first, the embedded before the user's own."""
     own = {name: describe_generator(entry) for name, entry in model_entries("generator").items()}
+    own |= {name: generator.card for name, generator in _GENERATORS.items()}
     cards = {**embedded_generators(), **own}
     return dict(sorted(cards.items(), key=lambda item: (not item[1].conditional, item[0] in own, item[0])))
 
@@ -98,5 +127,33 @@ def add_for_this_run(entry: ModelEntry) -> None:
 
 def forget() -> None:
     """Describe and load models anew when they are next wanted: what is known by name has changed."""
-    for kept in (classifier_cards, generator_cards, classifier_named, generator_named):
+    for kept in (classifier_cards, generator_cards, _embedded_classifier, _embedded_generator):
         kept.cache_clear()
+
+
+def is_control(card: Card) -> bool:
+    """Whether a classifier is there to show what the same does without robustness."""
+    return card.role == "control"
+
+
+def is_robust(card: Card) -> bool:
+    """Whether a classifier was trained to be robust."""
+    return bool(card.robust)
+
+
+def kind_of(card: Card) -> str:
+    """What a classifier is, in a few words."""
+    return "robust" if is_robust(card) else "standard: not robust" if is_control(card) else "classifier"
+
+
+def control_for(name: str) -> str | None:
+    """The control for a classifier: another that takes images of the same size, a plain one before a joint model.
+
+    None where there is none; ValueError where the classifier is not offered here.
+    """
+    cards = classifier_cards()
+    if name not in cards:
+        raise ValueError(f"there is no classifier {name!r} here; choose one of {sorted(cards)}")
+    size = cards[name].input_size
+    controls = [one for one, card in cards.items() if is_control(card) and card.input_size == size and one != name]
+    return min(controls, key=lambda one: cards[one].l0 is not None, default=None)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import os
+import secrets
+import shutil
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,36 @@ def one_line_each(entries: dict[str, Any]) -> str:
     """JSON with one line per entry."""
     lines = (f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in entries.items())
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+@contextlib.contextmanager
+def whole_or_not_at_all(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write a file or a folder to: if all goes well it takes the place of `path`, or of an
+    empty folder there, and if not it vanishes. Raises OSError, naming `path`, where it cannot be written."""
+    # Not the process number: processes on several machines may share it, and the folder.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    make_folder(path.parent)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(f"{path} could not be written ({error.strerror or error})") from error
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Whole or not at all; OSError, naming the file, where it cannot be written."""
+    with whole_or_not_at_all(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all; OSError, naming the file, where it cannot be written."""
+    write_bytes(path, text.encode("utf-8"))
 
 
 def csv_bytes(rows: Iterable[Iterable[Any]]) -> bytes:
@@ -39,17 +72,6 @@ def make_folder(folder: Path) -> None:
         file = next((one for one in (folder, *folder.parents) if one.exists() and not one.is_dir()), None)
         why = f"{file} is a file and not a folder" if file else error.strerror
         raise OSError(f"the folder {folder} cannot be made: {why}; choose another place for it") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(text, "utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def zipped(files: Iterable[tuple[str, bytes]]) -> bytes:

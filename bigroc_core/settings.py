@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -66,8 +67,8 @@ class Unfit(ValueError):
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What an experiment is asked for. Values may come as the page or a program sends them: whole numbers as floats,
-    lists for tuples, texts for numbers that may be left empty. An empty text where the choices depend on the models at
-    hand is the first of them.
+    lists for tuples, texts for numbers that may be left empty and for rows of numbers. An empty text where the choices
+    depend on the models at hand is the first of them.
 
     Raises Unfit, a ValueError, that says what is wrong with each field.
     """
@@ -103,17 +104,37 @@ def default_of(request: type[Request], name: str) -> Any:
     return next(one.default for one in dataclasses.fields(request) if one.name == name)
 
 
+def numbers_in(text: str | None, name: str) -> tuple[float, ...]:
+    """Numbers typed with commas, semicolons or spaces between them; ValueError names the first that is none."""
+    numbers = []
+    for word in re.split(r"[\s,;]+", (text or "").strip()):
+        if not word:
+            continue
+        try:
+            value = float(word)
+        except ValueError:
+            raise ValueError(f"{name} must be numbers with commas between them, not {word[:40]!r}") from None
+        if not math.isfinite(value):
+            raise ValueError(f"{name} must be finite numbers, not {word[:40]}")
+        numbers.append(value)
+    return tuple(numbers)
+
+
 def _read(value: Any, hint: Any, name: str, told: Setting) -> Any:
     """A value as its type has it; ValueError, naming the setting, for one that is not of it."""
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         return _read_optional(value, typing.get_args(hint), name, told)
     origin = typing.get_origin(hint) or hint
     if origin is tuple:
+        kind, each = typing.get_args(hint)[0], name
+        if kind in (int, float):
+            each = f"each of the {name}"
+            value = numbers_in(value, name) if isinstance(value, str) else value
         if value is None:
             return ()
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise ValueError(f"{name} must be a list, not {value!r:.60}")
-        return tuple(_read(one, typing.get_args(hint)[0], name, told) for one in value)
+        return tuple(_read(one, kind, each, told) for one in value)
     if origin is bool:
         if not isinstance(value, bool):
             raise ValueError(f"{name} must be true or false, not {value!r:.60}")

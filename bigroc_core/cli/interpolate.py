@@ -3,70 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import io
-import os
-import secrets
-import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 
+from bigroc_core.catalogue import generator_cards, offer_classifier, offer_generator
 from bigroc_core.classifiers.registry import embedded_classifiers, load_classifier, refuse_judge
 from bigroc_core.cli.options import default_device
-from bigroc_core.experiments.strips import Interpolation, animation, frame_files, rounded, stages
-from bigroc_core.files import make_folder
+from bigroc_core.experiments.frames import Interpolation, animation, frame_files
+from bigroc_core.experiments.interpolate import Walk, interpolation_of
+from bigroc_core.files import whole_or_not_at_all
 from bigroc_core.generators.registry import load_generator
-from bigroc_core.images import ReadImage, Size, fit_to, read_image
 from bigroc_core.images.image import SUFFIXES
-from bigroc_core.sources import GENERATOR_PREFIX
+from bigroc_core.sources import GENERATOR_PREFIX, UPLOAD, OneImage
 
 FRACTIONS = (0.1, 0.25, 0.5, 0.75, 1.0)
-
-
-@dataclass(frozen=True)
-class End:
-    """Where one image comes from. named: a path, or `generator:NAME`; of a generator also its seed, the image's index
-    in it, and the class of a conditional one, None for the index's own. option: what messages call it."""
-
-    named: str
-    seed: int = 0
-    index: int = 0
-    of_class: str | None = None
-    option: str = "--source"
-
-    @property
-    def generator(self) -> str | None:
-        """The generator's name, or None for a file."""
-        if not self.named.startswith(GENERATOR_PREFIX):
-            return None
-        return self.named.removeprefix(GENERATOR_PREFIX)
-
-    def check_class(self) -> None:
-        """ValueError where the generator is not there, or has not the class."""
-        if self.generator is None:
-            if self.of_class is not None:
-                raise ValueError(f"{self.option}-class is for generators; {self.named} is a file")
-            return
-        classes = load_generator(self.generator).classes
-        if self.of_class is not None and self.of_class not in classes:
-            known = ", ".join(classes) or "none"
-            raise ValueError(f"{self.option}-class must be one of {known}, not {self.of_class!r}")
-
-    def read(self, size: Size) -> ReadImage:
-        """The image (3, H, W) in [0, 1] brought to `size`, with notes. Raises ValueError as `check_class`, and for a
-        file that is no image or a seed or an index that is none."""
-        self.check_class()
-        if self.generator is None:
-            return read_image(Path(self.named), size=size)
-        generator = load_generator(self.generator)
-        labels = None if self.of_class is None else [generator.classes.index(self.of_class)]
-        try:
-            image, _ = generator.sample(1, labels=labels, seed=self.seed, start=self.index)
-        except ValueError as error:
-            raise ValueError(f"{self.option}: {error}") from None
-        return fit_to(image[0].cpu(), size)
 
 
 def add_end(parser: argparse.ArgumentParser, side: str, index: int, positional: bool = False) -> None:
@@ -83,15 +35,25 @@ def add_end(parser: argparse.ArgumentParser, side: str, index: int, positional: 
     parser.add_argument(f"--{side}-class", metavar="CLASS", help="of a conditional generator; default: the index's")
 
 
-def end_of(options: argparse.Namespace, side: str) -> End:
-    """The image that parsed options name."""
-    return End(
-        getattr(options, side),
-        getattr(options, f"{side}_seed"),
-        getattr(options, f"{side}_index"),
-        getattr(options, f"{side}_class"),
-        f"--{side}",
-    )
+def end_of(options: argparse.Namespace, side: str) -> OneImage:
+    """The image that parsed options name; a generator from elsewhere is offered for this command.
+
+    ValueError where there is no such generator, or it has not the class.
+    """
+    named, of_class = getattr(options, side), getattr(options, f"{side}_class")
+    if not named.startswith(GENERATOR_PREFIX):
+        if of_class is not None:
+            raise ValueError(f"--{side}-class is for generators; {named} is a file")
+        return OneImage(kind=UPLOAD, file=named)
+    name = named.removeprefix(GENERATOR_PREFIX)
+    generator = load_generator(name)
+    if of_class is not None and of_class not in generator.classes:
+        known = ", ".join(generator.classes) or "none"
+        raise ValueError(f"--{side}-class must be one of {known}, not {of_class!r}")
+    if name not in generator_cards():
+        offer_generator(generator, name)
+    seed, number = getattr(options, f"{side}_seed"), getattr(options, f"{side}_index")
+    return OneImage(generator=name, seed=seed, number=number, class_name=of_class or "")
 
 
 def add_interpolate_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -138,52 +100,45 @@ def run_interpolate(options: argparse.Namespace) -> None:
 
     _check_out(options.out)
     device = default_device(options.device)
-    embedded = embedded_classifiers()
-    classifiers = []
+    walk = Walk(
+        source=end_of(options, "source"),
+        target=end_of(options, "target"),
+        classifiers=_offered(options, device),
+        fractions=tuple(sorted(set(options.c))),
+        steps=options.steps,
+        weights=None if options.weights is None else tuple(options.weights),
+        warm_start=options.warm_start,
+    )
+    run: Interpolation | None = None
+    with tqdm(unit="step", desc="interpolate") as bar:
+        for run in interpolation_of(walk, str(device)):
+            bar.total = run.total
+            bar.update(run.done - bar.n)
+    assert run is not None
+    for note in run.notes:
+        print(f"note: {note}")
+    with whole_or_not_at_all(options.out) as temporary:
+        _write(run, temporary, options.out.suffix.lower())
+    print(f"{run.distances.size} frames in {options.out}")
+
+
+def _offered(options: argparse.Namespace, device: torch.device) -> tuple[str, ...]:
+    """The classifiers' names; those from elsewhere are offered for this command. ValueError for ones that cannot be
+    looked through side by side."""
+    embedded, sizes = embedded_classifiers(), {}
     for name in dict.fromkeys(options.classifier):
-        loaded = load_classifier(name, arch=None if name in embedded else options.arch, device=device)
-        refuse_judge(loaded.card)
-        classifiers.append(loaded)
-    sizes = {classifier.card.name: classifier.card.input_size for classifier in classifiers}
-    if len(sizes) < len(classifiers):
-        raise ValueError(
-            f"two of the classifiers are called {classifiers[0].card.name}: the files could not be told apart"
-        )
+        loaded = None if name in embedded else load_classifier(name, arch=options.arch, device=device)
+        card = embedded[name] if loaded is None else loaded.card
+        refuse_judge(card)
+        if card.name in sizes:
+            raise ValueError(f"two of the classifiers are called {card.name}: the files could not be told apart")
+        sizes[card.name] = card.input_size
+        if loaded is not None:
+            offer_classifier(loaded)
     if len(set(sizes.values())) > 1:
         told = ", ".join(f"{name} {height}×{width}" for name, (height, width) in sizes.items())
         raise ValueError(f"the classifiers take images of different sizes ({told}); run them one by one")
-    ends = {side: end_of(options, side) for side in ("source", "target")}
-    read = {side: end.read(next(iter(sizes.values()))) for side, end in ends.items()}
-    fractions = sorted(set(options.c))
-    settings = {
-        **{side: _settings_of(end) for side, end in ends.items()},
-        "classifiers": list(sizes),
-        "c": fractions,
-        "steps": options.steps,
-        "weights": options.weights,
-        "warm_start": options.warm_start,
-    }
-    notes = [f"{side}: {note}" for side, found in read.items() for note in found.notes]
-    source, target = (rounded(read[side].pixels) for side in ("source", "target"))
-    run = Interpolation.begin(source, target, list(sizes), settings, notes)
-    walk = stages(classifiers, source, target, fractions, options.steps, options.weights, options.warm_start)
-    for note in notes:
-        print(f"note: {note}")
-    with tqdm(total=run.total, unit="step", desc="interpolate") as bar:
-        for stage in walk:
-            run.take(stage)
-            bar.update(stage.done - bar.n)
-    run.finished = True
-    _write(run, options.out)
-    print(f"{len(fractions) * len(sizes)} frames in {options.out}")
-
-
-def _settings_of(end: End) -> dict[str, Any]:
-    """What decides an end's image, as the page's settings have it."""
-    if end.generator is None:
-        return {"file": Path(end.named).name}
-    chosen = {} if end.of_class is None else {"class": end.of_class}
-    return {"generator": end.generator, "seed": end.seed, "number": end.index, **chosen}
+    return tuple(sizes)
 
 
 def _check_out(out: Path) -> None:
@@ -195,24 +150,15 @@ def _check_out(out: Path) -> None:
         raise ValueError(f"{out}: exists already. Choose another name, or remove it")
 
 
-def _write(run: Interpolation, out: Path) -> None:
-    """Whole or not at all."""
-    make_folder(out.parent)
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        if out.suffix.lower() == ".gif":
-            temporary.write_bytes(animation(run))
-        elif out.suffix.lower() == ".npz":
-            stream = io.BytesIO()
-            np.savez(stream, run.frames.reshape(-1, *run.source.shape))
-            temporary.write_bytes(stream.getvalue())
-        else:
-            for name, data in frame_files(run, folders=len(run.classifiers) > 1):
-                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-                (temporary / name).write_bytes(data)
-        # Takes the place of an empty folder, too.
-        os.replace(temporary, out)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        temporary.unlink(missing_ok=True)
+def _write(run: Interpolation, out: Path, suffix: str) -> None:
+    """A run's frames as an animation, an array or a folder."""
+    if suffix == ".gif":
+        out.write_bytes(animation(run))
+    elif suffix == ".npz":
+        # Opened here, since NumPy would add its own ending to the name.
+        with out.open("wb") as file:
+            np.savez(file, run.frames.reshape(-1, *run.source.shape))
+    else:
+        for name, data in frame_files(run, folders=len(run.classifiers) > 1):
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (out / name).write_bytes(data)

@@ -1,158 +1,211 @@
-"""One interpolation of the page (P1 Eq. 3): from one image towards another, through a robust and a standard classifier.
+"""From one image towards another by matching features (P1 Eq. 3), through a robust and a standard classifier.
 
-Everything kept is 8-bit, and every number of a finished frame is computed from it, as in the Boost tab.
+Everything kept is 8-bit, and every number of a finished frame is computed from it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
-import re
 import shlex
 import time
-import zipfile
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from bigroc_core.cards import CHECKPOINTS
+from bigroc_core.catalogue import STANDARD as STANDARD  # where figures look for it
 from bigroc_core.catalogue import (
     classifier_cards,
     classifier_named,
     compute_device,
+    control_for,
     generator_cards,
     on_gpu,
 )
-from bigroc_core.checks import whole
-from bigroc_core.experiments.strips import (
-    Interpolation,
-    Stage,
-    animation,
-    frame_files,
-    stages,
-)
-from bigroc_core.files import zipped
-from bigroc_core.limits import MAX_FRACTIONS, MAX_STEPS_PER_REQUEST
-from bigroc_core.sources import EXAMPLES, OneImage, example_paths
+from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.experiments.frames import Interpolation
+from bigroc_core.experiments.growing import described, digits, last
+from bigroc_core.experiments.kept import ASSETS, keep, kept, weights_digest
+from bigroc_core.experiments.one_image import image_in, not_uploaded, of_side
+from bigroc_core.experiments.requests import BallRequest
+from bigroc_core.images import from_uint8, to_uint8
+from bigroc_core.interpolation import MAX_WEIGHT, feature_distance, interpolate_stream
+from bigroc_core.limits import MAX_FRACTIONS
+from bigroc_core.settings import Request, like, setting
+from bigroc_core.sources import EXAMPLES, UPLOAD, OneImage, example_paths
 
-# The control of the second strip: what the same walk gives without robustness.
-STANDARD = "cifar10-standard"
-# The finished example the page opens with: minutes of work on two cores, so it is kept.
-KEPT = Path(__file__).resolve().parents[2] / "assets" / "interpolation.npz"
+# The finished example the page opens with: minutes of work on two cores.
+KEPT = ASSETS / "interpolation.npz"
+ARRAYS = ("source", "target", "frames", "distances", "at_source")
+SIDES = ("source", "target")
+
+
+def class_of_side(side: str) -> Any:
+    """The setting of the class of a conditional generator's image."""
+    return setting(
+        None,
+        "Of a conditional generator: the class by name; empty: the number's own.",
+        label=f"{side.capitalize()}: class",
+        info="Of a class-conditional generator.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """An interpolation as asked for. fractions: c, ascending. weights: one per resolution, or None for 1 each."""
+class Walk:
+    """From one image to another. fractions: c, ascending. steps: T per frame. weights: of the levels of features, None
+    for 1 each. warm_start: whether each frame begins where the last one ended."""
 
     source: OneImage
     target: OneImage
-    classifier: str
+    classifiers: tuple[str, ...]
     fractions: tuple[float, ...]
     steps: int = 60
     weights: tuple[float, ...] | None = None
     warm_start: bool = False
 
-
-def numbers_in(text: str | None, name: str) -> tuple[float, ...]:
-    """Numbers typed with commas, semicolons or spaces between them; ValueError names the first that is none."""
-    found = []
-    for word in re.split(r"[\s,;]+", (text or "").strip()):
-        if not word:
-            continue
-        try:
-            value = float(word)
-        except ValueError:
-            raise ValueError(f"{name} must be numbers with commas between them, not {word[:40]!r}") from None
-        if not math.isfinite(value):
-            raise ValueError(f"{name} must be finite numbers, not {word[:40]}")
-        found.append(value)
-    return tuple(found)
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides the result, as plain JSON."""
+        return {
+            "source": self.source.settings(),
+            "target": self.target.settings(),
+            "classifiers": list(self.classifiers),
+            "c": list(self.fractions),
+            "steps": self.steps,
+            "weights": None if self.weights is None else list(self.weights),
+            "warm_start": self.warm_start,
+        }
 
 
-def fractions_in(text: str | None) -> tuple[float, ...]:
-    """The values of c, ascending, each once. ValueError for none, too many, or one outside [0, 1]."""
-    found = numbers_in(text, "c")
-    if not found:
-        raise ValueError(f"c must be 1 to {MAX_FRACTIONS} numbers from 0 to 1 with commas between them, not empty")
-    if outside := [c for c in found if not 0 <= c <= 1]:
-        raise ValueError(f"each c must be from 0 (the source) to 1, not {outside[0]:g}")
-    ascending = tuple(sorted(set(found)))
-    if len(ascending) > MAX_FRACTIONS:
-        raise ValueError(f"at most {MAX_FRACTIONS} values of c can be asked for at once, not {len(ascending)}")
-    return ascending
+@dataclass(frozen=True, kw_only=True)
+class InterpolateRequest(Request):
+    """P1 Eq. 3 as asked for."""
 
-
-def weights_in(text: str | None) -> tuple[float, ...] | None:
-    """The weights wᵢ, or None where the box is empty. ValueError for a negative one, or if all are 0."""
-    found = numbers_in(text, "weights")
-    if any(weight < 0 for weight in found):
-        raise ValueError(f"weights must be 0 or more, not {min(found):g}")
-    if found and not any(found):
-        raise ValueError("weights must not all be 0: there would be nothing to match")
-    return found or None
-
-
-def strips_of(classifier: str) -> tuple[str, ...]:
-    """The chosen classifier and the standard control, where there is one that takes images of the same size."""
-    cards = classifier_cards()
-    if classifier not in cards:
-        raise ValueError(f"there is no classifier {classifier!r} here; choose one of {sorted(cards)}")
-    fits = STANDARD in cards and cards[STANDARD].input_size == cards[classifier].input_size
-    return tuple(dict.fromkeys((classifier, STANDARD))) if fits else (classifier,)
-
-
-def compute(asked: Asked, device: str | None = None) -> Iterator[Interpolation | Stage]:
-    """The interpolation before its first step, then its stages. ValueError for bad input."""
-    device = device or compute_device()
-    names = strips_of(asked.classifier)
-    classifiers = [classifier_named(name, device) for name in names]
-    size = classifiers[0].card.input_size
-    source, source_notes = asked.source.read(size, device, "source")
-    target, target_notes = asked.target.read(size, device, "target")
-    yield Interpolation.begin(source, target, names, settings_of(asked, names), (*source_notes, *target_notes))
-    yield from stages(
-        classifiers, source, target, asked.fractions, asked.steps, asked.weights, warm_start=asked.warm_start
+    source: str = of_side("source", "source")
+    source_generator: str = of_side("generator", "source")
+    source_seed: int = of_side("seed", "source")
+    source_number: int = of_side("number", "source")
+    source_class: str | None = class_of_side("source")
+    source_example: str | None = of_side("example", "source")
+    target: str = of_side("source", "target")
+    target_generator: str = of_side("generator", "target")
+    target_seed: int = of_side("seed", "target")
+    target_number: int = of_side("number", "target", 1)
+    target_class: str | None = class_of_side("target")
+    target_example: str | None = of_side("example", "target")
+    classifier: str = like(BallRequest, "classifier", help="Whose features are matched; a robust one.")
+    fractions: tuple[float, ...] = setting(
+        (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
+        "The values of c, from 0 (the source) to 1, with commas between them.",
+        label="Values of c",
+        info=f"One frame each: up to {MAX_FRACTIONS} numbers from 0 (source) to 1.",
+        most=1,
     )
+    steps: int = like(
+        BallRequest,
+        "steps",
+        60,
+        help="PGD steps T per frame.",
+        info="Per frame, of α = 2.5·ε/T with ε = c·‖x_t − x_s‖₂.",
+        least=1,
+    )
+    weights: tuple[float, ...] = setting(
+        (),
+        "One number per resolution, fine to coarse; empty: 1 each.",
+        label="Weights of the resolutions",
+        info="wᵢ of Eq. 3, fine to coarse; empty means 1 each.",
+        most=MAX_WEIGHT,
+    )
+    warm_start: bool = setting(
+        False,
+        "Begin each frame where the one of the next smaller c ended.",
+        label="Warm start",
+        info="Begin each frame where the last one ended, not at the source: smoother from frame to frame.",
+    )
+    source_file: str | None = of_side("file", "source")
+    target_file: str | None = of_side("file", "target")
+
+    @property
+    def walk(self) -> Walk:
+        """What is asked for: through the chosen classifier, and through the standard control where there is one."""
+        control = control_for(self.classifier)
+        return Walk(
+            source=image_in(self, "source", "source_"),
+            target=image_in(self, "target", "target_"),
+            classifiers=(self.classifier, *([control] if control else [])),
+            fractions=tuple(sorted(set(self.fractions))),
+            steps=self.steps,
+            weights=self.weights or None,
+            warm_start=self.warm_start,
+        )
+
+    def conflicts(self) -> dict[str, str]:
+        """Uploads without files, the same image twice, and rows of numbers that are too long or say nothing."""
+        problems, walk = super().conflicts(), self.walk
+        for side in SIDES:
+            problems |= not_uploaded(f"{side}_file", getattr(walk, side), side)
+        if self.source != UPLOAD and walk.source.settings() == walk.target.settings():
+            which = "target_example" if self.source == EXAMPLES else "target_number"
+            problems[which] = "the same image as the source: choose another"
+        if not 1 <= len(walk.fractions) <= MAX_FRACTIONS:
+            problems["fractions"] = (
+                f"c must be 1 to {MAX_FRACTIONS} numbers from 0 to 1 with commas between them, not "
+                f"{len(walk.fractions) or 'empty'}"
+            )
+        if self.weights and not any(self.weights):
+            problems["weights"] = "weights must not all be 0: there would be nothing to match"
+        return problems
 
 
-compute_on_gpu = on_gpu(compute)
+def between(
+    classifiers: Sequence[Classifier],
+    source: Tensor,
+    target: Tensor,
+    fractions: Sequence[float],
+    steps: int,
+    weights: Sequence[float] | None = None,
+    warm_start: bool = False,
+) -> Iterator[Interpolation]:
+    """P1 Eq. 3 from one image towards another, through each of the classifiers in turn, on their device.
 
-
-def run_interpolation(asked: Asked, device: str | None = None) -> Generator[Interpolation, None, None]:
-    """The interpolation, growing: yielded after each step, the last time finished. ValueError for bad input."""
-    whole(asked.steps, "steps", 1, MAX_STEPS_PER_REQUEST)
-    began = time.perf_counter()
-    stages = compute(asked, device) if device else compute_on_gpu(asked)
-    run = next(stages)
-    assert isinstance(run, Interpolation)
-    for stage in stages:
-        assert isinstance(stage, Stage)
-        run.take(stage)
-        run.seconds = time.perf_counter() - began
-        yield run
+    source, target: (3, H, W) in [0, 1], taken at 8-bit levels. fractions: ascending. The run, growing, yielded after
+    each step, the last time finished. ValueError for what `bigroc_core.interpolate` refuses.
+    """
+    run = Interpolation.begin(source, target, [one.card.name for one in classifiers], fractions, steps)
+    for strip, classifier in enumerate(classifiers):
+        x, y = (from_uint8(pixels)[None].to(classifier.mean.device) for pixels in (run.source, run.target))
+        run.at_source[strip] = float(feature_distance(classifier, x, y, weights))
+        for point in interpolate_stream(classifier, x, y, fractions, steps, weights, warm_start=warm_start):
+            frame, c = to_uint8(point.images[0]), fractions[point.place]
+            run.frames[strip, point.place] = frame
+            run.done += point.step > 0
+            run.doing = f"{classifier.card.name}, c = {c:g}, step {point.step}"
+            if point.step == (steps if c else 0):
+                reached = from_uint8(frame)[None].to(x.device)
+                run.distances[strip, point.place] = float(feature_distance(classifier, reached, y, weights))
+            yield run
     run.finished = True
     yield run
 
 
-# ------------------------------------------------------------------------------------------- settings and files
+def interpolation_of(walk: Walk, device: str | None = None) -> Iterator[Interpolation]:
+    """A walk's run, growing: yielded after each step, the last time finished. ValueError for bad input."""
+    began = time.perf_counter()
+    device = device or compute_device()
+    classifiers = [classifier_named(name, device) for name in walk.classifiers]
+    size = classifiers[0].card.input_size
+    source, source_notes = walk.source.read(size, device, "source")
+    target, target_notes = walk.target.read(size, device, "target")
+    growing = between(classifiers, source, target, walk.fractions, walk.steps, walk.weights, walk.warm_start)
+    yield from described(growing, walk.settings(), (*source_notes, *target_notes), began)
 
 
-def settings_of(asked: Asked, names: tuple[str, ...]) -> dict[str, Any]:
-    """Everything that decides the result, as plain JSON."""
-    return {
-        "source": asked.source.settings(),
-        "target": asked.target.settings(),
-        "classifiers": list(names),
-        "c": list(asked.fractions),
-        "steps": asked.steps,
-        "weights": None if asked.weights is None else list(asked.weights),
-        "warm_start": asked.warm_start,
-    }
+interpolation_on_gpu = on_gpu(interpolation_of)
+
+
+# ------------------------------------------------------------------------------------- the same from elsewhere
 
 
 def as_python(settings: dict[str, Any]) -> str:
@@ -213,95 +266,49 @@ def as_command(settings: dict[str, Any]) -> str:
             # A name that begins with a dash would be an option.
             words += [f"assets/examples/{end['example']}" if "example" in end else f"./{end['file']}"]
     words += ["interpolated", *options, "--classifier", *settings["classifiers"]]
-    words += ["--c", *map(_digits, settings["c"]), "--steps", str(settings["steps"])]
+    words += ["--c", *map(digits, settings["c"]), "--steps", str(settings["steps"])]
     if settings["weights"] is not None:
-        words += ["--weights", *map(_digits, settings["weights"])]
+        words += ["--weights", *map(digits, settings["weights"])]
     return shlex.join([*words, "--warm-start"] if settings["warm_start"] else words)
-
-
-def _digits(value: float) -> str:
-    """A number as short as it can be written without changing it."""
-    return short if float(short := f"{value:g}") == value else repr(value)
-
-
-def archive(run: Interpolation, gif: bytes | None = None) -> bytes:
-    """A zip of source.png, target.png, CLASSIFIER/c-C.png, frames.csv, animation.gif and settings.json; always the
-    same bytes. Of a cancelled run it holds the finished frames. gif: the run's animation, where it is at hand."""
-    *files, settings = frame_files(run)
-    return zipped([*files, ("animation.gif", gif or animation(run)), settings])
 
 
 # ------------------------------------------------------------------------------------- the example kept in assets/
 
 
-def weights_digest(names: tuple[str, ...]) -> str:
-    """Tells whether the classifiers are still those that a kept interpolation was computed with."""
-    digest = hashlib.sha256()
-    for name in names:
-        digest.update((CHECKPOINTS / f"{name}.safetensors").read_bytes())
-    return digest.hexdigest()
-
-
-def opening_request(steps: int) -> Asked:
+def opening_request() -> InterpolateRequest:
     """The example the page opens with."""
-    names = [path.name for path in example_paths()]
-    source, target = "ship-08.png", "truck-09.png"
+    names, source, target = [path.name for path in example_paths()], "ship-08.png", "truck-09.png"
     if {source, target} <= set(names):
-        ends = OneImage(kind=EXAMPLES, example=source), OneImage(kind=EXAMPLES, example=target)
-    else:
-        first = next(iter(generator_cards()))
-        ends = OneImage(generator=first, number=0), OneImage(generator=first, number=1)
-    return Asked(
-        source=ends[0],
-        target=ends[1],
-        classifier=next(iter(classifier_cards())),
-        fractions=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
-        steps=steps,
+        return InterpolateRequest(source=EXAMPLES, target=EXAMPLES, source_example=source, target_example=target)
+    first = names[0] if names else None
+    return InterpolateRequest(source_example=first, target_example=first)
+
+
+def unpacked(entries: Mapping[str, Any]) -> Interpolation:
+    """The run that `keep_opening` kept; KeyError or ValueError where it is none."""
+    settings = json.loads(str(entries["settings"]))
+    run = Interpolation(
+        **{key: entries[key] for key in ARRAYS},
+        classifiers=tuple(settings["classifiers"]),
+        fractions=tuple(settings["c"]),
+        steps=settings["steps"],
+        settings=settings,
+        finished=True,
     )
-
-
-def opening_interpolation(kept: Path = KEPT) -> Interpolation:
-    """The finished example the tab opens with: the kept one, or where classifiers have changed since, one of few steps,
-    computed on the CPU."""
-    asked = opening_request(60)
-    names = strips_of(asked.classifier)
-    try:
-        with np.load(kept, allow_pickle=False) as found:
-            entries = {key: found[key] for key in found.files}
-        settings = json.loads(str(entries["settings"]))
-        if str(entries["digest"]) == weights_digest(names) and settings == settings_of(asked, names):
-            return Interpolation(
-                entries["source"],
-                entries["target"],
-                names,
-                asked.fractions,
-                entries["frames"],
-                entries["distances"],
-                entries["at_source"],
-                settings,
-                done=60,
-                seconds=float(entries["seconds"]),
-                finished=True,
-            )
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        # A page with a shorter example is better than none.
-        pass
-    *_, run = run_interpolation(opening_request(6), device="cpu")
+    run.done, run.seconds = run.total, float(entries["seconds"])
     return run
 
 
+def opening(path: Path = KEPT) -> Interpolation:
+    """The finished example: the kept one, or where classifiers have changed since, one of few steps, on the CPU."""
+    walk = opening_request().walk
+    shorter = replace(walk, steps=6)
+    digest = weights_digest(walk.classifiers)
+    return kept(path, digest, walk.settings(), unpacked, lambda: last(interpolation_of(shorter, "cpu")))
+
+
 def keep_opening(path: Path = KEPT) -> None:
-    """Compute the opening example anew and keep it: `python -m bigroc_core.experiments.interpolate`."""
-    *_, run = run_interpolation(opening_request(60), device="cpu")
-    entries = {key: getattr(run, key) for key in ("source", "target", "frames", "distances", "at_source")}
-    np.savez_compressed(
-        path,
-        **entries,
-        seconds=np.array(run.seconds),
-        settings=np.array(json.dumps(run.settings)),
-        digest=np.array(weights_digest(run.classifiers)),
-    )
-
-
-if __name__ == "__main__":
-    keep_opening()
+    """Make the example anew: `python -m bigroc_core.experiments.opening`."""
+    run = last(interpolation_of(opening_request().walk, "cpu"))
+    entries = {key: getattr(run, key) for key in (*ARRAYS, "seconds")}
+    keep(path, weights_digest(run.classifiers), entries | {"settings": np.array(json.dumps(run.settings))})

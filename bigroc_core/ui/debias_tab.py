@@ -14,7 +14,7 @@ from bigroc_core.experiments.debias import DebiasRequest, Study, study_of, study
 from bigroc_core.files import one_line_each
 from bigroc_core.limits import KEEP_FILES_SECONDS
 from bigroc_core.ui import controls, links, pictures
-from bigroc_core.ui.forms import Form, connect, endpoint, restorable
+from bigroc_core.ui.forms import Form, connect, endpoint, restorable, run_buttons
 from bigroc_core.ui.live import Stops, live
 
 STOPS = Stops()
@@ -137,9 +137,7 @@ def build(opening: Study) -> links.Restorable:
             with gr.Group():
                 for name in ("count", "seed", "validation_count", "validation_seed"):
                     form.add(name)
-            with gr.Row():
-                go = gr.Button("Debias", variant="primary", elem_id="debias", scale=3)
-                stop = gr.Button("Cancel", variant="stop", elem_id="debias-cancel", scale=1, min_width=90)
+            buttons = run_buttons("Debias", "debias")
             links.link_button("debias", form.shared)
         with gr.Column(scale=8, min_width=320):
             status = controls.html(shown[1], elem_id="debias-status", label="Status")
@@ -161,7 +159,7 @@ def build(opening: Study) -> links.Restorable:
         debias,
         STOPS,
         [study, status, bars, grid, table, settings],
-        (go, stop),
+        buttons,
         ("debias", "cancel_debias", "Stop the study; the histograms on the page stay those of the last finished one."),
     )
     return restorable("debias", form)

@@ -17,8 +17,13 @@ from bigroc_core.ui.errors import explained, validations
 from bigroc_core.ui.live import Stops, canceller
 from bigroc_core.ui.values import plainly
 
-# Uploads come last in an endpoint, and may be left out.
-UPLOADS = ("files", "file")
+# Characters of a row of numbers, so many as the longest that is of use.
+MAX_NUMBERS = 200
+
+
+def is_upload(name: str) -> bool:
+    """Whether a setting is an upload: these come last in an endpoint, and may be left out."""
+    return name in ("files", "file") or name.endswith("_file")
 
 
 def control(request: type[Request], name: str, **options: Any) -> gr.components.Component:
@@ -28,11 +33,15 @@ def control(request: type[Request], name: str, **options: Any) -> gr.components.
     """
     told, hint = described(request)[name], hints(request)[name]
     kind = typing.get_origin(hint) or hint
-    value = default_of(request, name)
+    value = options.pop("value", default_of(request, name))
+    if is_upload(name):
+        return plainly(gr.File(label=told.label, file_count="multiple" if kind is tuple else "single", **options))
     choices = options.pop("choices", None) or told.options()
     made: type[gr.components.Component]
     own: dict[str, Any] = {}
-    if kind is tuple:
+    if kind is tuple and typing.get_args(hint)[0] in (int, float):
+        made, value, own = gr.Textbox, as_text(value), {"max_lines": 1, "max_length": MAX_NUMBERS}
+    elif kind is tuple:
         made, value, own = gr.Dropdown, list(value), {"choices": choices, "multiselect": True}
     elif choices and (len(choices) > 4 or callable(told.choices)):
         made, own = gr.Dropdown, {"choices": choices, "filterable": len(choices) > 20}
@@ -46,9 +55,16 @@ def control(request: type[Request], name: str, **options: Any) -> gr.components.
     elif kind is int:
         made, own = gr.Number, {"precision": 0}
     else:
-        made, value, own = gr.Textbox, "" if value is None else str(value), {"max_lines": 1}
+        made, value, own = gr.Textbox, as_text(value), {"max_lines": 1}
     words = {"value": value, "label": told.label or name, "info": told.info or None}
     return plainly(made(**words | own | options))
+
+
+def as_text(value: Any) -> str:
+    """What a text box shows for a number, several of them, a text, or nothing."""
+    if isinstance(value, tuple | list):
+        return ", ".join(map(as_text, value))
+    return "" if value is None else value if isinstance(value, str) else f"{value:g}"
 
 
 class Form:
@@ -90,11 +106,11 @@ class Form:
 
 def shared_names(request: type[Request]) -> list[str]:
     """The settings that a link restores, in their order: all but uploads."""
-    return [name for name in hints(request) if name not in UPLOADS]
+    return [name for name in hints(request) if not is_upload(name)]
 
 
 def _ordered(names: typing.Iterable[str]) -> list[str]:
-    return sorted(names, key=lambda name: name in UPLOADS)
+    return sorted(names, key=is_upload)
 
 
 def endpoint(request: type[Request], **extras: str) -> Callable[[Callable[..., Iterator[Any]]], Callable[..., Any]]:
@@ -107,7 +123,7 @@ def endpoint(request: type[Request], **extras: str) -> Callable[[Callable[..., I
     def decorate(handler: Callable[..., Iterator[Any]]) -> Callable[..., Any]:
         names = _ordered(hints(request))
         known = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        last = [name for name in names if name in UPLOADS]
+        last = [name for name in names if is_upload(name)]
         parameters = [inspect.Parameter(name, known) for name in [*names[: len(names) - len(last)], *extras]]
         parameters.append(inspect.Parameter("request", known, annotation=gr.Request))
         parameters += [inspect.Parameter(name, known, default=None) for name in last]
@@ -160,8 +176,8 @@ def problems_of(request: type[Request], values: dict[str, Any]) -> dict[str, str
 
 def checker(form: Form, stops: Stops, extras: Sequence[str] = ()) -> Callable[..., list[dict[str, Any]]]:
     """A validator that says at each control what is wrong with it, before anything is computed or waits in a queue."""
-    uploads = [name for name in form.names if name in UPLOADS]
-    order = [*(name for name in form.names if name not in UPLOADS), *extras, *uploads]
+    uploads = [name for name in form.names if is_upload(name)]
+    order = [*(name for name in form.names if not is_upload(name)), *extras, *uploads]
 
     def check(*values: Any) -> list[dict[str, Any]]:
         *given, visitor = values
@@ -178,6 +194,13 @@ def checker(form: Form, stops: Stops, extras: Sequence[str] = ()) -> Callable[..
     check.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     check.__annotations__ = {"request": gr.Request}
     return check
+
+
+def run_buttons(says: str, elem_id: str) -> tuple[gr.Button, gr.Button]:
+    """The buttons that begin a run and cancel it."""
+    with gr.Row():
+        go = gr.Button(says, variant="primary", elem_id=elem_id, scale=3)
+        return go, gr.Button("Cancel", variant="stop", elem_id=f"{elem_id}-cancel", scale=1, min_width=90)
 
 
 def connect(
@@ -197,7 +220,7 @@ def connect(
     """
     go, stop = buttons
     api_name, cancel_name, cancel_doc = names
-    uploads = [form.controls[name] for name in form.names if name in UPLOADS]
+    uploads = [form.controls[name] for name in form.names if is_upload(name)]
     inputs = [*form.shared.values(), *(extras or {}).values(), *uploads]
     stateful = isinstance(outputs[0], gr.State)
     status: Any = outputs[1 if stateful else 0]

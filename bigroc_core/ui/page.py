@@ -9,8 +9,8 @@ import gradio as gr
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.experiments import boost as boosting
 from bigroc_core.experiments import compare as comparing
+from bigroc_core.experiments import every_class, interpolate
 from bigroc_core.experiments import threat_models as threats
-from bigroc_core.experiments.interpolate import opening_interpolation
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_QUEUE_LENGTH, MAX_UPLOAD_BYTES
 from bigroc_core.ui import (
     about_tab,
@@ -52,9 +52,9 @@ def build_page() -> gr.Blocks:
             with gr.Tab("Debias", id="debias"):
                 restorable.append(debias_tab.build(debias_tab.opening_study()))
             with gr.Tab("Threat models", id=threat_models_tab.TAB):
-                restorable += threat_models_tab.build(threats.opening())
+                restorable += threat_models_tab.build(threats.opening(), every_class.opening())
             with gr.Tab("Interpolate", id="interpolate"):
-                restorable.append(interpolate_tab.build(opening_interpolation()))
+                restorable.append(interpolate_tab.build(interpolate.opening()))
             with gr.Tab("Evaluate", id="evaluate"):
                 evaluation = evaluate_tab.build()
                 restorable += [evaluation] if evaluation else []

@@ -28,9 +28,16 @@ def test_both_comparisons_open_finished_run_refuse_and_cancel(page: Page) -> Non
     page.locator("#balls-rows figure").first.wait_for()
     assert page.locator("#balls-rows figure").count() == 3 * 6
     set_number(page, "Images", "2")
-    set_number(page, "Steps T", "0")
+    seed = page.get_by_label("Seed", exact=False).and_(page.locator("input[type=number]:visible")).first
+    seed.fill("-1")
+    seed.press("Tab")
     page.locator("#balls").click()
-    page.get_by_text("At least 1").first.wait_for()
+    page.get_by_text("whole number from 0").first.wait_for()
+    seed.fill("0")
+    seed.press("Tab")
+    # Without a step nothing would move: the slider takes no fewer than one.
+    set_number(page, "Steps T", "0")
+    assert page.get_by_label("number input for Steps T").and_(page.locator("input:visible")).first.input_value() == "1"
     set_number(page, "Steps T", "2")
     page.locator("#balls").click()
     page.wait_for_function(f"{status('balls')}.includes('Done')")

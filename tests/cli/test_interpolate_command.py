@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +14,12 @@ import torch
 from PIL import Image
 
 import bigroc_core as bc
+from bigroc_core import catalogue
 from bigroc_core.__main__ import main
+from bigroc_core.cards import CHECKPOINTS
 from bigroc_core.cli import interpolate as interpolate_command
-from bigroc_core.experiments.strips import Interpolation, frame_names
+from bigroc_core.experiments import interpolate as experiment
+from bigroc_core.experiments.frames import frame_names
 from bigroc_core.images import from_uint8, read_image, to_uint8
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "assets" / "examples").glob("*.png"))
@@ -28,6 +32,16 @@ def run(*words: object) -> int:
 
 def pixels(path: Path) -> np.ndarray:
     return to_uint8(read_image(path).pixels)
+
+
+@pytest.fixture
+def offered_no_longer() -> Iterator[None]:
+    """What a command offers besides is gone after the test."""
+    yield
+    for offered in (catalogue._CLASSIFIERS, catalogue._GENERATORS):
+        offered.clear()
+    catalogue.classifier_cards.cache_clear()
+    catalogue.generator_cards.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +144,8 @@ def test_values_of_c_that_three_decimals_do_not_tell_apart_keep_their_own_files(
         ([EXAMPLES[0], EXAMPLES[1], "--source-class", "dog"], "--source-class"),
         (["generator:cifar10-dcgan", EXAMPLES[1], "--source-class", "dog"], "--source-class"),
         (["generator:cifar10-cgan", EXAMPLES[1], "--source-class", "unicorn"], "airplane"),
-        (["generator:cifar10-cgan", EXAMPLES[1], "--source-seed", "-1"], "--source: seed"),
-        (["generator:cifar10-cgan", EXAMPLES[1], "--source-index", "-1"], "--source: start"),
+        (["generator:cifar10-cgan", EXAMPLES[1], "--source-seed", "-1"], "source's seed"),
+        (["generator:cifar10-cgan", EXAMPLES[1], "--source-index", "-1"], "source's image number"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
@@ -167,7 +181,14 @@ def test_nothing_is_overwritten_and_an_interrupted_run_leaves_nothing(
     monkeypatch.setattr(interpolate_command, "frame_files", half)
     before = sorted(tmp_path.rglob("*"))
     assert run(EXAMPLES[0], EXAMPLES[1], tmp_path / "full", "--c", "1") == 2
-    monkeypatch.setattr(Interpolation, "take", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    said = capsys.readouterr().err
+    assert str(tmp_path / "full") in said
+    assert "No space left on device" in said
+
+    def stopped(*_: object, **__: object) -> Iterator[object]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "interpolate_stream", stopped)
     assert run(EXAMPLES[0], EXAMPLES[1], tmp_path / "stopped", "--c", "1") == 130
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -175,3 +196,20 @@ def test_nothing_is_overwritten_and_an_interrupted_run_leaves_nothing(
 def test_the_source_itself_is_the_frame_at_c_0(tmp_path: Path) -> None:
     assert run(EXAMPLES[0], EXAMPLES[1], tmp_path / "out", "--c", "0") == 0
     assert torch.equal(read_image(tmp_path / "out" / "c-0.000.png").pixels, read_image(EXAMPLES[0]).pixels)
+
+
+@pytest.mark.usefixtures("offered_no_longer")
+def test_generators_and_classifiers_from_elsewhere_are_taken_too(tmp_path: Path) -> None:
+    for name in ("cifar10-cgan", "cifar10-standard"):
+        shutil.copy(CHECKPOINTS / f"{name}.safetensors", tmp_path / f"my-{name}.safetensors")
+        card = json.loads((CHECKPOINTS / f"{name}.json").read_text("utf-8"))
+        (tmp_path / f"my-{name}.json").write_text(json.dumps({**card, "name": f"my-{name}"}), "utf-8")
+    mine, other = tmp_path / "my-cifar10-cgan.safetensors", tmp_path / "my-cifar10-standard.safetensors"
+    words = [f"generator:{mine}", EXAMPLES[0], "--source-class", "dog", "--c", "0.5", "--classifier", other]
+    assert run(words[0], words[1], tmp_path / "out", *words[2:]) == 0
+    assert run("generator:cifar10-cgan", EXAMPLES[0], tmp_path / "same", *words[2:-1], "cifar10-standard") == 0
+    name = "c-0.500.png"
+    assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "same" / name).read_bytes()
+    settings = json.loads((tmp_path / "out" / "settings.json").read_text("utf-8"))
+    assert settings["classifiers"] == ["my-cifar10-standard"]
+    assert settings["source"] == {"generator": str(mine), "seed": 0, "number": 0, "class": "dog"}

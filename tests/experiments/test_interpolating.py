@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import shlex
 import shutil
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,23 +19,14 @@ from PIL import Image
 
 import bigroc_core as bc
 from bigroc_core.__main__ import main
-from bigroc_core.experiments.interpolate import (
-    Asked,
-    archive,
-    as_command,
-    as_python,
-    fractions_in,
-    opening_interpolation,
-    opening_request,
-    run_interpolation,
-    settings_of,
-    strips_of,
-    weights_in,
-)
-from bigroc_core.experiments.strips import TABLE_HEADERS, Interpolation, animation
+from bigroc_core.experiments import interpolate as experiment
+from bigroc_core.experiments.frames import TABLE_HEADERS, Interpolation, animation, archive
+from bigroc_core.experiments.growing import last
+from bigroc_core.experiments.interpolate import InterpolateRequest, Walk, interpolation_of, opening, opening_request
 from bigroc_core.images import from_uint8, read_image, to_uint8
 from bigroc_core.interpolation import feature_distance
 from bigroc_core.limits import MAX_FRACTIONS
+from bigroc_core.settings import Unfit
 from bigroc_core.sources import EXAMPLES, UPLOAD, OneImage, example_paths
 from bigroc_core.ui import interpolate_tab
 
@@ -43,23 +36,26 @@ ENDS = {
 }
 
 
-def asked(**changed: Any) -> Asked:
-    return Asked(**{**ENDS, "classifier": "cifar10-robust", "fractions": (0.0, 0.3, 1.0), "steps": 2, **changed})
+BOTH = ("cifar10-robust", "cifar10-standard")
 
 
-def finished(request: Asked) -> Interpolation:
-    *_, run = run_interpolation(request, device="cpu")
+def walk(**changed: Any) -> Walk:
+    return Walk(**{**ENDS, "classifiers": BOTH, "fractions": (0.0, 0.3, 1.0), "steps": 2, **changed})
+
+
+def finished(asked: Walk) -> Interpolation:
+    run = last(interpolation_of(asked, "cpu"))
     assert run.finished
     return run
 
 
 @pytest.fixture(scope="module")
 def small() -> Interpolation:
-    return finished(asked())
+    return finished(walk())
 
 
 def test_frames_and_numbers_are_those_of_the_engine(small: Interpolation) -> None:
-    assert small.classifiers == ("cifar10-robust", "cifar10-standard")
+    assert small.classifiers == BOTH
     assert small.done == small.total == 2 * 2 * 2
     x, y = (from_uint8(pixels)[None] for pixels in (small.source, small.target))
     assert torch.equal(x[0], read_image(example_paths()[0]).pixels)
@@ -82,8 +78,8 @@ def test_frames_and_numbers_are_those_of_the_engine(small: Interpolation) -> Non
 
 
 def test_warm_start_and_weights_change_the_frames_after_the_first(small: Interpolation) -> None:
-    warm = finished(asked(warm_start=True))
-    weighted = finished(asked(weights=(0.0, 0.0, 1.0)))
+    warm = finished(walk(warm_start=True))
+    weighted = finished(walk(weights=(0.0, 0.0, 1.0)))
     for other in (warm, weighted):
         assert np.array_equal(small.frames[:, 0], other.frames[:, 0])
         assert not np.array_equal(small.frames[:, 2], other.frames[:, 2])
@@ -91,8 +87,8 @@ def test_warm_start_and_weights_change_the_frames_after_the_first(small: Interpo
 
 
 def test_the_zip_holds_every_frame_as_it_is_and_the_same_bytes_each_time(small: Interpolation) -> None:
-    data = archive(small)
-    assert data == archive(small)
+    data = archive(small, animation(small))
+    assert data == archive(small, animation(small))
     files = zipfile.ZipFile(io.BytesIO(data))
     for strip, name in enumerate(small.classifiers):
         for frame, c in enumerate(small.fractions):
@@ -105,12 +101,12 @@ def test_the_zip_holds_every_frame_as_it_is_and_the_same_bytes_each_time(small: 
 
 
 def test_a_run_stopped_halfway_shows_and_saves_what_it_finished() -> None:
-    growing = run_interpolation(asked(), device="cpu")
+    growing = interpolation_of(walk(), "cpu")
     run = next(run for run in growing if run.reached(0, 1))
-    growing.close()
+    growing.close()  # type: ignore[attr-defined]
     assert not run.finished
     assert [row[:2] for row in run.rows()] == [["cifar10-robust", 0.0], ["cifar10-robust", 0.3]]
-    names = zipfile.ZipFile(io.BytesIO(archive(run))).namelist()
+    names = zipfile.ZipFile(io.BytesIO(archive(run, animation(run)))).namelist()
     assert "cifar10-robust/c-0.300.png" in names
     assert not any(name.startswith("cifar10-standard/") for name in names)
     shown = interpolate_tab.results(run)
@@ -118,42 +114,51 @@ def test_a_run_stopped_halfway_shows_and_saves_what_it_finished() -> None:
     assert shown[2].count('class="waiting"') == 4
 
 
-def test_the_python_shown_repeats_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_command_and_python_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 32, 3), np.uint8)).save(tmp_path / "mine.png")
     monkeypatch.chdir(tmp_path)
-    generator = OneImage(generator="cifar10-cgan", seed=3, number=12, class_name="dog")
-    run = finished(
-        asked(source=generator, target=OneImage(kind=UPLOAD, file=str(tmp_path / "mine.png")), fractions=(0.5,))
+    request = InterpolateRequest(
+        source_generator="cifar10-cgan",
+        source_seed=3,
+        source_number=12,
+        source_class="dog",
+        target=UPLOAD,
+        target_file=str(tmp_path / "mine.png"),
+        fractions="1; 0.5",  # type: ignore[arg-type]  # as the page sends it
+        weights="1 1 0.5",  # type: ignore[arg-type]
+        steps=3,
+        warm_start=True,
     )
-    assert run.notes
-    exec(compile(as_python(run.settings), "snippet", "exec"), {})
-    for strip, name in enumerate(run.classifiers):
-        written = read_image(tmp_path / "interpolated" / name / "c-0.500.png").pixels
-        assert float((written - from_uint8(run.frames[strip, 0])).abs().max()) <= 2 / 255
-    assert main(shlex.split(as_command(run.settings))[3:] + ["--device", "cpu"]) == 2  # that folder is there already
-    shutil.rmtree(tmp_path / "interpolated")
-    assert main(shlex.split(as_command(run.settings))[3:] + ["--device", "cpu"]) == 0
-    page = zipfile.ZipFile(io.BytesIO(archive(run)))
-    assert sorted(page.namelist()) == sorted(
-        [
-            "animation.gif",
-            *(
-                path.relative_to(tmp_path / "interpolated").as_posix()
-                for path in (tmp_path / "interpolated").rglob("*.*")
-            ),
-        ]
-    )
-    for name in page.namelist():
-        if name != "animation.gif":
-            assert page.read(name) == (tmp_path / "interpolated" / name).read_bytes(), name
+    visitor = SimpleNamespace(session_hash="visitor")
+    *_, shown = interpolate_tab.interpolate(**dataclasses.asdict(request), request=visitor)
+    page, python, command = zipfile.ZipFile(shown[6]), shown[8], shown[9]
+    frames = sorted(name for name in page.namelist() if "/" in name)
+    assert frames == [f"{name}/c-{c}.png" for name in BOTH for c in ("0.500", "1.000")]
+    assert "note" in shown[1]  # the upload was cropped
+
+    exec(compile(python, "snippet", "exec"), {})
+    folder = tmp_path / "interpolated"
+    for name in frames:
+        assert (folder / name).read_bytes() == page.read(name), name
+    words = [*shlex.split(command)[3:], "--device", "cpu"]
+    assert main(words) == 2  # that folder is there already
+    shutil.rmtree(folder)
+    assert main(words) == 0
+    written = [path.relative_to(folder).as_posix() for path in folder.rglob("*.*")]
+    assert sorted([*written, "animation.gif"]) == sorted(page.namelist())
+    for name in written:
+        assert (folder / name).read_bytes() == page.read(name), name
+    # And as a program asks for it.
+    run = finished(request.walk)
+    assert archive(run, animation(run)) == Path(shown[6]).read_bytes()
 
 
 def test_the_kept_example_belongs_to_the_embedded_classifiers() -> None:
-    """Otherwise the page opens with a shorter one; `python -m bigroc_core.experiments.interpolate` makes it anew."""
-    request = opening_request(60)
-    kept = opening_interpolation()
-    assert kept.settings == settings_of(request, strips_of(request.classifier))
+    """Otherwise the page opens with a shorter one; `python -m bigroc_core.experiments.opening` makes it anew."""
+    kept = opening()
+    assert kept.settings == opening_request().walk.settings()
     assert kept.finished
+    assert kept.done == kept.total == 600
     for strip, name in enumerate(kept.classifiers):
         found = feature_distance(
             bc.load_classifier(name, device="cpu"), from_uint8(kept.frames[strip]), from_uint8(kept.target)[None]
@@ -162,36 +167,68 @@ def test_the_kept_example_belongs_to_the_embedded_classifiers() -> None:
         assert all(kept.l2(strip, i) <= c * kept.whole + 0.11 for i, c in enumerate(kept.fractions))
 
 
+def test_an_example_is_kept_so_that_it_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = dataclasses.replace(opening_request(), steps=2, fractions=(0.5, 1.0))
+    monkeypatch.setattr(experiment, "opening_request", lambda: request)
+    experiment.keep_opening(tmp_path / "kept.npz")
+    monkeypatch.setattr(experiment, "interpolation_of", None)  # nothing is computed any more
+    kept = opening(tmp_path / "kept.npz")
+    assert kept.settings == request.walk.settings()
+    assert (kept.done, kept.total, kept.finished) == (8, 8, True)
+
+
 @pytest.mark.parametrize("content", [b"not a file of arrays", b"PK\x03\x04 cut off"])
 def test_instead_of_a_damaged_example_a_short_one_is_computed(content: bytes, tmp_path: Path) -> None:
     kept = tmp_path / "kept.npz"
     kept.write_bytes(content)
-    run = opening_interpolation(kept)
+    run = opening(kept)
     assert run.finished
     assert run.settings["steps"] == 6
 
 
 def test_c_and_weights_are_read_as_typed() -> None:
-    assert fractions_in("1, 0;0.5  0.5") == (0.0, 0.5, 1.0)
-    assert weights_in("1 2,0") == (1.0, 2.0, 0.0)
-    assert weights_in("  ") is None
+    typed = InterpolateRequest(fractions="1, 0;0.5  0.5", weights="1 2,0")  # type: ignore[arg-type]
+    assert typed.walk.fractions == (0.0, 0.5, 1.0)
+    assert typed.walk.weights == (1.0, 2.0, 0.0)
+    assert InterpolateRequest(weights="  ").walk.weights is None  # type: ignore[arg-type]
+
+
+def test_the_request_of_a_page_is_a_walk_through_its_classifier_and_the_control() -> None:
+    request = InterpolateRequest(target_generator="cifar10-dcgan", target_class="", classifier="cifar10-joint")
+    assert request.walk.classifiers == ("cifar10-joint", "cifar10-standard")
+    assert request.walk.source == OneImage(generator="cifar10-cgan")
+    assert request.walk.target == OneImage(generator="cifar10-dcgan", number=1)
+    assert InterpolateRequest(classifier="cifar10-standard").walk.classifiers == ("cifar10-standard",)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("changed", "at", "said"),
     [
-        ("", "not empty"),
-        ("0.5, a", "'a'"),
-        ("nan", "finite"),
-        ("0, inf", "finite"),
-        ("1.2", "not 1.2"),
-        ("-0.1", "not -0.1"),
-        (", ".join(str(i / 20) for i in range(MAX_FRACTIONS + 1)), f"at most {MAX_FRACTIONS}"),
+        ({"fractions": ""}, "fractions", "not empty"),
+        ({"fractions": "0.5, a"}, "fractions", "'a'"),
+        ({"fractions": "nan"}, "fractions", "finite"),
+        ({"fractions": "0, inf"}, "fractions", "finite"),
+        ({"fractions": "1.2"}, "fractions", "not 1.2"),
+        ({"fractions": "-0.1"}, "fractions", "not -0.1"),
+        ({"fractions": ", ".join(str(i / 20) for i in range(MAX_FRACTIONS + 1))}, "fractions", f"{MAX_FRACTIONS}"),
+        ({"weights": "0, 0, 0"}, "weights", "all be 0"),
+        ({"weights": "1, -1, 1"}, "weights", "not -1"),
+        ({"steps": 0}, "steps", "from 1 to 200"),
+        ({"steps": 201}, "steps", "from 1 to 200"),
+        ({"source_seed": None}, "source_seed", "whole number"),
+        ({"target_number": -1}, "target_number", "whole number"),
+        ({"target_number": 0}, "target_number", "same image"),
+        ({"source": EXAMPLES, "target": EXAMPLES, "source_example": "x.png"}, "source_example", "x.png"),
+        ({"source": UPLOAD}, "source_file", "no source image has been uploaded"),
+        ({"source": "Elsewhere"}, "source", "Elsewhere"),
+        ({"target_generator": "nothing"}, "target_generator", "nothing"),
+        ({"classifier": "cifar10-judge"}, "classifier", "cifar10-judge"),
     ],
 )
-def test_bad_values_of_c_are_named(text: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        fractions_in(text)
+def test_what_is_wrong_with_a_request_is_said_at_its_field(changed: dict[str, Any], at: str, said: str) -> None:
+    with pytest.raises(Unfit, match=said) as refused:
+        InterpolateRequest(**changed)
+    assert list(refused.value.problems) == [at]
 
 
 @pytest.mark.parametrize(
@@ -204,16 +241,11 @@ def test_bad_values_of_c_are_named(text: str, said: str) -> None:
         ({"target": OneImage(generator="cifar10-cgan", class_name="unicorn")}, "unicorn"),
         ({"target": OneImage(generator="cifar10-cgan", number=-1)}, "target's image number"),
         ({"target": OneImage(kind="Elsewhere")}, "Elsewhere"),
-        ({"classifier": "cifar10-judge"}, "cifar10-judge"),
-        ({"steps": 0}, "steps"),
-        ({"steps": 201}, "steps"),
+        ({"classifiers": ("cifar10-judge",)}, "cifar10-judge"),
+        ({"steps": -1}, "steps"),
         ({"weights": (1.0,)}, "3 numbers"),
     ],
 )
-def test_bad_requests_are_refused_with_a_reason(changed: dict[str, Any], said: str) -> None:
+def test_walks_that_cannot_be_are_refused_with_a_reason(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        finished(asked(**changed))
-    with pytest.raises(ValueError, match="all be 0"):
-        weights_in("0, 0, 0")
-    with pytest.raises(ValueError, match="0 or more"):
-        weights_in("1, -1, 1")
+        finished(walk(**changed))

@@ -1,57 +1,42 @@
-"""Strips of frames: one image towards another (P1 Eq. 3) through one or several classifiers, and the files of it.
+"""The frames of an interpolation (P1 Eq. 3), a strip per classifier: as they grow, their numbers, and their files.
 
 Everything kept is 8-bit, and every number of a finished frame is computed from it, so that it holds for the files.
 """
 
 from __future__ import annotations
 
-import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.files import one_line_each
+from bigroc_core.experiments.growing import settings_json
+from bigroc_core.files import csv_bytes, zipped
 from bigroc_core.images import encode_png, from_uint8, to_uint8
-from bigroc_core.interpolation import feature_distance, interpolate_stream
 
 TABLE_HEADERS = ["classifier", "c", "largest ‖δ‖₂", "‖δ‖₂", "feature distance", "% of the source's"]
 FRAME_MILLISECONDS, LAST_MILLISECONDS = 450, 1400
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Where a run stands: a frame (H, W, 3) uint8 after `done` steps of the run, and once it is finished its feature
-    distance and the source's."""
-
-    strip: int
-    frame: int
-    step: int
-    done: int
-    image: np.ndarray
-    distance: float | None = None
-    at_source: float | None = None
 
 
 @dataclass
 class Interpolation:
     """A run, growing.
 
-    source and target (H, W, 3) uint8; one strip per classifier: frames (K, F, H, W, 3) uint8, their feature
-    distances (K, F) to the target, NaN where not computed yet, and the sources' own (K,).
+    source and target (H, W, 3) uint8; fractions: c, ascending; steps: T per frame. One strip per classifier: frames
+    (K, F, H, W, 3) uint8, their feature distances (K, F) to the target, NaN where not computed yet, and the source's
+    own (K,).
     """
 
     source: np.ndarray
     target: np.ndarray
     classifiers: tuple[str, ...]
     fractions: tuple[float, ...]
+    steps: int
     frames: np.ndarray
     distances: np.ndarray
     at_source: np.ndarray
@@ -60,50 +45,27 @@ class Interpolation:
     done: int = 0
     seconds: float = 0.0
     finished: bool = False
-    doing: str = field(default="reading the images")
+    doing: str = "reading the images"
 
     @classmethod
     def begin(
-        cls,
-        source: Tensor,
-        target: Tensor,
-        classifiers: Sequence[str],
-        settings: dict[str, Any],
-        notes: Sequence[str] = (),
+        cls, source: Tensor, target: Tensor, classifiers: Sequence[str], fractions: Sequence[float], steps: int
     ) -> Interpolation:
-        """The run before its first step. source, target: (3, H, W) at 8-bit levels. settings: "c", ascending, and
-        "steps" among them. ValueError where source and target are the same."""
-        if torch.equal(source, target):
+        """The run before its first step. source, target: (3, H, W) in [0, 1]. ValueError where they are the same."""
+        levels, wanted = to_uint8(source), to_uint8(target)
+        if np.array_equal(levels, wanted):
             raise ValueError(
                 "source and target are the same image: there is no way between them. Choose two that differ"
             )
-        fractions, levels = tuple(settings["c"]), to_uint8(source)
         shape = (len(classifiers), len(fractions))
-        return cls(
-            levels,
-            to_uint8(target),
-            tuple(classifiers),
-            fractions,
-            np.broadcast_to(levels, (*shape, *levels.shape)).copy(),
-            np.full(shape, np.nan),
-            np.full(len(classifiers), np.nan),
-            settings,
-            tuple(notes),
-        )
-
-    def take(self, stage: Stage) -> None:
-        """Let the run stand where a stage of it stands."""
-        self.done = stage.done
-        self.doing = f"{self.classifiers[stage.strip]}, c = {self.fractions[stage.frame]:g}, step {stage.step}"
-        self.frames[stage.strip, stage.frame] = stage.image
-        if stage.distance is not None and stage.at_source is not None:
-            self.at_source[stage.strip] = stage.at_source
-            self.distances[stage.strip, stage.frame] = stage.distance
+        frames = np.broadcast_to(levels, (*shape, *levels.shape)).copy()
+        distances, at_source = np.full(shape, np.nan), np.full(len(classifiers), np.nan)
+        return cls(levels, wanted, tuple(classifiers), tuple(fractions), steps, frames, distances, at_source, {})
 
     @property
     def total(self) -> int:
         """Steps of the whole run; c = 0 takes none."""
-        return len(self.classifiers) * sum(c > 0 for c in self.fractions) * int(self.settings["steps"])
+        return len(self.classifiers) * sum(c > 0 for c in self.fractions) * self.steps
 
     @property
     def whole(self) -> float:
@@ -139,46 +101,7 @@ class Interpolation:
         ]
 
 
-def stages(
-    classifiers: Sequence[Classifier],
-    source: Tensor,
-    target: Tensor,
-    fractions: Sequence[float],
-    steps: int,
-    weights: Sequence[float] | None = None,
-    warm_start: bool = False,
-) -> Iterator[Stage]:
-    """The stages of one run through each of the classifiers in turn, on their device.
-
-    source, target: (3, H, W) in [0, 1]. fractions: ascending. ValueError for what `interpolate` refuses.
-    """
-    done = 0
-    for strip, classifier in enumerate(classifiers):
-        device = classifier.mean.device
-        x, y = source[None].to(device), target[None].to(device)
-        at_source = float(feature_distance(classifier, x, y, weights))
-        for point in interpolate_stream(classifier, x, y, fractions, steps, weights, warm_start=warm_start):
-            done += point.step > 0
-            image = to_uint8(point.images[0])
-            if point.step == (steps if fractions[point.place] else 0):
-                shown = from_uint8(image)[None].to(device)
-                distance = float(feature_distance(classifier, shown, y, weights))
-                yield Stage(strip, point.place, point.step, done, image, distance, at_source)
-            else:
-                yield Stage(strip, point.place, point.step, done, image)
-
-
-def rounded(image: Tensor) -> Tensor:
-    """An image (3, H, W) at the 8-bit levels a file of it has."""
-    return from_uint8(to_uint8(image))
-
-
 # --------------------------------------------------------------------------------------------------------- files
-
-
-def settings_json(run: Interpolation) -> str:
-    """The settings as JSON, one line per entry."""
-    return one_line_each(run.settings | ({} if run.finished else {"cancelled_after_step": run.done}))
 
 
 def frame_names(fractions: Sequence[float]) -> list[str]:
@@ -199,15 +122,20 @@ def frame_files(run: Interpolation, folders: bool = True) -> list[tuple[str, byt
         for frame in range(len(run.fractions))
         if run.reached(strip, frame)
     ]
-    table = io.StringIO(newline="")
-    csv.writer(table).writerows([TABLE_HEADERS, *run.rows()])
     return [
         ("source.png", encode_png(from_uint8(run.source))),
         ("target.png", encode_png(from_uint8(run.target))),
         *frames,
-        ("frames.csv", table.getvalue().encode()),
+        ("frames.csv", csv_bytes([TABLE_HEADERS, *run.rows()])),
         ("settings.json", settings_json(run).encode()),
     ]
+
+
+def archive(run: Interpolation, gif: bytes) -> bytes:
+    """A zip of source.png, target.png, CLASSIFIER/c-C.png, frames.csv, animation.gif and settings.json; always the
+    same bytes. Of a cancelled run it holds the finished frames. gif: the run's animation."""
+    *files, settings = frame_files(run)
+    return zipped([*files, ("animation.gif", gif), settings])
 
 
 def animation(run: Interpolation) -> bytes:

@@ -1,0 +1,167 @@
+"""The same images boosted in several ways, a row for each: as they grow, their numbers, and the files of them.
+
+Everything kept is 8-bit, and every number is computed from those images.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bigroc_core.boosting import Snapshot, logits_of
+from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.experiments.growing import settings_json
+from bigroc_core.files import csv_bytes, zipped
+from bigroc_core.images import encode_png, from_uint8, to_uint8
+
+TABLE_HEADERS = ["row", "#", "target y", "p(y|x)", "‖δ‖₂", "‖δ‖∞"]
+
+
+@dataclass
+class Row:
+    """One way of boosting: its images (N, H, W, 3) uint8, p of each image's target (N,), whether it is done, and its
+    step until then."""
+
+    name: str
+    note: str
+    images: np.ndarray
+    certainty: np.ndarray
+    finished: bool = False
+    step: int = 0
+
+
+@dataclass
+class Comparison:
+    """The same images boosted in several ways.
+
+    originals (N, H, W, 3) uint8, and p of each one's target for each row (R, N); targets (N,): numbers of classes.
+    repeated: whether the originals are one image, N times.
+    """
+
+    originals: np.ndarray
+    before: np.ndarray
+    targets: np.ndarray
+    classes: tuple[str, ...]
+    rows: list[Row]
+    settings: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    repeated: bool = False
+    done: int = 0
+    total: int = 1
+    doing: str = "reading the images"
+    seconds: float = 0.0
+    finished: bool = False
+
+    def l2(self, row: int) -> np.ndarray:
+        """‖δ‖₂ (N,) of a row's 8-bit images."""
+        return np.sqrt((self._change(row) ** 2).sum(axis=(1, 2, 3)))
+
+    def linf(self, row: int) -> np.ndarray:
+        """‖δ‖∞ (N,) of a row's 8-bit images."""
+        return np.abs(self._change(row)).max(axis=(1, 2, 3))
+
+    def _change(self, row: int) -> np.ndarray:
+        return (self.rows[row].images.astype(np.float32) - self.originals.astype(np.float32)) / 255
+
+    def table(self) -> list[list[Any]]:
+        """Per finished row and image: target, p(y | x), and the size of the change."""
+        return [
+            [row.name, i + 1, self.classes[y], round(float(p), 4), round(float(l2), 3), round(float(linf), 4)]
+            for place, row in enumerate(self.rows)
+            if row.finished
+            for i, (y, p, l2, linf) in enumerate(
+                zip(self.targets, row.certainty, self.l2(place), self.linf(place), strict=True)
+            )
+        ]
+
+
+def certainty_of(classifier: Classifier, levels: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """p of the targets (N,) for 8-bit images."""
+    logits = logits_of(classifier, from_uint8(levels).to(classifier.mean.device)).float().softmax(1).cpu().numpy()
+    return np.asarray(logits[np.arange(len(targets)), targets])
+
+
+def walked(
+    run: Comparison, place: int, snapshots: Iterator[Snapshot], steps: int, judge: Classifier, judged: bool = True
+) -> Iterator[Snapshot]:
+    """Boost into a row of the run, step by step.
+
+    judge: whose p is shown. judged: whether the snapshots' logits are its own, which saves computing them again.
+    """
+    row = run.rows[place]
+    begun = run.done
+    for snapshot in snapshots:
+        run.done, row.step = begun + snapshot.step, snapshot.step
+        run.doing = f"{row.name}, step {snapshot.step} / {steps}"
+        row.images = to_uint8(snapshot.images)
+        if judged:
+            chosen = snapshot.logits.float().softmax(1).gather(1, snapshot.labels[:, None])[:, 0]
+            row.certainty = chosen.cpu().numpy()
+        else:
+            row.certainty = certainty_of(judge, row.images, run.targets)
+        yield snapshot
+    run.done = begun + steps
+    row.certainty = certainty_of(judge, row.images, run.targets)
+    row.finished = True
+
+
+# --------------------------------------------------------------------------------------------------------- files
+
+
+def folder_of(name: str) -> str:
+    """A row's name as a folder's: "L2, ε = 5" is L2-eps-5."""
+    return re.sub(r"[^\w.-]+", "-", name.replace("∞", "inf").replace("ε", "eps"))
+
+
+def archive(run: Comparison) -> bytes:
+    """A zip of original/*.png, one folder per finished row, table.csv and settings.json; always the same bytes.
+
+    With original/labels.csv where each of the originals has one target, so that the program boosts them towards these.
+    """
+    originals = run.originals[:1] if run.repeated else run.originals
+    files = [(f"original/{i:03d}.png", encode_png(from_uint8(pixels))) for i, pixels in enumerate(originals)]
+    if not run.repeated:
+        labels = [[f"{i:03d}.png", run.classes[y]] for i, y in enumerate(run.targets)]
+        files.append(("original/labels.csv", csv_bytes([["file", "label"], *labels])))
+    files += [
+        (f"{folder_of(row.name)}/{i:03d}-{run.classes[y]}.png", encode_png(from_uint8(row.images[i])))
+        for row in run.rows
+        if row.finished
+        for i, y in enumerate(run.targets)
+    ]
+    table = csv_bytes([TABLE_HEADERS, *run.table()])
+    return zipped([*files, ("table.csv", table), ("settings.json", settings_json(run).encode())])
+
+
+def packed(run: Comparison, name: str) -> dict[str, Any]:
+    """A finished run as entries of an .npz, each beginning with `name`."""
+    told = {
+        "rows": [[row.name, row.note] for row in run.rows],
+        "classes": run.classes,
+        "settings": run.settings,
+        "notes": run.notes,
+        "repeated": run.repeated,
+    }
+    return {
+        **{f"{name}-{key}": getattr(run, key) for key in ("originals", "before", "targets")},
+        f"{name}-images": np.stack([row.images for row in run.rows]),
+        f"{name}-certainty": np.stack([row.certainty for row in run.rows]),
+        f"{name}-settings": np.array(json.dumps(told)),
+    }
+
+
+def unpacked(entries: Mapping[str, Any], name: str) -> Comparison:
+    """The run that `packed` made entries of; KeyError or ValueError where they are not such ones."""
+    told = json.loads(str(entries[f"{name}-settings"]))
+    images, certainty = entries[f"{name}-images"], entries[f"{name}-certainty"]
+    rows = [Row(title, note, images[place], certainty[place], True) for place, (title, note) in enumerate(told["rows"])]
+    originals, before, targets = (entries[f"{name}-{key}"] for key in ("originals", "before", "targets"))
+    settings, notes = told["settings"], tuple(told["notes"])
+    return Comparison(
+        originals, before, targets, tuple(told["classes"]), rows, settings, notes, told["repeated"], finished=True
+    )

@@ -1,0 +1,9 @@
+"""Make all examples that the page opens with anew, after models or settings have changed."""
+
+from __future__ import annotations
+
+from bigroc_core.experiments import compare, interpolate, threat_models
+
+if __name__ == "__main__":
+    for experiment in (compare, threat_models, interpolate):
+        experiment.keep_opening()
