@@ -41,9 +41,15 @@ MAX_FRACTIONS = 12
 MAX_FIGURE_IMAGES = 400
 MAX_COLUMNS = 20
 MAX_FIGURE_SIDE = 512
-# A figure's file, and the recipe that it carries: 400 images of 32 pixels are about 2 MB of it.
+# A figure's file, and the recipe that it carries: 400 images of 32 pixels are about 2 MB of it. A recipe's entries are
+# its commas and brackets; the images it brings have so many pixels together, 400 of 282 by 282.
 MAX_FIGURE_BYTES = 64 * MIB
 MAX_RECIPE_CHARACTERS = 16 * MIB
+MAX_RECIPE_ENTRIES = 200_000
+MAX_FIGURE_PIXELS = 32_000_000
+# What one figure of the page may compute: images times steps times pixels, over all its runs; 400 images of 32 by 32
+# pixels, boosted twice in 60 steps, are minutes on two cores.
+MAX_FIGURE_COMPUTING = 50_000 * 32 * 32
 # Radius of one request's ball: in L2 the diagonal of a 3x32x32 cube is 55.4, in L-infinity 1 is already
 # everything.
 MAX_EPS_L2 = 60.0

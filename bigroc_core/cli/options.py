@@ -126,10 +126,15 @@ def process_state() -> PartialState:
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU", not torch.accelerator.is_available()))
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says what computes."""
+    parser.add_argument("--device", help="torch device; default: cuda where there is one, else cpu")
+
+
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add the options of every measurement."""
     parser.add_argument("--data", type=Path, help="CIFAR-10: torchvision's folder, an .npz or class folders")
-    parser.add_argument("--device", help="torch device; default: cuda where there is one, else cpu")
+    add_device(parser)
     parser.add_argument("--output", type=Path, help="also write the result as JSON")
     parser.add_argument(
         "--write-card", action="store_true", help="write the result, with this command, into the embedded model's card"

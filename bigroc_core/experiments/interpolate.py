@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from bigroc_core.catalogue import STANDARD as STANDARD  # where figures look for it
 from bigroc_core.catalogue import (
     classifier_cards,
     classifier_named,

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bigroc_core.cards import Card
-from bigroc_core.figures.recipe import SCHEMAS
+from bigroc_core.experiments.every_class import EveryClassRequest
+from bigroc_core.experiments.threat_models import ThreatModelsRequest
+from bigroc_core.figures.schema import SCHEMAS
+from bigroc_core.settings import default_of
+from bigroc_core.sources import DEBIAS_COUNT, DEBIAS_SEED
 
 
 @dataclass(frozen=True)
@@ -86,10 +90,12 @@ FIGURE_KINDS: dict[str, FigureKind] = {
 }
 assert set(FIGURE_KINDS) <= set(SCHEMAS)
 # Debiasing is fitted to this many images, drawn with this seed, as in P1.
-DEBIAS = {"count": 1_000, "seed": 1_000_000}
+DEBIAS = {"count": DEBIAS_COUNT, "seed": DEBIAS_SEED}
+# Of figures where no other classifier is asked for, and the one that stands beside it.
+ROBUST, STANDARD = "cifar10-robust", "cifar10-standard"
 # P1's settings of Fig. 2 and Fig. 4, in units of images in [0, 1].
-ALIGNED_CONFIG = {"eps": 15.0, "steps": 60, "step_size": 0.25}
-THREAT_CONFIG = {"eps": 5.0, "steps": 30}
+ALIGNED_CONFIG: dict[str, Any] = {name: default_of(EveryClassRequest, name) for name in ("eps", "steps", "step_size")}
+THREAT_CONFIG: dict[str, Any] = {name: default_of(ThreatModelsRequest, name) for name in ("eps", "steps")}
 FRACTIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 # Numbers of the images of Fig. 11, of seed 0: from a class to another that is built alike, and to one that is not.
 WALKS = ((8, 9), (3, 5), (0, 2))
@@ -97,15 +103,18 @@ WALKS = ((8, 9), (3, 5), (0, 2))
 
 def generator_of(kind: FigureKind, cards: Mapping[str, Card]) -> str:
     """The generator that a figure is of where none is asked for; ValueError where there is none of its kind."""
-    for family in kind.families:
-        for name in cards:
-            if name.removeprefix("cifar10-") == family:
-                return name
-    for name, card in cards.items():
-        if card.conditional == kind.conditional:
-            return name
+    of_family = (name for family in kind.families for name, card in cards.items() if family_of(card) == family)
+    alike = (name for name, card in cards.items() if card.conditional == kind.conditional)
+    if (name := next(of_family, None) or next(alike, None)) is not None:
+        return name
     wanted = "class-conditional" if kind.conditional else "unconditional"
     raise ValueError(f"there is no {wanted} generator here")
+
+
+def family_of(generator: Card) -> str:
+    """The family that a generator was trained as, "" where its card does not say."""
+    recipe = generator.training.get("recipe")
+    return str(recipe.get("family", "")) if isinstance(recipe, dict) else ""
 
 
 def drawn(

@@ -1,87 +1,272 @@
-"""One figure of the page: its recipe from the controls, its files, and the command that makes the same."""
+"""A figure as the page asks for it: its settings, its recipe, and its files."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import re
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import numpy as np
+from functools import cached_property
 
 from bigroc_core.boosting import BoostConfig
-from bigroc_core.catalogue import classifier_cards, compute_device, generator_cards, on_gpu
-from bigroc_core.checks import whole
-from bigroc_core.experiments.interpolate import STANDARD
+from bigroc_core.catalogue import compute_device, control_for, generator_cards, on_gpu
+from bigroc_core.experiments.requests import BallRequest, ProbabilityStopRequest, StepSizeRequest
+from bigroc_core.experiments.threat_models import ThreatModelsRequest
+from bigroc_core.figures import drafts
+from bigroc_core.figures.cost import check_cost
 from bigroc_core.figures.kinds import (
     ALIGNED_CONFIG,
     FIGURE_KINDS,
     FRACTIONS,
     THREAT_CONFIG,
     WALKS,
-    debias_for,
+    FigureKind,
     drawn,
-    families_source,
 )
-from bigroc_core.figures.making import Progress, make
-from bigroc_core.figures.recipe import Recipe, images_for, with_hashes
-from bigroc_core.images import check_together, read_image
-from bigroc_core.limits import MAX_COLUMNS, MAX_FIGURE_IMAGES, MAX_IMAGES_PER_REQUEST
-from bigroc_core.limits import UPLOAD as UPLOAD_LIMITS
-from bigroc_core.ui import controls
+from bigroc_core.figures.metadata import FORMATS
+from bigroc_core.figures.parts import Progress
+from bigroc_core.figures.recipe import Recipe, check_models, recipe_in
+from bigroc_core.limits import MAX_COLUMNS, MAX_FIGURE_IMAGES, MAX_IMAGES_PER_REQUEST, MAX_SAMPLES_PER_REQUEST
+from bigroc_core.settings import Request, like, setting
+from bigroc_core.sources import (
+    DEBIAS_COUNT,
+    DEBIAS_SEED,
+    GENERATOR,
+    MAX_INDEX,
+    UPLOAD,
+    ImagesRequest,
+    OneImage,
+)
 
-FORMATS = ("png", "pdf", "svg")
 MAX_PAIRS = 8
 
 
+def figure_choices() -> list[tuple[str, str]]:
+    """P1's figures, by number and title."""
+    return [(f"P1 Fig. {name[3:]}: {kind.title}", name) for name, kind in FIGURE_KINDS.items()]
+
+
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """A figure as the controls have it. pairs: numbers of two images of the generator, "8-9, 3-5". files: uploaded
-    images, which then take the generator's place. share: the quantile of P1 Fig. 4."""
+class FigureRequest(Request):
+    """A figure as the page asks for it; settings that do not belong to it play no part."""
 
-    figure: str
-    generator: str
-    seed: int = 0
-    start: int = 0
-    rows: int = 10
-    columns: int = 10
-    classes: tuple[str, ...] = ()
-    classifier: str = ""
-    eps: float = 1.0
-    steps: int = 30
-    step_size: float | None = None
-    stop_at: float | None = None
-    share: float = 0.7
-    debias: int = 1000
-    pairs: str = ""
-    files: tuple[str, ...] = ()
+    figure: str = setting(
+        "fig2",
+        "fig1 to fig11, as P1 numbers them.",
+        label="Figure",
+        info="Figures of the first paper, made with the models here.",
+        choices=figure_choices,
+    )
+    generator: str = like(ImagesRequest, "generator", help="A generator's name.")
+    seed: int = like(ImagesRequest, "seed", help="Of the generator.")
+    start: int = setting(
+        0,
+        "The first image of the seed.",
+        label="First image",
+        info="Which of the seed's images, from 0.",
+        most=MAX_INDEX,
+    )
+    rows: int = setting(10, "Rows of images.", label="Rows", least=1, most=MAX_COLUMNS)
+    columns: int = setting(10, "Columns of images.", label="Columns", info="Of each block.", least=1, most=MAX_COLUMNS)
+    classes: tuple[str, ...] = setting(
+        (),
+        "One class per row, in turn, of a conditional generator; empty: all, image by image.",
+        label="Classes",
+        info="One per row, in turn. Empty: all, image by image.",
+    )
+    classifier: str = like(BallRequest, "classifier", help="Whose gradients move the images.")
+    eps: float = like(BallRequest, "eps")
+    steps: int = like(BallRequest, "steps")
+    step_size: float | None = like(StepSizeRequest, "step_size")
+    stop_at: float | None = like(ProbabilityStopRequest, "stop_at")
+    quantile: float = like(
+        ThreatModelsRequest, "quantile", help="Of fig4: the L∞ ε is this quantile of |δ| of the L2 result."
+    )
+    debias: int = setting(
+        DEBIAS_COUNT,
+        "Where targets are estimated: fit debiasing to so many more images; 0: none.",
+        label="Debiasing set size (images)",
+        info="Images that d is fitted to (P1 Eq. 2); 0: no debiasing.",
+        most=MAX_SAMPLES_PER_REQUEST,
+        step=50,
+    )
+    pairs: str = setting(
+        "",
+        "Of fig6 and fig11: which images of the seed, in pairs.",
+        label="Pairs of images",
+        info="Source-target, by number of the seed's images.",
+    )
+    files: tuple[str, ...] = setting(
+        (), "Images to use in place of the generator's.", label="Your images in place of the generator's"
+    )
+
+    @property
+    def kind(self) -> FigureKind:
+        """What the figure shows."""
+        return FIGURE_KINDS[self.figure]
+
+    @property
+    def config(self) -> BoostConfig:
+        """How the images are boosted."""
+        return BoostConfig(eps=self.eps, steps=self.steps, step_size=self.step_size, stop_at=self.stop_at)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The figure as data, with the hashes of its models. ValueError for uploads that cannot be read."""
+        make_recipe = {"aligned": _aligned, "walk": _walks, "families": _families}.get(self.kind.layout, _boosted_set)
+        return make_recipe(self, drafts.Draft())
+
+    def conflicts(self) -> dict[str, str]:
+        """What this figure cannot be of, or from."""
+        layout, card, problems = self.kind.layout, generator_cards()[self.generator], {}
+        if self.files:
+            problems = _unfit_files(layout, len(self.files))
+        elif layout == "walk":
+            try:
+                pairs_in(self.pairs)
+            except ValueError as error:
+                problems["pairs"] = str(error)
+        elif layout in ("pairs", "threat", "debias"):
+            if self.rows * self.columns > MAX_FIGURE_IMAGES:
+                problems["columns"] = (
+                    f"rows × columns can be at most {MAX_FIGURE_IMAGES} images in a figure, not "
+                    f"{self.rows * self.columns}"
+                )
+            if self.classes and not card.conditional:
+                problems["classes"] = f"{self.generator} is unconditional: it draws no class that is asked for"
+            elif unknown := [name for name in self.classes if name not in card.classes]:
+                problems["classes"] = f"there is no class {unknown[0]!r}; there are {', '.join(card.classes)}"
+        if layout == "debias" and not self.files and not self.debias:
+            problems["debias"] = "this figure compares boosting without and with debiasing: 1 or more"
+        if layout in ("pairs", "debias") and self.debias and not card.conditional and self.seed == DEBIAS_SEED:
+            problems["seed"] = "debiasing is fitted to this seed's images: choose another"
+        if layout == "walk" and not self.steps:
+            problems["steps"] = "an interpolation takes 1 step or more"
+        return problems or self._unfit_recipe()
+
+    def _unfit_recipe(self) -> dict[str, str]:
+        try:
+            recipe = self.recipe
+        except ValueError as error:
+            return {"files" if self.files else "columns": str(error)}
+        try:
+            check_cost(recipe)
+        except ValueError as error:
+            return {"pairs" if self.kind.layout == "walk" else "columns": str(error)}
+        return {}
 
 
-@dataclass(frozen=True)
-class Rendered:
-    """A figure's files by format, and its caption."""
+@dataclass(frozen=True, kw_only=True)
+class AgainRequest(Request):
+    """A figure to be made again from the recipe in its file."""
 
-    files: dict[str, bytes]
-    caption: str
+    file: str | None = setting(
+        dataclasses.MISSING,
+        "A PNG, PDF or SVG that this project wrote.",
+        label="A figure made here (PNG, PDF or SVG)",
+    )
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The file's recipe. ValueError where it has none that this page can make again."""
+        if not self.file:
+            raise ValueError("add the file of a figure first: a PNG, PDF or SVG written here")
+        recipe = recipe_in(self.file)
+        check_models(recipe)
+        check_cost(recipe)
+        return recipe
+
+    def conflicts(self) -> dict[str, str]:
+        """A file without a recipe that can be made again."""
+        try:
+            _ = self.recipe
+        except ValueError as error:
+            return {"file": str(error)}
+        return {}
 
 
-def pairs_in(text: str | None) -> list[tuple[int, int]]:
+def _unfit_files(layout: str, count: int) -> dict[str, str]:
+    """What is wrong with uploading so many images for a figure."""
+    if layout == "families":
+        return {"files": "this figure is of the generators: take the uploaded images away"}
+    if layout == "debias":
+        return {"files": "debiasing needs more images of the same generator: take the uploaded ones away"}
+    if count > MAX_IMAGES_PER_REQUEST:
+        return {"files": f"at most {MAX_IMAGES_PER_REQUEST} images can be uploaded, not {count}"}
+    if layout == "walk" and (count % 2 or count > 2 * MAX_PAIRS):
+        return {"files": f"sources and targets in turn: an even number of images, up to {2 * MAX_PAIRS}"}
+    return {}
+
+
+# -------------------------------------------------------------------------------------------------- recipes of requests
+
+
+def _ends(request: FigureRequest) -> list[OneImage]:
+    """The images that a figure begins and ends with: the uploaded ones, or the numbers of the generator's."""
+    if request.files:
+        return [OneImage(kind=UPLOAD, file=path) for path in request.files]
+    numbers = [request.start]
+    if request.kind.layout == "walk":
+        numbers = [number for pair in pairs_in(request.pairs) for number in pair]
+    return [
+        OneImage(kind=GENERATOR, generator=request.generator, seed=request.seed, number=number) for number in numbers
+    ]
+
+
+def _aligned(request: FigureRequest, draft: drafts.Draft) -> Recipe:
+    standard = control_for(request.classifier) or request.classifier
+    return drafts.aligned(draft, _ends(request)[0], request.classifier, standard, request.config)
+
+
+def _walks(request: FigureRequest, draft: drafts.Draft) -> Recipe:
+    ends, control = _ends(request), control_for(request.classifier)
+    names = [request.classifier] if control is None else [request.classifier, control]
+    way = {"c": FRACTIONS, "steps": request.steps, "weights": None, "warm_start": False}
+    return drafts.walks(draft, request.figure, list(zip(ends[::2], ends[1::2], strict=True)), names, way)
+
+
+def _families(request: FigureRequest, draft: drafts.Draft) -> Recipe:
+    return drafts.families(draft, list(generator_cards()), request.seed, request.classifier)
+
+
+def _boosted_set(request: FigureRequest, draft: drafts.Draft) -> Recipe:
+    classifier = draft.classifier(request.classifier)
+    if request.files:
+        source = draft.uploaded(request.files, classifier)
+    else:
+        source = drawn(
+            generator_cards()[request.generator],
+            seed=request.seed,
+            start=request.start,
+            rows=request.rows,
+            columns=request.columns,
+            classes=request.classes or request.kind.classes,
+        )
+    how = drafts.Boosting(
+        columns=request.columns,
+        classifier=classifier,
+        config=request.config,
+        debias=request.debias,
+        quantile=request.quantile,
+    )
+    return drafts.boosted_set(draft, request.figure, source, how)
+
+
+def pairs_in(text: str) -> list[tuple[int, int]]:
     """Pairs of image numbers typed as "8-9, 3-5"; ValueError for anything else."""
-    found = []
-    for word in re.split(r"[,;\s]+", (text or "").strip()):
-        numbers = re.fullmatch(r"(\d{1,9})-(\d{1,9})", word)
-        if numbers is None:
-            raise ValueError(f"pairs must be numbers of two images like 8-9, with commas between pairs, not {word!r}")
-        found.append((int(numbers[1]), int(numbers[2])))
-        if found[-1][0] == found[-1][1]:
+    pairs = []
+    words = text.replace(",", " ").replace(";", " ").split()
+    for word in words or [""]:
+        numbers = word.split("-")
+        if len(numbers) != 2 or not all(one.isascii() and one.isdigit() and len(one) < 10 for one in numbers):
+            raise ValueError(
+                f"pairs must be numbers of two images like 8-9, with commas between pairs, not {word[:40]!r}"
+            )
+        pairs.append((int(numbers[0]), int(numbers[1])))
+        if pairs[-1][0] == pairs[-1][1]:
             raise ValueError(f"{word} is one image twice: there is no way between them")
-    if len(found) > MAX_PAIRS:
-        raise ValueError(f"at most {MAX_PAIRS} pairs fit a figure, not {len(found)}")
-    return found
+    if len(pairs) > MAX_PAIRS:
+        raise ValueError(f"at most {MAX_PAIRS} pairs fit a figure, not {len(pairs)}")
+    return pairs
 
 
 def default_pairs(figure: str) -> str:
@@ -89,208 +274,40 @@ def default_pairs(figure: str) -> str:
     return ", ".join(f"{a}-{b}" for a, b in (WALKS if figure == "fig11" else WALKS[:1]))
 
 
-def default_config(figure: str, generator: str) -> dict[str, Any]:
-    """ε, T, α and the early stop a figure begins with: P1's where it says them, else the generator's preset."""
-    if FIGURE_KINDS[figure].layout == "aligned":
-        return controls.FALLBACK_PRESET | ALIGNED_CONFIG
-    if FIGURE_KINDS[figure].layout == "threat":
-        return controls.FALLBACK_PRESET | THREAT_CONFIG
-    if FIGURE_KINDS[figure].layout == "walk":
-        return controls.FALLBACK_PRESET | {"steps": 60}
-    return controls.presets_of(generator)["recommended"]
+def default_config(figure: str, generator: str) -> BoostConfig:
+    """ε, T, α and the early stop a figure begins with: P1's where it says them, else what the generator's card
+    recommends."""
+    layout = FIGURE_KINDS[figure].layout
+    if layout == "aligned":
+        return BoostConfig(**ALIGNED_CONFIG)
+    if layout == "threat":
+        return BoostConfig(**THREAT_CONFIG)
+    if layout == "walk":
+        return BoostConfig(eps=2.0, steps=60)
+    return drafts.recommended(generator_cards()[generator])
 
 
-def recipe_of(asked: Asked) -> Recipe:
-    """The recipe, with the hashes of its models. ValueError, naming the control, for bad input."""
-    if asked.figure not in FIGURE_KINDS:
-        raise ValueError(f"there is no figure {asked.figure!r}; there are {', '.join(FIGURE_KINDS)}")
-    kind, cards = FIGURE_KINDS[asked.figure], generator_cards()
-    if asked.generator not in cards:
-        raise ValueError(f"there is no generator {asked.generator!r} here; choose one of {sorted(cards)}")
-    if asked.classifier not in classifier_cards():
-        names = sorted(classifier_cards())
-        raise ValueError(f"there is no classifier {asked.classifier!r} here; choose one of {names}")
-    card, seed = cards[asked.generator], whole(asked.seed, "the seed", 0, 2**53)
-    start = whole(asked.start, "the first image", 0, 2**31)
-    config = dataclasses.asdict(
-        BoostConfig(eps=asked.eps, steps=asked.steps, step_size=asked.step_size, stop_at=asked.stop_at)
-    )
-    images = _uploaded(asked)
-
-    def end(number: int, place: int) -> dict[str, Any]:
-        if images:
-            if place >= len(images):
-                raise ValueError(f"{place + 1} images are needed here, and {len(images)} are uploaded")
-            return {"image": list(images)[place]}
-        return {"generator": asked.generator, "seed": seed, "number": number, "class": None}
-
-    settings: dict[str, Any]
-    if kind.layout == "aligned":
-        standard = STANDARD if STANDARD in classifier_cards() else asked.classifier
-        settings = {"start": end(start, 0), "robust": asked.classifier, "standard": standard, "config": config}
-        images = dict(list(images.items())[:1])
-    elif kind.layout == "walk":
-        names = list(dict.fromkeys([asked.classifier, *([STANDARD] if STANDARD in classifier_cards() else [])]))
-        if images:
-            pairs = [[end(0, 2 * place), end(0, 2 * place + 1)] for place in range(math.ceil(len(images) / 2))]
-        else:
-            pairs = [[end(number, 0) for number in pair] for pair in pairs_in(asked.pairs)]
-        settings = {
-            "pairs": pairs,
-            "classifiers": names,
-            "c": list(FRACTIONS),
-            "steps": asked.steps,
-            "weights": None,
-            "warm_start": False,
-        }
-    elif kind.layout == "families":
-        if images:
-            raise ValueError("this figure is of the generators: take the uploaded images away")
-        settings = {
-            "classifier": asked.classifier,
-            "sets": [
-                {
-                    "source": families_source(one, seed),
-                    "debias": debias_for(one),
-                    "config": dataclasses.asdict(BoostConfig(**_config_of(name))),
-                }
-                for name, one in cards.items()
-            ],
-        }
-    else:
-        settings = {"columns": asked.columns, "classifier": asked.classifier, "config": config}
-        if images:
-            images = {"uploaded images": np.concatenate(list(images.values()))}
-            settings["source"] = {"images": "uploaded images", "classes": None}
-        else:
-            whole(asked.rows, "rows", 1, MAX_FIGURE_IMAGES)
-            whole(asked.columns, "columns", 1, MAX_COLUMNS)
-            if asked.rows * asked.columns > MAX_FIGURE_IMAGES:
-                raise ValueError(
-                    f"rows × columns can be at most {MAX_FIGURE_IMAGES} images in a figure, not "
-                    f"{asked.rows * asked.columns}"
-                )
-            if asked.classes and not card.conditional:
-                raise ValueError(f"{asked.generator} is unconditional: it draws no class that is asked for")
-            settings["source"] = drawn(
-                card,
-                seed=seed,
-                start=start,
-                rows=asked.rows,
-                columns=asked.columns,
-                classes=asked.classes or kind.classes,
-            )
-        if kind.layout == "threat":
-            settings["share"] = asked.share
-        else:
-            estimated = not card.conditional or kind.layout == "debias"
-            fitted = {"count": asked.debias, "seed": 1_000_000} if asked.debias and estimated and not images else None
-            settings["debias"] = fitted
-    return with_hashes(Recipe(asked.figure, settings, images))
+# -------------------------------------------------------------------------------------------------------------- making
 
 
-def _uploaded(asked: Asked) -> dict[str, Any]:
-    """Uploaded images (1, H, W, 3) uint8 by name, at the classifier's size; ValueError names one that is none."""
-    if len(asked.files) > MAX_IMAGES_PER_REQUEST:
-        raise ValueError(f"at most {MAX_IMAGES_PER_REQUEST} images can be uploaded, not {len(asked.files)}")
-    check_together(asked.files, UPLOAD_LIMITS)
-    size, found = classifier_cards()[asked.classifier].input_size, {}
-    for place, path in enumerate(asked.files):
-        name = Path(path).name
-        pixels = images_for(read_image(path, size=size, name=name, limits=UPLOAD_LIMITS).pixels[None])
-        found[name if name not in found else f"{place + 1}-{name}"] = pixels
-    return found
+@dataclass(frozen=True)
+class Rendered:
+    """A figure's files by format, and its caption."""
 
-
-def _config_of(generator: str) -> dict[str, Any]:
-    fields = [one.name for one in dataclasses.fields(BoostConfig)]
-    return {name: value for name, value in controls.presets_of(generator)["recommended"].items() if name in fields}
+    recipe: Recipe
+    files: dict[str, bytes]
+    caption: str
 
 
 def compute(recipe: Recipe, device: str | None = None) -> Iterator[Progress | Rendered]:
-    """The figure's progress, then the figure."""
-    from bigroc_core.figures.drawing import (
-        render,  # matplotlib is slow to import, and the page's start does not need it
-    )
+    """The figure's progress, then the figure. ValueError for one that computes more than a request may."""
+    from bigroc_core.figures.drawing import render
+    from bigroc_core.figures.making import make
 
+    check_cost(recipe)
     made = yield from make(recipe, device or compute_device())
     yield Progress(1, 1, "drawing")
-    yield Rendered({format: render(made.figure, format, recipe) for format in FORMATS}, made.caption)
+    yield Rendered(recipe, {format: render(made.figure, format, recipe) for format in FORMATS}, made.caption)
 
 
 compute_on_gpu = on_gpu(compute)
-
-
-def as_command(recipe: Recipe) -> str:
-    """The command that makes the same figure; one from uploaded images is made again from its file."""
-    settings, figure = recipe.settings, recipe.figure
-    words = ["python", "-m", "bigroc_core", "figure", figure]
-    again = ["python", "-m", "bigroc_core", "figure", "--again", f"{figure}.png"]
-    if recipe.images:
-        return shlex.join(again)
-    layout = FIGURE_KINDS[figure].layout if figure in FIGURE_KINDS else ""
-    if layout == "aligned":
-        start = settings["start"]
-        words += [
-            "--generator",
-            start["generator"],
-            "--seed",
-            str(start["seed"]),
-            "--index",
-            str(start["number"]),
-            "--robust",
-            settings["robust"],
-            "--standard",
-            settings["standard"],
-            *_config_words(settings["config"]),
-        ]
-    elif layout == "walk":
-        if figure != "fig11" and len(settings["pairs"]) == 1:
-            for side, end in zip(("source", "target"), settings["pairs"][0], strict=True):
-                words += [
-                    f"--{side}",
-                    f"generator:{end['generator']}",
-                    f"--{side}-seed",
-                    str(end["seed"]),
-                    f"--{side}-index",
-                    str(end["number"]),
-                ]
-        elif figure == "fig11":
-            for pair in settings["pairs"]:
-                words += ["--pair", *(f"generator:{end['generator']}:{end['seed']}:{end['number']}" for end in pair)]
-        else:
-            return shlex.join(again)
-        words += ["--classifiers", *settings["classifiers"], "--steps", str(settings["steps"])]
-    elif layout == "families":
-        words += ["--seed", str(settings["sets"][0]["source"]["seed"]), "--classifier", settings["classifier"]]
-        words += ["--generators", *(one["source"]["generator"] for one in settings["sets"])]
-    elif layout in ("pairs", "threat", "debias"):
-        source, columns = settings["source"], settings["columns"]
-        words += [
-            "--generator",
-            source["generator"],
-            "--seed",
-            str(source["seed"]),
-            "--start",
-            str(source["start"]),
-            "--rows",
-            str(source["count"] // columns),
-            "--columns",
-            str(columns),
-        ]
-        if source["classes"]:
-            words += ["--classes", *source["classes"][::columns]]
-        words += ["--classifier", settings["classifier"], *_config_words(settings["config"])]
-        if layout == "threat":
-            words += ["--quantile", f"{settings['share']:g}"]
-        elif settings["debias"]:
-            words += ["--debias", str(settings["debias"]["count"])]
-    else:
-        return shlex.join(again)
-    return shlex.join([*words, "--output", f"{figure}.pdf"])
-
-
-def _config_words(config: Mapping[str, Any]) -> list[str]:
-    words = ["--eps", f"{config['eps']:g}", "--steps", str(config["steps"])]
-    words += [] if config["step_size"] is None else ["--step-size", f"{config['step_size']:g}"]
-    return words + ([] if config["stop_at"] is None else ["--stop-at", f"{config['stop_at']:g}"])

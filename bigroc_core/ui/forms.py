@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import typing
@@ -126,7 +127,11 @@ def endpoint(request: type[Request], **extras: str) -> Callable[[Callable[..., I
         last = [name for name in names if is_upload(name)]
         parameters = [inspect.Parameter(name, known) for name in [*names[: len(names) - len(last)], *extras]]
         parameters.append(inspect.Parameter("request", known, annotation=gr.Request))
-        parameters += [inspect.Parameter(name, known, default=None) for name in last]
+        missing = {name for name in last if default_of(request, name) is dataclasses.MISSING}
+        parameters += [
+            inspect.Parameter(name, known, default=inspect.Parameter.empty if name in missing else None)
+            for name in last
+        ]
         signature = inspect.Signature(parameters)
 
         @functools.wraps(handler)
@@ -208,11 +213,12 @@ def connect(
     handler: Callable[..., Any],
     stops: Stops,
     outputs: Sequence[gr.blocks.Block],
-    buttons: tuple[gr.Button, gr.Button],
+    buttons: tuple[gr.Button, gr.Button | None],
     names: tuple[str, str, str],
     extras: dict[str, gr.components.Component] | None = None,
 ) -> None:
-    """Connect a tab's two buttons, Go and Cancel, and the endpoint that programs call.
+    """Connect a tab's two buttons, Go and Cancel, and the endpoint that programs call; no Cancel where another form's
+    stops this run as well.
 
     outputs: the first may be the State of the run that the tab's other controls look at, and then the status line's
     HTML; what programs get leaves the State out. names: of the endpoint, of the one that cancels, and what the API says
@@ -236,9 +242,9 @@ def connect(
         show_progress_on=status,
         js=show_results_js(status.elem_id),
     )
-    stop.click(
-        canceller(stops, cancel_doc), None, None, api_name=cancel_name, concurrency_limit=None, show_progress="hidden"
-    )
+    if stop is not None:
+        cancel = canceller(stops, cancel_doc)
+        stop.click(cancel, None, None, api_name=cancel_name, concurrency_limit=None, show_progress="hidden")
     # Clients have no controls to show a problem at: they get it as a message, from the same handler unvalidated.
     gr.Button(visible=False).click(
         for_programs(handler) if stateful else handler,

@@ -18,6 +18,8 @@ from bigroc_core.boosting import BoostConfig, boost
 from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.networks import Classifier, build_network
 from bigroc_core.cli.figure import add_figure_parser, run_figure
+from bigroc_core.experiments.every_class import towards_every_class
+from bigroc_core.experiments.growing import last
 from bigroc_core.figures.drawing import (
     DPI,
     Block,
@@ -36,7 +38,8 @@ from bigroc_core.figures.drawing import (
     tile_figure,
     write_figure,
 )
-from bigroc_core.figures.making import finished, make, targeted_row
+from bigroc_core.figures.making import make, targeted_rows
+from bigroc_core.figures.parts import finished
 from bigroc_core.figures.recipe import Recipe, recipe_in
 from bigroc_core.images import encode_png, from_uint8, to_uint8
 from bigroc_core.training.checkpoint import export
@@ -121,7 +124,7 @@ def test_fig2_shows_the_original_and_every_class_through_both_classifiers() -> N
     original = picture(50)
     config = BoostConfig(eps=15, steps=4, step_size=0.5)
     networks = (small_classifier(0, "r"), small_classifier(1, "s"))
-    rows = [finished(targeted_row(network, original, config, network.card.name)) for network in networks]
+    rows = targeted_rows(last(towards_every_class(networks, original, config)), ("r", "s"))
     for row, network in zip(rows, networks, strict=True):
         result = boost(network, original.expand(10, -1, -1, -1), torch.arange(10), config=config)
         assert torch.equal(row.images, from_uint8(to_uint8(result.images)))
@@ -278,7 +281,7 @@ def test_figure_fig6_from_image_files(tmp_path: Path) -> None:
     assert any(all(contains(page, one, scale) for one in (*frames, picture(4))) for scale in range(4, 20))
     for more, said in (
         (("--target", tmp_path / "cat.png"), "same image"),
-        (("--c", 2), "from 0 to 1"),
+        (("--c", 2), "at most 1"),
         (("--c", "nan"), "finite"),
         (("--weights", 0, 0, 0), "not all be 0"),
         (("--weights", 1), "3 numbers"),

@@ -6,19 +6,23 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
 
 from bigroc_core.__main__ import main
 from bigroc_core.catalogue import generator_cards
+from bigroc_core.figures.commands import as_command
+from bigroc_core.figures.drafts import Draft
 from bigroc_core.figures.kinds import FIGURE_KINDS, generator_of
 from bigroc_core.figures.recipe import Recipe, from_json, recipe_in
-from bigroc_core.figures.requests import Asked, Rendered, as_command, compute, default_config, default_pairs, recipe_of
+from bigroc_core.figures.requests import FigureRequest, Rendered, compute, default_config, default_pairs
+from bigroc_core.settings import Unfit
 from bigroc_core.ui import figures_tab
 
 
-def asked(figure: str, **changes: Any) -> Asked:
+def asked(figure: str, /, **changes: Any) -> FigureRequest:
     generator = generator_of(FIGURE_KINDS[figure], generator_cards())
     config = default_config(figure, generator)
     kind = FIGURE_KINDS[figure]
@@ -27,27 +31,28 @@ def asked(figure: str, **changes: Any) -> Asked:
         "classifier": "cifar10-robust",
         "rows": kind.rows,
         "columns": kind.columns,
-        "eps": config["eps"],
-        "steps": config["steps"],
-        "step_size": config["step_size"],
+        "eps": config.eps,
+        "steps": config.steps,
+        "step_size": config.step_size,
         "pairs": default_pairs(figure),
     }
-    return Asked(figure=figure, **values | changes)
+    return FigureRequest(**{"figure": figure} | values | changes)
 
 
 @pytest.mark.parametrize("figure", FIGURE_KINDS)
 def test_every_figure_is_one_click_and_its_command_gives_the_same_recipe(
     figure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = recipe_of(asked(figure))
+    recipe = asked(figure).recipe
     assert from_json(recipe.to_json()) == recipe
     asked_for = []
+    finish = Draft.recipe
 
-    def recorded(found: Recipe, *_: object) -> None:
-        asked_for.append(found)
+    def recorded(draft: Draft, figure: str, settings: dict[str, Any]) -> Recipe:
+        asked_for.append(finish(draft, figure, settings))
         raise ValueError("what it would be made from is enough here")
 
-    monkeypatch.setattr("bigroc_core.cli.figure.make", recorded)
+    monkeypatch.setattr(Draft, "recipe", recorded)
     monkeypatch.chdir(tmp_path)
     main(shlex.split(as_command(recipe))[3:])
     assert asked_for == [recipe]
@@ -60,7 +65,7 @@ def test_a_figure_is_made_of_uploaded_images_and_again_from_its_file(tmp_path: P
         Image.fromarray(levels).save(tmp_path / f"{seed}.png")
         paths.append(str(tmp_path / f"{seed}.png"))
     for figure in ("fig6", "fig4"):
-        *progress, made = compute(recipe_of(asked(figure, steps=2, files=tuple(paths), columns=2)), "cpu")
+        *progress, made = compute(asked(figure, steps=2, files=tuple(paths), columns=2).recipe, "cpu")
         assert isinstance(made, Rendered)
         assert progress
         for format, data in made.files.items():
@@ -71,31 +76,36 @@ def test_a_figure_is_made_of_uploaded_images_and_again_from_its_file(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("figure", "changes", "said"),
+    ("figure", "changes", "at", "said"),
     [
-        ("fig12", {}, "no figure 'fig12'"),
-        ("fig1", {"generator": "x"}, "no generator 'x'"),
-        ("fig1", {"classifier": "cifar10-judge"}, "no classifier 'cifar10-judge'"),
-        ("fig1", {"seed": -1}, "seed"),
-        ("fig7", {"rows": 21, "columns": 20}, "at most 400 images"),
-        ("fig1", {"columns": 0}, "columns"),
-        ("fig1", {"steps": 5000}, "at most 200"),
-        ("fig1", {"classes": ("unicorn",)}, ""),
-        ("fig11", {"pairs": "3"}, "not '3'"),
-        ("fig11", {"pairs": "3-3"}, "one image twice"),
-        ("fig11", {"pairs": "1-2 " * 9}, "at most 8 pairs"),
-        ("fig4", {"share": 2.0}, "share"),
-        ("fig5", {"files": ("x.png",)}, "x.png"),
+        ("fig12", {}, "figure", "'fig12'"),
+        ("fig1", {"generator": "x"}, "generator", "'x'"),
+        ("fig1", {"classifier": "cifar10-judge"}, "classifier", "'cifar10-judge'"),
+        ("fig1", {"seed": -1}, "seed", "from 0 on"),
+        ("fig1", {"seed": 10**400}, "seed", "from 0 on"),
+        ("fig7", {"rows": 21, "columns": 20}, "rows", "from 1 to 20"),
+        ("fig7", {"rows": 20, "columns": 20, "steps": 200}, "columns", "80,400 gradients"),
+        ("fig1", {"columns": 0}, "columns", "from 1 to 20"),
+        ("fig1", {"steps": 5000}, "steps", "200"),
+        ("fig1", {"steps": 1.5}, "steps", "whole number"),
+        ("fig1", {"classes": ("unicorn",)}, "classes", "unicorn"),
+        ("fig8", {"classes": ("cat",)}, "classes", "unconditional"),
+        ("fig11", {"pairs": "3"}, "pairs", "not '3'"),
+        ("fig11", {"pairs": "3-3"}, "pairs", "one image twice"),
+        ("fig11", {"pairs": "1-2 " * 9}, "pairs", "at most 8 pairs"),
+        ("fig4", {"quantile": 2.0}, "quantile", "to 1"),
+        ("fig3", {"debias": 0}, "debias", "1 or more"),
+        ("fig3", {"seed": 1_000_000}, "seed", "choose another"),
+        ("fig3", {"files": ("x.png",)}, "files", "uploaded"),
+        ("fig6", {"files": ("x.png",)}, "files", "even number"),
+        ("fig1", {"files": ("x.png",)}, "files", "x.png"),
+        ("fig5", {"files": ("x.png",)}, "files", "uploaded"),
     ],
 )
-def test_what_cannot_be_is_said(figure: str, changes: dict[str, Any], said: str) -> None:
-    def whole() -> None:
-        given = asked("fig1", **changes) if figure == "fig12" else asked(figure, **changes)
-        recipe = recipe_of(Asked(**given.__dict__ | {"figure": figure}))
-        list(compute(recipe, "cpu"))
-
-    with pytest.raises(ValueError, match=said or "unicorn"):
-        whole()
+def test_what_cannot_be_is_said_at_its_setting(figure: str, changes: dict[str, Any], at: str, said: str) -> None:
+    with pytest.raises(Unfit, match=said) as unfit:
+        asked("fig1" if figure == "fig12" else figure, **changes | {"figure": figure})
+    assert list(unfit.value.problems) == [at]
 
 
 def test_the_tab_opens_with_a_figure_that_its_recipe_reproduces() -> None:
@@ -105,18 +115,13 @@ def test_the_tab_opens_with_a_figure_that_its_recipe_reproduces() -> None:
 
 
 def test_a_link_restores_the_controls_of_its_figure() -> None:
-    updates = dict(
-        zip(
-            figures_tab.SHARED,
-            figures_tab.restored(
-                {"figure": "fig4", "generator": "cifar10-cgan", "rows": 2, "classes": ["cat"], "quantile": 0.9}
-            ),
-            strict=False,
-        )
-    )
+    with gr.Blocks():
+        restorable = figures_tab.build()
+    values = {"figure": "fig4", "generator": "cifar10-cgan", "rows": 2, "classes": ["cat"], "quantile": 0.9}
+    updates = dict(zip(restorable.shared, restorable.apply(values), strict=False))
     assert updates["figure"]["value"] == "fig4"
     assert (updates["rows"]["value"], updates["rows"]["visible"]) == (2, True)
     assert updates["quantile"]["visible"]
     assert updates["classes"]["value"] == ["cat"]
     with pytest.raises(ValueError, match="unicorn"):
-        figures_tab.restored({"generator": "cifar10-cgan", "classes": ["unicorn"]})
+        restorable.apply({"generator": "cifar10-cgan", "classes": ["unicorn"]})

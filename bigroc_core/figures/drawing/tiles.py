@@ -1,95 +1,22 @@
-"""Every figure, drawn by matplotlib from results alone.
-
-Figures are plain `Figure` objects, without pyplot and its global state. Sizes are for print: a text width of 6.75
-inches at 300 dots per inch. Every image pixel covers a whole number of dots and is never smoothed, PDF files embed
-their fonts as TrueType, SVG text is paths, and each file carries the settings it was made with.
-"""
+"""Figures of images side by side. Every image pixel covers a whole number of dots and is never smoothed."""
 
 from __future__ import annotations
 
-import io
-import os
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextPath
 from torch import Tensor
 
-from bigroc_core.figures.recipe import KEYWORD, Recipe
+from bigroc_core.figures.drawing.style import BLUE, DPI, GREY, RED, WIDTH_INCHES, styled
 from bigroc_core.images import to_uint8
 
-DPI = 300
-WIDTH_INCHES = 6.75
-FORMATS = ("png", "pdf", "svg")
-# Okabe & Ito's colours, which readers with any colour vision tell apart.
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
-RED = "#D4002A"
 # In columns of images.
 _BETWEEN_BLOCKS = 0.35
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 7.0,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "lines.linewidth": 1.2,
-    "legend.frameon": False,
-    "pdf.fonttype": 42,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "bigroc",
-}
-# rc_context changes settings of the whole process, so one thread draws at a time.
-_drawing = threading.Lock()
-
-
-# ------------------------------------------------------------------------------------------------ files
-
-
-def render(figure: Figure, format: str = "png", recipe: Recipe | None = None) -> bytes:
-    """The figure as the bytes of a PNG (300 dpi), PDF or SVG, the same bytes every time.
-
-    recipe: what it was made from, kept in the file: PNG text "bigroc", PDF subject, SVG description.
-    Raises ValueError for another format.
-    """
-    if format not in FORMATS:
-        raise ValueError(f"a figure is written as {', '.join(FORMATS)}, not {format!r}")
-    said = None if recipe is None else recipe.to_json()
-    metadata: dict[str, dict[str, str | None]] = {
-        "png": {"Software": None} | ({KEYWORD: said} if said else {}),
-        "pdf": {"Subject": said, "CreationDate": None},
-        "svg": {"Description": said, "Date": None},
-    }
-    stream = io.BytesIO()
-    with _drawing, matplotlib.rc_context(_STYLE):
-        figure.savefig(stream, format=format, dpi=DPI, metadata=metadata[format], facecolor="white")
-    return stream.getvalue()
-
-
-def write_figure(figure: Figure, path: str | os.PathLike[str], recipe: Recipe | None = None) -> Path:
-    """Write the figure whole or not at all, in the format that the file's ending names. Returns the path."""
-    path = Path(path)
-    data = render(figure, path.suffix.lower().removeprefix("."), recipe)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
-# ------------------------------------------------------------------------------------- pictures side by side
 
 
 @dataclass(frozen=True)
@@ -154,7 +81,7 @@ def tile_figure(
     tall, wide = height * scale, width * scale
     tops = np.cumsum([top, *(tall + gap + lines * line + (gap if lines else 0) for lines in lines_below)])
     total_width, total_height = round(left + columns * (wide + gap)), int(tops[-1]) + round(room_inches * DPI)
-    with _drawing, matplotlib.rc_context(_STYLE):
+    with styled():
         figure = Figure(figsize=(total_width / DPI, total_height / DPI), dpi=DPI)
 
         def write(x: float, y: float, text: str, **how: Any) -> None:
@@ -280,7 +207,7 @@ def fig3(
     figure = blocks(shown, columns, room_inches=room)
     tall = float(figure.get_figheight())
     across = 3 * columns + 2 * _BETWEEN_BLOCKS
-    with _drawing, matplotlib.rc_context(_STYLE):
+    with styled():
         figure.text(0.01, (room - 0.2) / tall, note, size=6.5, va="top")
         most = max(*counts[0], *counts[1])
         for place, (values, entropy) in enumerate(zip(counts, entropies, strict=True), 1):
@@ -363,153 +290,3 @@ def side_by_side(
     blocks = -(-len(before) // columns)
     lines = (0, int(bool(captions)))
     return tile_figure(tiles, names * blocks, lines_below=lines * blocks, width_inches=width_inches)
-
-
-# --------------------------------------------------------------------------------------------------- charts
-
-
-def _chart(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    return figure, list(np.atleast_1d(figure.subplots(1, columns, sharey=True)))
-
-
-def debias_histograms(
-    without: Sequence[int], with_debiasing: Sequence[int], classes: Sequence[str], entropies: tuple[float, float]
-) -> Figure:
-    """Class histograms of estimated targets without and with debiasing (P1 Eq. 2), and their entropies in nats.
-
-    Raises ValueError if the counts are not one per class.
-    """
-    if not len(without) == len(with_debiasing) == len(classes):
-        raise ValueError(f"{len(without)} and {len(with_debiasing)} counts for {len(classes)} classes")
-    with _drawing, matplotlib.rc_context(_STYLE):
-        figure, panels = _chart(WIDTH_INCHES, 2.1, 2)
-        for axes, counts, name, colour, entropy in zip(
-            panels,
-            (without, with_debiasing),
-            ("without debiasing", "with debiasing"),
-            (GREY, BLUE),
-            entropies,
-            strict=True,
-        ):
-            axes.bar(range(len(classes)), list(counts), color=colour, width=0.75)
-            axes.axhline(sum(counts) / len(classes), color="black", linewidth=0.7, linestyle=(0, (4, 3)))
-            axes.set_xticks(range(len(classes)), list(classes), rotation=40, ha="right", rotation_mode="anchor")
-            axes.tick_params(axis="x", length=0)
-            axes.set_title(f"{name}: entropy {entropy:.3f} of {np.log(len(classes)):.3f} nats", size=7.5)
-        panels[0].set_ylabel("images")
-    return figure
-
-
-def training_curves(lines: Sequence[Mapping[str, float]], vanilla: bool = False) -> Figure:
-    """A joint model's training (P2 3.1) over its iterations: the four terms of the loss, how real attacked images read,
-    how well held-out ones are told apart, and accuracy.
-
-    lines: as `train joint` logs them, by "step". vanilla: nothing was attacked. Raises ValueError for no lines.
-    """
-    if not lines:
-        raise ValueError("a curve needs at least one point")
-    panels: list[tuple[str, dict[str, tuple[str, str]]]] = [
-        (
-            "loss",
-            {
-                "ce_real": ("CE, real", BLUE),
-                "ce_generated": ("CE, generated", ORANGE),
-                "bce_real": ("BCE, real", GREY),
-                "bce_generated": ("BCE, generated", GREEN),
-            },
-        ),
-        (
-            "attacked images",
-            {
-                "real": ("σ(f$_c$), real", BLUE),
-                "generated": ("σ(f$_c$), generated", ORANGE),
-                "stopped": ("attacks stopped", GREY),
-            },
-        ),
-        (
-            "held-out images",
-            {
-                "auc": ("real from generated, AUC", BLUE),
-                "clean": ("accuracy, clean", ORANGE),
-                "pgd10": ("accuracy, PGD-10", GREY),
-            },
-        ),
-    ]
-    if vanilla:
-        panels.pop(1)
-    steps = [line["step"] for line in lines]
-    with _drawing, matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(WIDTH_INCHES, 2.3), dpi=DPI, layout="constrained")
-        for axes, (title, curves) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
-            for name, (label, colour) in curves.items():
-                axes.plot(steps, [line[name] for line in lines], color=colour, marker="o", markersize=2, label=label)
-            axes.set_title(title, size=7.5)
-            axes.set_xlabel("iterations")
-            axes.set_ylim(bottom=0, top=None if title == "loss" else 1)
-            axes.legend(loc="best", frameon=False)
-    return figure
-
-
-def quality_against_time(points: Sequence[Mapping[str, Any]], features_of: str) -> Figure:
-    """Fréchet distance over seconds per image: more consistency steps, and more PGD steps on one-step images (P2 4.2).
-
-    points: with "consistency_steps", "pgd_steps", "seconds" and "distance", a number per seed. features_of: the
-    classifier in whose features the distance is. Raises ValueError for no points.
-    """
-    if not points:
-        raise ValueError("a curve needs at least one point")
-    with _drawing, matplotlib.rc_context(_STYLE):
-        figure, (axes,) = _chart(3.8, 2.5)
-        drawn = [point for point in points if not point["pgd_steps"]]
-        moved = [point for point in points if point["consistency_steps"] == 1]
-        for chosen, by, name, colour, marker in (
-            (drawn, "consistency_steps", "consistency steps", GREY, "o"),
-            (moved, "pgd_steps", "PGD steps on one-step images", BLUE, "s"),
-        ):
-            chosen = sorted(chosen, key=lambda point: point["seconds"])
-            milliseconds = [1e3 * point["seconds"] for point in chosen]
-            means = [float(np.mean(point["distance"])) for point in chosen]
-            bars = [float(np.std(point["distance"], ddof=1)) if len(point["distance"]) > 1 else 0.0 for point in chosen]
-            axes.errorbar(
-                milliseconds, means, yerr=bars, color=colour, marker=marker, markersize=3.5, capsize=2, label=name
-            )
-            for x, y, point in zip(milliseconds, means, chosen, strict=True):
-                axes.annotate(str(point[by]), (x, y), xytext=(3, 4), textcoords="offset points", size=6, color=colour)
-        axes.set_xlabel("ms per image")
-        axes.set_ylabel(f"Fréchet distance in\n{features_of}'s features")
-        axes.set_ylim(bottom=0)
-        figure.legend(loc="outside upper center", ncols=2, columnspacing=1.2, handlelength=1.6)
-    return figure
-
-
-def sweep_curve(
-    points: Sequence[tuple[float, float, float | None]],
-    best: float,
-    features_of: str,
-    coarse: Sequence[tuple[float, float, float | None]] = (),
-    unit: str = "$\\epsilon$ (L2, images in [0, 1])",
-) -> Figure:
-    """The Fréchet distance over ε, with error bars.
-
-    points, coarse: (ε, mean distance, standard deviation or None); coarse ones were read along one run's path.
-    best: the chosen ε. features_of: the classifier in whose features the distance is. Raises ValueError for no points.
-    """
-    if not points:
-        raise ValueError("a curve needs at least one point")
-    with _drawing, matplotlib.rc_context(_STYLE):
-        figure, (axes,) = _chart(3.4, 2.4)
-        for group, name, colour, marker in (
-            (coarse, "along one run's path", GREY, "o"),
-            (points, "full runs", BLUE, "s"),
-        ):
-            if not group:
-                continue
-            eps, means, deviations = zip(*sorted(group), strict=True)
-            bars = None if any(d is None for d in deviations) else list(deviations)
-            axes.errorbar(eps, means, yerr=bars, color=colour, marker=marker, markersize=3.5, capsize=2, label=name)
-        axes.axvline(best, color=ORANGE, linewidth=0.8, linestyle=(0, (4, 3)), label=f"best: {best:.3g}")
-        axes.set_xlabel(unit)
-        axes.set_ylabel(f"Fréchet distance in\n{features_of}'s features")
-        figure.legend(loc="outside upper center", ncols=3, columnspacing=1.2, handlelength=1.6)
-    return figure

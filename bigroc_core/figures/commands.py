@@ -1,0 +1,105 @@
+"""The command that makes a recipe's figure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from bigroc_core.figures.kinds import FIGURE_KINDS
+from bigroc_core.figures.recipe import Recipe
+from bigroc_core.sources import GENERATOR_PREFIX
+
+
+def as_command(recipe: Recipe) -> str:
+    """The command that makes the same figure; one from uploaded images is made again from its file."""
+    figure = recipe.figure
+    layout = FIGURE_KINDS[figure].layout if figure in FIGURE_KINDS else ""
+    words: list[str] | None = None
+    if layout and not recipe.images:
+        words = {"aligned": _aligned, "walk": _walks, "families": _families}.get(layout, _boosted_set)(recipe)
+    if words is None:
+        return shlex.join(["python", "-m", "bigroc_core", "figure", "--again", f"{figure}.png"])
+    return shlex.join(["python", "-m", "bigroc_core", "figure", figure, *words, "--output", f"{figure}.pdf"])
+
+
+def _options(values: Mapping[str, Any]) -> list[str]:
+    """Options by name as words; those that are None are left out."""
+    words = []
+    for name, value in values.items():
+        if isinstance(value, list | tuple):
+            words += [name, *map(str, value)] if value else []
+        elif value is not None:
+            words += [name, f"{value:g}" if isinstance(value, float) else str(value)]
+    return words
+
+
+def _config(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"--{name.replace('_', '-')}": config[name] for name in ("eps", "steps", "step_size", "stop_at")}
+
+
+def _aligned(recipe: Recipe) -> list[str]:
+    settings, start = recipe.settings, recipe.settings["start"]
+    return _options(
+        {
+            "--generator": start["generator"],
+            "--seed": start["seed"],
+            "--index": start["number"],
+            "--robust": settings["robust"],
+            "--standard": settings["standard"],
+            **_config(settings["config"]),
+        }
+    )
+
+
+def _walks(recipe: Recipe) -> list[str] | None:
+    settings = recipe.settings
+    words = []
+    if recipe.figure == "fig11":
+        for pair in settings["pairs"]:
+            words += [
+                "--pair",
+                *(f"{GENERATOR_PREFIX}{end['generator']}:{end['seed']}:{end['number']}" for end in pair),
+            ]
+    elif len(settings["pairs"]) == 1:
+        for side, end in zip(("source", "target"), settings["pairs"][0], strict=True):
+            words += _options(
+                {
+                    f"--{side}": f"{GENERATOR_PREFIX}{end['generator']}",
+                    f"--{side}-seed": end["seed"],
+                    f"--{side}-index": end["number"],
+                }
+            )
+    else:
+        return None
+    return words + _options({"--classifiers": settings["classifiers"], "--steps": settings["steps"]})
+
+
+def _families(recipe: Recipe) -> list[str]:
+    sources = [one["source"] for one in recipe.settings["sets"]]
+    return _options(
+        {
+            "--seed": sources[0]["seed"],
+            "--classifier": recipe.settings["classifier"],
+            "--generators": [source["generator"] for source in sources],
+        }
+    )
+
+
+def _boosted_set(recipe: Recipe) -> list[str]:
+    settings, source, columns = recipe.settings, recipe.settings["source"], recipe.settings["columns"]
+    fitted = settings.get("debias") or {}
+    return _options(
+        {
+            "--generator": source["generator"],
+            "--seed": source["seed"],
+            "--start": source["start"],
+            "--rows": source["count"] // columns,
+            "--columns": columns,
+            "--classes": (source["classes"] or [])[::columns],
+            "--classifier": settings["classifier"],
+            **_config(settings["config"]),
+            "--quantile": settings.get("share"),
+            "--debias": fitted.get("count"),
+        }
+    )

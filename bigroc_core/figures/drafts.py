@@ -1,0 +1,261 @@
+"""Recipes from what is asked for: one function per kind of figure.
+
+A recipe names what is embedded here. Images from files, and of generators that are not embedded, become its pixels;
+classifiers that are not embedded are kept by name, for the figure to be made now.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bigroc_core.boosting import BoostConfig
+from bigroc_core.cards import Card
+from bigroc_core.catalogue import classifier_cards, classifier_named, generator_cards, generator_named
+from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.classifiers.registry import embedded_classifiers, load_classifier, refuse_judge
+from bigroc_core.debiasing import fit_debias
+from bigroc_core.figures.kinds import DEBIAS, FIGURE_KINDS, debias_for, families_source
+from bigroc_core.figures.recipe import Recipe, images_for, labels_of, with_hashes
+from bigroc_core.figures.schema import TRAINING
+from bigroc_core.generators.registry import embedded_generators, load_generator
+from bigroc_core.generators.sampling import Generator
+from bigroc_core.images import check_together, fit_to, from_uint8, open_image_set, read_image, to_uint8
+from bigroc_core.limits import MAX_FIGURE_IMAGES
+from bigroc_core.limits import UPLOAD as UPLOAD_LIMITS
+from bigroc_core.sources import UPLOAD, OneImage, labels_to
+
+# Of an image in a recipe, which has room for a few marks behind it.
+MAX_FILE_NAME = 160
+
+
+class Draft:
+    """A recipe in the making: the images and classifiers that no recipe can name, and cards of models by name.
+
+    device: what models from elsewhere compute with.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = device
+        self.images: dict[str, np.ndarray] = {}
+        self.classifiers: dict[str, Classifier] = {}
+        self._generators: dict[str, Generator] = {}
+
+    def recipe(self, figure: str, settings: dict[str, Any]) -> Recipe:
+        """The finished recipe. Raises ValueError for settings out of bounds."""
+        return with_hashes(Recipe(figure, settings, self.images))
+
+    def classifier(self, name: str) -> Card:
+        """A classifier's card; ValueError where there is none, and for a judge."""
+        card = embedded_classifiers().get(name)
+        if card is None:
+            offered = name in classifier_cards()
+            loaded = classifier_named(name, str(self.device)) if offered else load_classifier(name, device=self.device)
+            card = loaded.card
+            self.classifiers[card.name] = loaded
+        refuse_judge(card)
+        return card
+
+    def generator(self, name: str) -> Card:
+        """A generator's card; ValueError where there is none."""
+        card = embedded_generators().get(name)
+        return self._sampler(name).card if card is None else card
+
+    def _sampler(self, name: str) -> Generator:
+        if name not in self._generators:
+            loaded = generator_named(name, "cpu") if name in generator_cards() else load_generator(name)
+            # Of a file, sources say the card's name.
+            self._generators |= {name: loaded, loaded.card.name: loaded}
+        return self._generators[name]
+
+    def _network(self, card: Card) -> Classifier:
+        return self.classifiers.get(card.name) or classifier_named(card.name, str(self.device))
+
+    def _hold(self, name: str, pixels: np.ndarray) -> str:
+        # A file's name need not be text. Files of one name in two folders are two images.
+        name = name.encode("utf-8", "replace").decode()[:MAX_FILE_NAME]
+        while name in self.images and not np.array_equal(self.images[name], pixels):
+            name += "'"
+        self.images[name] = pixels
+        return name
+
+    def end(self, one: OneImage, size: tuple[int, int]) -> dict[str, Any]:
+        """One image as a recipe has it; of a size where it becomes pixels. ValueError where there is none."""
+        if one.kind == UPLOAD:
+            path = Path(one.file or "")
+            return {
+                "image": self._hold(path.name, images_for(read_image(path, size=size, name=path.name).pixels[None]))
+            }
+        classes = self.generator(one.generator).classes
+        labels = labels_of([one.class_name] if one.class_name else None, classes)
+        if one.generator in embedded_generators():
+            chosen = one.class_name or None
+            return {"generator": one.generator, "seed": one.seed, "number": one.number, "class": chosen}
+        image, _ = self._sampler(one.generator).sample(1, labels=labels, seed=one.seed, start=one.number)
+        name = f"{self.generator(one.generator).name}-{one.seed}-{one.number}"
+        return {"image": self._hold(name, images_for(fit_to(image.cpu(), size).pixels))}
+
+    def uploaded(self, paths: Sequence[str], classifier: Card) -> dict[str, Any]:
+        """A source: image files, whose classes are estimated."""
+        size = classifier.input_size
+        check_together(paths, UPLOAD_LIMITS)
+        read = [
+            images_for(read_image(path, size=size, name=Path(path).name, limits=UPLOAD_LIMITS).pixels[None])
+            for path in paths
+        ]
+        return {"images": self._hold("uploaded images", np.concatenate(read)), "classes": None}
+
+    def image_set(self, path: str, start: int, count: int, classifier: Card) -> dict[str, Any]:
+        """A source: images of a folder, zip or .npz, with their classes. ValueError where it has too few."""
+        found = open_image_set(path, classifier.input_size, classifier.classes)
+        if start + count > len(found):
+            raise ValueError(f"{path} has {len(found):,} images: {start} + {count} are too many")
+        _check_count(count)
+        batch = found.batch(start, count)
+        labels = None if batch.labels is None else [classifier.classes[label] for label in batch.labels.tolist()]
+        return {"images": self._hold(Path(path).name, images_for(batch.images)), "classes": labels}
+
+    def settled(
+        self, source: Mapping[str, Any], debias: Mapping[str, Any] | None, classifier: Card
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
+        """A source and its debiasing as a recipe can have them: of a generator that is not embedded its pixels, and the
+        shift fitted to others."""
+        if "images" in source or source["generator"] in embedded_generators():
+            return source, debias
+        _check_count(source["count"])
+        generator, network = self._sampler(source["generator"]), self._network(classifier)
+        labels = labels_of(source["classes"], generator.classes)
+        images, own = generator.sample(source["count"], labels=labels, seed=source["seed"], start=source["start"])
+        classes = None
+        if own is not None:
+            table = labels_to(network, generator.card.name, generator.classes, {})
+            classes = [network.classes[label] for label in (own if table is None else table[own]).tolist()]
+        pixels = images_for(fit_to(images.cpu(), classifier.input_size).pixels)
+        held = {"images": self._hold(generator.card.name, pixels), "classes": classes}
+        if debias is None:
+            return held, None
+        others, _ = generator.sample(debias["count"], seed=debias["seed"])
+        fitted = from_uint8(to_uint8(fit_to(others.cpu(), classifier.input_size).pixels)).to(self.device)
+        return held, {"shift": fit_debias(network, fitted).cpu().tolist()}
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_FIGURE_IMAGES:
+        raise ValueError(f"a figure takes at most {MAX_FIGURE_IMAGES} images, not {count:,}")
+
+
+# ---------------------------------------------------------------------------------------------- one kind after another
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boosting:
+    """How a set of images is boosted for a figure. columns: of images. debias: of how many more images the shift is
+    fitted where targets are estimated, 0 for none. quantile: of P1 Fig. 4."""
+
+    columns: int
+    classifier: Card
+    config: BoostConfig
+    debias: int = DEBIAS["count"]
+    quantile: float = 0.7
+
+
+def boosted_set(draft: Draft, figure: str, source: Mapping[str, Any], how: Boosting) -> Recipe:
+    """P1 Figs. 1, 3, 4 and 7 to 10, and images side by side."""
+    layout = FIGURE_KINDS[figure].layout if figure in FIGURE_KINDS else "pairs"
+    common = {"columns": how.columns, "classifier": how.classifier.name, "config": dataclasses.asdict(how.config)}
+    fitted = None
+    if layout != "threat" and "generator" in source and how.debias:
+        estimated = layout == "debias" or not draft.generator(source["generator"]).conditional
+        fitted = DEBIAS | {"count": how.debias} if estimated else None
+    settled, debias = draft.settled(source, fitted, how.classifier)
+    more = {"share": how.quantile} if layout == "threat" else {"debias": debias}
+    return draft.recipe(figure, {"source": settled, **common, **more})
+
+
+def aligned(draft: Draft, start: OneImage, robust: str, standard: str, config: BoostConfig) -> Recipe:
+    """P1 Fig. 2: one image towards every class through two classifiers."""
+    cards = [draft.classifier(name) for name in (robust, standard)]
+    names = {"robust": cards[0].name, "standard": cards[1].name}
+    end = draft.end(start, cards[0].input_size)
+    return draft.recipe("fig2", {"start": end, **names, "config": dataclasses.asdict(config)})
+
+
+def families(draft: Draft, generators: Sequence[str], seed: int, classifier: str) -> Recipe:
+    """P1 Fig. 5: one image per class of each generator, boosted as its card recommends."""
+    chosen, sets = draft.classifier(classifier), []
+    for name in generators:
+        card = draft.generator(name)
+        source, debias = draft.settled(families_source(card, seed), debias_for(card), chosen)
+        sets.append({"source": source, "debias": debias, "config": dataclasses.asdict(recommended(card))})
+    return draft.recipe("fig5", {"sets": sets, "classifier": chosen.name})
+
+
+def walks(
+    draft: Draft,
+    figure: str,
+    pairs: Sequence[tuple[OneImage, OneImage]],
+    classifiers: Sequence[str],
+    way: Mapping[str, Any],
+) -> Recipe:
+    """P1 Figs. 6 and 11: from source images to targets. way: "c", "steps", "weights" and "warm_start" (P1 Eq. 3)."""
+    cards = [draft.classifier(name) for name in classifiers]
+    ends = [[draft.end(one, cards[0].input_size) for one in pair] for pair in pairs]
+    names = [card.name for card in cards]
+    return draft.recipe(figure, {"pairs": ends, "classifiers": names, **way, "c": sorted(way["c"])})
+
+
+def histograms(draft: Draft, source: Mapping[str, Any], validation: int, classifier: str) -> Recipe:
+    """Class histograms without and with debiasing, of an embedded generator's images: "generator", "seed", "count"."""
+    if source["generator"] not in embedded_generators():
+        raise ValueError(
+            f"{draft.generator(source['generator']).name} is not embedded, and a recipe would have to hold "
+            f"{source['count']:,} of its images: `figure fig3` takes such generators"
+        )
+    fitted = DEBIAS | {"count": validation}
+    return draft.recipe("debias", {"source": source, "classifier": draft.classifier(classifier).name, "debias": fitted})
+
+
+def sweep_recipe(result: Mapping[str, Any]) -> Recipe:
+    """The recipe of a sweep's curve, from what `sweep --output` writes. ValueError for anything else."""
+    try:
+        return Recipe(
+            "sweep",
+            {
+                "points": [
+                    {"stage": p["stage"], "eps": p["eps"], "mean": p["frechet"]["mean"], "std": p["frechet"]["std"]}
+                    for p in result["points"]
+                ],
+                "norm": result["config"]["norm"],
+                **{name: result[name] for name in ("best", "features_of", "source", "seeds")},
+            },
+        )
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def training_recipe(name: str, lines: Sequence[Mapping[str, Any]]) -> Recipe:
+    """The recipe of a joint training's curves, from the lines of its log. ValueError for anything else."""
+    # A vanilla run's lines say nothing of attacks.
+    of_attacks = dict.fromkeys(("real", "generated", "stopped"), 0.0)
+    kept = []
+    for number, line in enumerate(lines, 1):
+        if not isinstance(line, Mapping):
+            raise ValueError(f"line {number} is no JSON object")
+        told = {**of_attacks, **line}
+        if missing := [key for key in TRAINING if key not in told]:
+            raise ValueError(f"line {number} lacks {', '.join(missing)}")
+        kept.append({key: told[key] for key in TRAINING})
+    return Recipe("training", {"name": name, "lines": kept})
+
+
+def recommended(generator: Card) -> BoostConfig:
+    """The boosting that a generator's card recommends."""
+    names = [one.name for one in dataclasses.fields(BoostConfig)]
+    preset = generator.presets.get("default", {})
+    return BoostConfig(**{name: preset[name] for name in names if preset.get(name) is not None})
