@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
+import signal
 import sys
+from types import FrameType
 
 from bigroc_core.cli.boost import add_boost_parser, run_boost
 from bigroc_core.cli.evaluate import (
@@ -22,12 +26,19 @@ from bigroc_core.cli.interpolate import add_interpolate_parser, run_interpolate
 from bigroc_core.cli.models import add_listing_parsers, run_listing
 from bigroc_core.cli.tables import add_tables_parser, run_tables
 from bigroc_core.cli.train import add_train_parser, run_train
+from bigroc_core.messages import printable
+from bigroc_core.models_file import use_models_file
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line; each command's options carry the function that runs it as `carry_out`."""
     parser = argparse.ArgumentParser(
         prog="python -m bigroc_core", description="Boost generated images with adversarially robust classifiers."
+    )
+    parser.add_argument(
+        "--models",
+        metavar="FILE",
+        help="your own models by name (default: $BIGROC_MODELS, else models.toml here, else beside app.py)",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_boost_parser(commands)
@@ -61,17 +72,49 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as schedulers send it before they kill: what Ctrl-C is, but for the exit status."""
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text as one printable line of bounded length."""
+    return printable(" ".join(str(error)[:20_000].split()), 2_000)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file's name may hold what the terminal's encoding cannot show.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     options = build_parser().parse_args(arguments)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
+        if options.models is not None:
+            use_models_file(options.models)
         options.carry_out(options)
     except (ValueError, OSError, MemoryError) as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        print("error:", one_line(error), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except Exception as error:
+        # The last net: a fault of the program's own, which whoever runs it can do nothing about but tell.
+        if os.environ.get("BIGROC_TRACEBACK"):
+            raise
+        print(
+            f"error: {type(error).__name__}: {one_line(error)}. This is a fault of the program; please report it with "
+            "this command, and with what BIGROC_TRACEBACK=1 in front of it prints",
+            file=sys.stderr,
+        )
+        return 70
+    except KeyboardInterrupt as interrupt:
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
-        return 130
+        return 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""P1 Algorithm 1: targeted projected gradient descent, and the threat models it moves in."""
+"""P1 Algorithm 1: targeted projected gradient descent, and the balls it moves in."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 TINY = 1e-12  # the smallest ‖g‖₂ that a gradient is divided by
 
+Radius = float | Tensor  # of all images, or one per image, (N,)
 
-class ThreatModel(Protocol):
+
+class Ball(Protocol):
     """How a step is taken and how far it may lead. Tensors are (N, 3, H, W)."""
 
     def direction(self, gradient: Tensor) -> Tensor:
@@ -22,48 +25,65 @@ class ThreatModel(Protocol):
     def project(self, delta: Tensor) -> Tensor:
         """The nearest allowed perturbation."""
 
+    def of(self, rows: Tensor) -> Ball:
+        """The ball of these images alone; rows (n,) int64."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class L2Ball:
-    """‖δ‖₂ ≤ eps per image, in units of [0, 1] pixels; the step follows g / max(‖g‖₂, 1e-12)."""
+    """‖δ‖₂ ≤ radius per image, in units of [0, 1] pixels; the step follows g / max(‖g‖₂, 1e-12)."""
 
-    eps: float
+    radius: Radius
 
     def direction(self, gradient: Tensor) -> Tensor:
-        return gradient / l2_norms(gradient).to(gradient.dtype).clamp_min(TINY)[:, None, None, None]
+        return unit(gradient, l2_norms(gradient))
 
     def project(self, delta: Tensor) -> Tensor:
         norms = l2_norms(delta)
         # A few units in the last place inside the sphere, so that the products' rounding cannot lead out.
-        shrink = (self.eps / norms) * (1 - 2 * torch.finfo(delta.dtype).eps)
-        scale = torch.where(norms > self.eps, shrink, torch.ones_like(norms))
-        return delta * scale.to(delta.dtype)[:, None, None, None]
+        shrink = (self.radius / norms) * (1 - 2 * torch.finfo(delta.dtype).eps)
+        return scaled(delta, torch.where(norms > self.radius, shrink, torch.ones_like(norms)))
+
+    def of(self, rows: Tensor) -> L2Ball:
+        return L2Ball(_of_rows(self.radius, rows))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LinfBall:
-    """|δ| ≤ eps in every pixel, in units of [0, 1] pixels; the step follows sign(g)."""
+    """|δ| ≤ radius in every pixel, in units of [0, 1] pixels; the step follows sign(g).
 
-    eps: float
+    radius: of all images, one per image, (N,), or one per pixel, (N, 1, H, W) or (1, 1, H, W).
+    """
+
+    radius: Radius
 
     def direction(self, gradient: Tensor) -> Tensor:
         return gradient.sign()
 
     def project(self, delta: Tensor) -> Tensor:
-        return delta.clamp(-self.eps, self.eps)
+        if isinstance(self.radius, Tensor):
+            bound = self.radius[:, None, None, None] if self.radius.dim() == 1 else self.radius
+            return delta.clamp(-bound, bound)
+        return delta.clamp(-self.radius, self.radius)
+
+    def of(self, rows: Tensor) -> LinfBall:
+        return LinfBall(_of_rows(self.radius, rows))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RawGradient:
     """Steps along the gradient itself, inside `ball`: P1 Alg. 1 as its formula is printed."""
 
-    ball: ThreatModel
+    ball: Ball
 
     def direction(self, gradient: Tensor) -> Tensor:
         return gradient
 
     def project(self, delta: Tensor) -> Tensor:
         return self.ball.project(delta)
+
+    def of(self, rows: Tensor) -> RawGradient:
+        return RawGradient(self.ball.of(rows))
 
 
 class Objective(Protocol):
@@ -88,7 +108,7 @@ class Point(NamedTuple):
 def targeted_pgd(
     objective: Objective,
     x: Tensor,
-    ball: ThreatModel,
+    ball: Ball,
     step_size: float,
     steps: int,
     rests: Callable[[Tensor, Tensor], Tensor] | None = None,
@@ -112,11 +132,72 @@ def targeted_pgd(
             if not len(moving):
                 return
             rows, x, images, gradient = (t.index_select(0, moving) for t in (rows, x, images, gradient))
+            ball = ball.of(moving)
         delta = ball.project(images - x - step_size * ball.direction(gradient))
         images = perturbed(x, delta)
     logits = objective.logits(images, rows)
     resting = rests(logits, rows) if rests else torch.zeros_like(rows, dtype=torch.bool)
     yield Point(rows, images, logits, resting)
+
+
+def input_gradient(
+    loss: Callable[[Tensor], Tensor], logits_of: Callable[[Tensor], Tensor], images: Tensor
+) -> tuple[Tensor, Tensor]:
+    """f(x), and the gradient of each image's own loss with respect to that image, whatever the batch.
+
+    logits_of: images (n, 3, H, W) -> logits (n, C). loss: logits -> (n,). Returns (n, C) and (n, 3, H, W). Raises
+    ValueError where the logits do not depend on the images in a way that can be differentiated.
+    """
+    with torch.enable_grad():
+        leaf = images.detach().requires_grad_()
+        logits = logits_of(leaf)
+        if not logits.requires_grad:
+            raise ValueError(
+                "the classifier's logits carry no gradient to the images: it must be differentiable "
+                "(no torch.no_grad, detach, rounding or argmax inside)"
+            )
+        (gradient,) = torch.autograd.grad(loss(logits).sum(), leaf)
+    return logits.detach(), gradient
+
+
+def usable(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient (n, 3, H, W), zero for images where some of it is NaN or infinite, and which those are, (n,) bool.
+
+    Such an image stays where it is, and the others of its batch move on.
+    """
+    lost = ~gradient.isfinite().flatten(1).all(dim=1)
+    return gradient.masked_fill(lost[:, None, None, None], 0), lost
+
+
+def l2_attack(
+    model: nn.Module, images: Tensor, labels: Tensor, eps: float, steps: int, generator: torch.Generator | None
+) -> Tensor:
+    """Untargeted L2 PGD: images (N, 3, H, W) in [0, 1] moved to higher cross-entropy inside the ball of radius eps.
+
+    A generator gives a random start in the ball and, for one step, a step of the whole radius; None starts at zero.
+    Several steps are of 2.5·eps/steps. The model stays in the mode it is in. Source: Madry et al. 2018.
+    """
+    step_size = eps if steps == 1 else 2.5 * eps / steps
+
+    # In the images' own precision: in training the ball's last digit costs more than it is worth, and the accuracies
+    # on the cards were measured so.
+    def lengths(x: Tensor) -> Tensor:
+        return x.flatten(1).norm(dim=1)
+
+    def loss(logits: Tensor) -> Tensor:
+        return -F.cross_entropy(logits.float(), labels, reduction="none")
+
+    delta = torch.zeros_like(images)
+    if generator is not None:
+        noise = torch.randn(images.shape, generator=generator).to(images)
+        radius = eps * torch.rand(len(images), 1, 1, 1, generator=generator).to(images)
+        delta = (images + unit(radius * noise, lengths(noise))).clamp(0, 1) - images
+    for _ in range(steps):
+        _, gradient = input_gradient(loss, model, images + delta)
+        delta = delta - unit(step_size * gradient, lengths(gradient))
+        delta = scaled(delta, (eps / lengths(delta).clamp_min(TINY)).clamp(max=1))
+        delta = (images + delta).clamp(0, 1) - images
+    return images + delta
 
 
 def perturbed(x: Tensor, delta: Tensor) -> Tensor:
@@ -145,3 +226,20 @@ def linf_eps_of(delta: Tensor, share: float = 0.7) -> float:
         raise ValueError("delta holds no pixels")
     # NumPy's, since torch's takes at most 16 million values.
     return float(np.quantile(delta.detach().abs().cpu().double().numpy(), share))
+
+
+def unit(vectors: Tensor, lengths: Tensor) -> Tensor:
+    """Each of the vectors (N, 3, H, W) divided by its length (N,), or by TINY if that is more."""
+    return vectors / lengths.to(vectors.dtype).clamp_min(TINY)[:, None, None, None]
+
+
+def scaled(vectors: Tensor, factors: Tensor) -> Tensor:
+    """Each of the vectors (N, 3, H, W) times its factor (N,)."""
+    return vectors * factors.to(vectors.dtype)[:, None, None, None]
+
+
+def _of_rows(radius: Radius, rows: Tensor) -> Radius:
+    """Of these images alone; what all images share stays as it is."""
+    if not isinstance(radius, Tensor) or (radius.dim() > 1 and len(radius) == 1):
+        return radius
+    return radius.index_select(0, rows)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bigroc_core.checks import MAX_L0
+from bigroc_core.files import read_json
 
 CIFAR10_CLASSES = (
     "airplane",
@@ -35,6 +36,9 @@ class Card:
     kind: "classifier" or "generator". input_size: (height, width) in pixels. mean, std: per-channel preprocessing in
     [0, 1] units. training, metrics, presets: free-form JSON (recipe and command; values with the command that measured
     them; boosting settings by name). l0: P2 Eq. 14's reference value, a number or one per class, for joint models.
+    role: what a classifier is for: it "boosts", is the not robust "control" that is boosted through to compare, or is a
+    "judge", which only measures. robust: whether it was trained against attacks, None where that is not known. sizes:
+    whether its network takes images of "any" size or of "one", None where that is not known.
     """
 
     name: str
@@ -54,6 +58,9 @@ class Card:
     l0: float | tuple[float, ...] | None = None
     license: str = ""
     source: str = ""
+    role: str = "boosts"
+    robust: bool | None = None
+    sizes: str | None = None
 
     def to_json(self) -> str:
         """The card as indented JSON text."""
@@ -78,11 +85,19 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "mean": list,
     "std": list,
     "l0": (int, float, list, type(None)),
+    "role": str,
+    "robust": (bool, type(None)),
+    "sizes": (str, type(None)),
 }
+ROLES = ("boosts", "control", "judge")
+SIZES = ("any", "one")
+# Names become those of files; the largest side that an image may have.
+MAX_NAME_BYTES, MAX_SIDE = 200, 8192
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    fair = isinstance(value, int | float) and not isinstance(value, bool)
+    return fair and abs(value) < 1e18 and math.isfinite(value)
 
 
 def _is_fair(key: str, value: Any) -> bool:
@@ -90,10 +105,14 @@ def _is_fair(key: str, value: Any) -> bool:
     right_kind = isinstance(value, _KINDS[key])
     if not right_kind:
         return False
+    if key == "name":
+        return 0 < len(value.encode("utf-8", "replace")) <= MAX_NAME_BYTES and value.isprintable()
+    if key in ("role", "sizes"):
+        return value is None or value in {"role": ROLES, "sizes": SIZES}[key]
     if key == "classes":
         return all(isinstance(name, str) for name in value)
     if key == "input_size":
-        return len(value) == 2 and all(type(side) is int and side > 0 for side in value)
+        return len(value) == 2 and all(type(side) is int and 0 < side <= MAX_SIDE for side in value)
     if key in ("mean", "std"):
         return len(value) == 3 and all(_is_number(v) and (key == "mean" or v > 0) for v in value)
     if key == "l0" and value is not None:
@@ -106,14 +125,14 @@ def _is_fair(key: str, value: Any) -> bool:
 def read_card(path: Path) -> Card:
     """Read a card; ValueError names the file and what is wrong with it."""
     try:
-        entries = json.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        entries = read_json(path)
+    except ValueError as error:
         raise ValueError(f"the card {path} cannot be read: {error}") from error
     if not isinstance(entries, dict):
         raise ValueError(f"the card {path} is not a JSON object")
     known = {f.name for f in dataclasses.fields(Card)}
     if unknown := sorted(set(entries) - known):
-        raise ValueError(f"the card {path} has unknown entries {unknown}; known: {sorted(known)}")
+        raise ValueError(f"the card {path} has unknown entries {str(unknown)[:200]}; known: {sorted(known)}")
     if missing := [key for key in ("name", "kind", "architecture") if key not in entries]:
         raise ValueError(f"the card {path} lacks {missing}")
     if wrong := [key for key, value in entries.items() if not _is_fair(key, value)]:
@@ -121,6 +140,9 @@ def read_card(path: Path) -> Card:
     if isinstance(l0 := entries.get("l0"), list) and len(l0) != len(entries.get("classes", [])):
         raise ValueError(f"the card {path} has an impossible l0: {len(l0)} values, not one per class")
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in entries.items()}
+    # Cards had the judge's role among the entries of their training.
+    if "role" not in values and values.get("training", {}).get("role") == "judge":
+        values["role"] = "judge"
     return Card(**values)
 
 

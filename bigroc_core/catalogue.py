@@ -1,4 +1,5 @@
-"""The page's models: which ones it offers, loaded once, on the device that computes."""
+"""Every model by name: which ones the page offers, described without their weights, loaded once, on the device that
+computes."""
 
 from __future__ import annotations
 
@@ -16,13 +17,19 @@ import torch
 
 from bigroc_core.cards import Card
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.classifiers.registry import boosting_classifiers, load_classifier
-from bigroc_core.generators.registry import embedded_generators, load_generator
+from bigroc_core.classifiers.registry import (
+    boosting_classifiers,
+    describe_classifier,
+    embedded_classifiers,
+    is_judge,
+    load_classifier,
+    preference,
+)
+from bigroc_core.generators.registry import describe_generator, embedded_generators, load_generator
 from bigroc_core.generators.sampling import Generator
+from bigroc_core.models_file import ModelEntry, add_model, model_entries, use_models_file
 
 F = TypeVar("F", bound=Callable[..., object])
-# The control where cards do not say their role.
-STANDARD = "cifar10-standard"
 # What was loaded from elsewhere and is offered in this process besides, by name.
 _CLASSIFIERS: dict[str, Classifier] = {}
 _GENERATORS: dict[str, Generator] = {}
@@ -68,39 +75,70 @@ def _embedded_generator(name: str, device: str) -> Generator:
 def offer_classifier(classifier: Classifier) -> None:
     """Offer a classifier from elsewhere, in this process, under its card's name."""
     _CLASSIFIERS[classifier.card.name] = classifier
-    classifier_cards()[classifier.card.name] = classifier.card
+    classifier_cards.cache_clear()
 
 
 def offer_generator(generator: Generator, name: str) -> None:
     """Offer a generator from elsewhere, in this process, under the name it was loaded by."""
     _GENERATORS[name] = generator
-    generator_cards()[name] = generator.card
+    generator_cards.cache_clear()
 
 
 @lru_cache(maxsize=1)
 def classifier_cards() -> dict[str, Card]:
-    """Cards of the classifiers one may boost through, robust ones first."""
-    cards = boosting_classifiers()
-    return dict(sorted(cards.items(), key=lambda item: ("robust" not in item[0], item[0])))
+    """Cards of the classifiers one may boost through, robust ones first, the embedded before the user's own."""
+    own = {name: describe_classifier(entry) for name, entry in model_entries("classifier").items()}
+    own |= {name: classifier.card for name, classifier in _CLASSIFIERS.items()}
+    cards = {**boosting_classifiers(), **own}
+    return dict(sorted(cards.items(), key=lambda item: (not item[1].robust, item[0] in own, preference(item[1]))))
 
 
 @lru_cache(maxsize=1)
 def generator_cards() -> dict[str, Card]:
-    """Cards of the generators, conditional ones first."""
-    cards = embedded_generators()
-    return dict(sorted(cards.items(), key=lambda item: (not item[1].conditional, item[0])))
+    """Cards of the generators, conditional ones first, the embedded before the user's own."""
+    own = {name: describe_generator(entry) for name, entry in model_entries("generator").items()}
+    own |= {name: generator.card for name, generator in _GENERATORS.items()}
+    cards = {**embedded_generators(), **own}
+    return dict(sorted(cards.items(), key=lambda item: (not item[1].conditional, item[0] in own, item[0])))
+
+
+def control_classifier() -> str | None:
+    """The embedded classifier that is not robust and is boosted through to compare with, by its card's role."""
+    return next((name for name, card in embedded_classifiers().items() if card.role == "control"), None)
+
+
+def judge_classifier() -> str | None:
+    """The embedded classifier that only measures, by its card's role."""
+    return next((name for name, card in embedded_classifiers().items() if is_judge(card)), None)
+
+
+def use_models(path: str) -> None:
+    """Read a models.toml and know its names from here on; ValueError, one line, for a mistake in it."""
+    use_models_file(path)
+    forget()
+
+
+def add_for_this_run(entry: ModelEntry) -> None:
+    """Make one more model known by its name, for as long as this program runs; ValueError if it cannot be described."""
+    add_model(entry)
+    forget()
+    _ = describe_classifier(entry) if entry.kind == "classifier" else describe_generator(entry)
+
+
+def forget() -> None:
+    """Describe and load models anew when they are next wanted: what is known by name has changed."""
+    for kept in (classifier_cards, generator_cards, _embedded_classifier, _embedded_generator):
+        kept.cache_clear()
 
 
 def is_control(card: Card) -> bool:
     """Whether a classifier is there to show what the same does without robustness."""
-    role = getattr(card, "role", None)
-    return card.name == STANDARD if role is None else bool(role == "control")
+    return card.role == "control"
 
 
 def is_robust(card: Card) -> bool:
     """Whether a classifier was trained to be robust."""
-    robust = getattr(card, "robust", None)
-    return "robust" in card.name if robust is None else bool(robust)
+    return bool(card.robust)
 
 
 def kind_of(card: Card) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ MAX_EPS = 10_000.0  # beyond the L2 distance between a black and a white image o
 MAX_STEPS = 10_000
 MAX_STEP_SIZE = 1e9  # raw gradients can be tiny, and steps along them long
 MAX_L0 = 1e6
+MAX_FLOAT = sys.float_info.max
 
 Labels = Tensor | np.ndarray | Sequence[int] | int
 
@@ -44,7 +46,7 @@ def check_images(images: object) -> None:
 
 def checked_labels(labels: Labels, count: int) -> Tensor:
     try:
-        checked = torch.as_tensor(labels).detach().cpu()
+        checked = _tensor(labels).cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"labels must be {count} whole numbers, one class per image: {error}") from None
     if checked.dtype == torch.bool or checked.is_floating_point() or checked.is_complex():
@@ -59,9 +61,14 @@ def checked_labels(labels: Labels, count: int) -> Tensor:
     return checked
 
 
+def _tensor(values: Any) -> Tensor:
+    """On the CPU where it is none yet, whatever default device is set."""
+    return values.detach() if isinstance(values, Tensor) else torch.as_tensor(values, device="cpu")
+
+
 def checked_shift(debias: Tensor | np.ndarray | Sequence[float]) -> Tensor:
     try:
-        shift = torch.as_tensor(debias).detach()
+        shift = _tensor(debias)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"debias must be (C,) numbers, one per class: {error}") from None
     if shift.dim() != 1 or shift.dtype == torch.bool or shift.is_complex():
@@ -71,12 +78,36 @@ def checked_shift(debias: Tensor | np.ndarray | Sequence[float]) -> Tensor:
     return shift.clone()
 
 
+def checked_mask(mask: Tensor | np.ndarray | None, images: Tensor) -> Tensor | None:
+    """m of δ = m ⊙ u as (1, 1, H, W) or (N, 1, H, W), in the dtype and on the device of images (N, 3, H, W)."""
+    if mask is None:
+        return None
+    count, _, height, width = images.shape
+    shapes = ((height, width), (1, height, width), (1, 1, height, width), (count, 1, height, width))
+    wanted = f"mask must be numbers in [0, 1] of shape {shapes[0]}, {shapes[1]} or {shapes[3]}, as the images"
+    try:
+        values = _tensor(mask)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{wanted}: {error}") from None
+    if tuple(values.shape) not in shapes:
+        raise ValueError(f"{wanted}, not of shape {tuple(values.shape)}")
+    if values.is_complex():
+        raise ValueError(f"{wanted}, not {values.dtype}")
+    values = values.to(images.device, images.dtype, copy=True).reshape(-1, 1, height, width)
+    if not bool(((values >= 0) & (values <= 1)).all()):
+        advice = "divide it by 255" if float(values.max()) > 1 else "clamp it"
+        raise ValueError(f"{wanted}: its values run from {float(values.min()):g} to {float(values.max()):g}; {advice}")
+    empty = (values == 0).flatten(1).all(1)
+    if bool(empty.any()):
+        which = "" if len(values) == 1 else f" of image {int(empty.nonzero()[0])} (counted from 0)"
+        raise ValueError(f"the mask{which} is 0 everywhere, so that nothing could move: make it 1 where pixels may")
+    return values
+
+
 def checked_batch_size(batch_size: int | None) -> int | None:
     if batch_size is None:
         return None
-    if (checked := whole_number("batch_size", batch_size, 2**31)) == 0:
-        raise ValueError("batch_size must be at least 1 (or None, to have it chosen), not 0")
-    return checked
+    return whole(batch_size, "batch_size (or None, to have it chosen)", 1, 2**31)
 
 
 def checked_l0(l0: Any) -> float | tuple[float, ...]:
@@ -85,43 +116,34 @@ def checked_l0(l0: Any) -> float | tuple[float, ...]:
     if isinstance(l0, list | tuple):
         if not l0:
             raise ValueError("l0 must be one number or one per class, not an empty list")
-        return tuple(number(f"l0[{i}]", value, MAX_L0) for i, value in enumerate(l0))
-    return number("l0", l0, MAX_L0)
+        return tuple(number(value, f"l0[{i}]", 0, MAX_L0) for i, value in enumerate(l0))
+    return number(l0, "l0", 0, MAX_L0)
 
 
-def number(name: str, value: Any, limit: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise ValueError(f"{name} must be a number from 0 to {limit:g}, not {value!r}")
-    if not 0 <= value <= limit:  # NaN fails both
-        raise ValueError(f"{name} must be from 0 to {limit:g}, not {value}")
+def number(value: Any, name: str, least: float, most: float) -> float:
+    """A finite number within bounds, or ValueError naming it and them."""
+    fair = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    # NaN fails both comparisons, and a whole number beyond floats the second.
+    if not fair or not least <= value <= min(most, MAX_FLOAT):
+        bounds = f"from {least:g} on" if most == math.inf else f"from {least:g} to {most:g}"
+        raise ValueError(f"{name} must be a number {bounds}, not {_shown(value)}")
     return float(value)
-
-
-def whole_number(name: str, value: Any, limit: int) -> int:
-    try:
-        whole = operator.index(value)
-    except TypeError:
-        whole = -1
-    if isinstance(value, bool) or not 0 <= whole <= limit:
-        raise ValueError(f"{name} must be a whole number from 0 to {limit:,}, not {value!r}")
-    return whole
 
 
 def whole(value: Any, name: str, least: int, most: int) -> int:
-    """A whole number within bounds, given as an int or as a float without a fraction; ValueError, naming it."""
-    bounds = f"from {least} on" if most >= 2**53 else f"from {least} to {most:,}"
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    if not plain or (isinstance(value, float) and not value.is_integer()):
-        raise ValueError(f"{name} must be a whole number {bounds}, not {str(value)[:40]}")
-    if not least <= value <= most:
-        raise ValueError(f"{name} must be a whole number {bounds}, not {str(int(value))[:40]}")
-    return int(value)
+    """A whole number within bounds, or ValueError naming it and them. 3.0 is one, as pages and JSON send it."""
+    try:
+        exact = operator.index(value)
+    except TypeError:
+        fair = isinstance(value, float | np.floating) and math.isfinite(value) and value == int(value)
+        exact = int(value) if fair else least - 1
+    if isinstance(value, bool) or not least <= exact <= most:
+        bounds = f"from {least:,} on" if most >= 2**53 else f"from {least:,} to {most:,}"
+        raise ValueError(f"{name} must be a whole number {bounds}, not {_shown(value)}")
+    return exact
 
 
-def real(value: Any, name: str, least: float, most: float) -> float:
-    """A finite number within bounds; ValueError, naming it."""
-    bounds = f"from {least:g} on" if most == math.inf else f"from {least:g} to {most:g}"
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    if not plain or not least <= value <= most or not math.isfinite(value):  # NaN fails the comparison
-        raise ValueError(f"{name} must be a number {bounds}, not {str(value)[:40]}")
-    return float(value)
+def _shown(value: object) -> str:
+    """As the person wrote it, but no more than fits a line: numpy's own repr names its types."""
+    text = str(value) if isinstance(value, np.generic) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -9,21 +9,26 @@ import torch
 from torch import Tensor, nn
 
 from bigroc_core.boosting import logits_of
+from bigroc_core.engine.views import ViewName
 
 
 def fit_debias(
-    classifier: nn.Module, validation_images: Tensor, a: float = 1.0, batch_size: int | None = None
+    classifier: nn.Module,
+    validation_images: Tensor,
+    a: float = 1.0,
+    batch_size: int | None = None,
+    view: ViewName = None,
 ) -> Tensor:
     """P1 Eq. 2: d_c = a - mean of logit c over a separate set of generated images.
 
     validation_images: (N, 3, H, W) float32 or float64 in [0, 1]; P1 takes 1,000 that are not boosted
-    afterwards. a: the mean that every class gets. Returns d, (C,), in the images' dtype and on their device:
-    the `debias` of `boost`, whose targets are then argmax(f(x) + d). Raises ValueError for images `boost`
-    would refuse and for an `a` that is not a finite number.
+    afterwards. a: the mean that every class gets. view: as `boost`'s, and the same as there. Returns d, (C,), in the
+    images' dtype and on their device: the `debias` of `boost`, whose targets are then argmax(f(x) + d). Raises
+    ValueError for images `boost` would refuse and for an `a` that is not a finite number.
     """
     if isinstance(a, bool) or not isinstance(a, int | float) or not math.isfinite(a):
         raise ValueError(f"a must be a finite number (the papers take 1), not {a!r}")
-    logits = logits_of(classifier, validation_images, batch_size=batch_size)
+    logits = logits_of(classifier, validation_images, batch_size, view)
     # Each column is summed pairwise, so float32 keeps its digits over any number of images.
     return a - logits.mean(dim=0)
 

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, zips that are always the same bytes, JSON that people read."""
+"""Files: written whole or not at all, zips that are always the same bytes, settings that people read and write."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from bigroc_core.limits import MAX_CARD_BYTES
+
+# What a settings file may nest, and how large its whole numbers may be.
+MAX_DEPTH = 16
+MAX_INTEGER = 2**63
+
 
 def one_line_each(entries: dict[str, Any]) -> str:
     """JSON with one line per entry."""
@@ -27,8 +33,8 @@ def whole_or_not_at_all(path: Path) -> Iterator[Path]:
     empty folder there, and if not it vanishes. Raises OSError, naming `path`, where it cannot be written."""
     # Not the process number: processes on several machines may share it, and the folder.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
@@ -58,6 +64,16 @@ def csv_bytes(rows: Iterable[Iterable[Any]]) -> bytes:
     return text.getvalue().encode()
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those around it, where they are not there. OSError says why it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        file = next((one for one in (folder, *folder.parents) if one.exists() and not one.is_dir()), None)
+        why = f"{file} is a file and not a folder" if file else error.strerror
+        raise OSError(f"the folder {folder} cannot be made: {why}; choose another place for it") from error
+
+
 def zipped(files: Iterable[tuple[str, bytes]]) -> bytes:
     """A zip of files by name, in order; always the same bytes for the same files."""
     stream = io.BytesIO()
@@ -66,3 +82,56 @@ def zipped(files: Iterable[tuple[str, bytes]]) -> bytes:
             # Without a date of its own, which would differ from one time to the next.
             archive.writestr(zipfile.ZipInfo(name), data)
     return stream.getvalue()
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path exists; no path at all (too long a name, a NUL in it) does not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def read_settings_text(path: Path) -> str:
+    """The text of a settings file; ValueError, saying why, if it cannot be read, is too long or is not UTF-8."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_CARD_BYTES + 1)
+        if len(content) > MAX_CARD_BYTES:
+            raise ValueError(f"it has over {MAX_CARD_BYTES:,} bytes")
+        return content.decode("utf-8-sig")
+    except OSError as error:
+        raise ValueError(error.strerror or type(error).__name__) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not UTF-8") from error
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file says; ValueError, saying why, if it cannot be read or `check_plain` refuses it."""
+    text = read_settings_text(path)
+    try:
+        entries = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(str(error)) from error
+    except (RecursionError, ValueError) as error:  # nested too deep; a number of thousands of digits
+        raise ValueError("it nests too deep, or has a number of too many digits") from error
+    check_plain(entries)
+    return entries
+
+
+def check_plain(value: Any, depth: int = 0) -> None:
+    """ValueError for what no setting is: deep nesting, huge whole numbers, text with NUL or halves of characters."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"it nests deeper than {MAX_DEPTH} levels")
+    if isinstance(value, str):
+        if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError("it has text with a NUL or half a character (a surrogate) in it")
+    elif isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
+        raise ValueError("it has a whole number of more than 19 digits")
+    elif isinstance(value, dict):
+        for key, child in value.items():
+            check_plain(key, depth + 1)
+            check_plain(child, depth + 1)
+    elif isinstance(value, list):
+        for child in value:
+            check_plain(child, depth + 1)

@@ -2,47 +2,42 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from bigroc_core.attack import TINY, l2_norms, targeted_pgd
-from bigroc_core.boosting import private_modes
-from bigroc_core.checks import (
-    MAX_STEPS,
-    check_classifier,
-    check_images,
-    checked_batch_size,
-    number,
-    whole_number,
-)
-from bigroc_core.engine.batching import BatchSize, fitting_batch_size, in_batches
-from bigroc_core.engine.frozen import FrozenNetwork, frozen_copy
+from bigroc_core.attack import TINY, L2Ball, input_gradient, l2_norms, scaled, targeted_pgd, usable
+from bigroc_core.checks import MAX_STEPS, check_classifier, check_images, checked_batch_size, number, whole
+from bigroc_core.engine.batching import in_batches
+from bigroc_core.engine.precision import private_modes
+from bigroc_core.engine.results import numbered
+from bigroc_core.engine.viewed import ViewedNetwork, viewed_copy
+from bigroc_core.engine.views import ViewName, centre_of, view_of
 
 # α = STEP · ε / T, so that the whole ball can be reached.
 STEP = 2.5
 MAX_WEIGHT = 1e6
 
 
-@dataclass(frozen=True)
-class L2Balls:
-    """‖δ‖₂ ≤ radii[i] of image i, radii (N,) in units of [0, 1] pixels; steps are in shares of the radius."""
+@dataclass(frozen=True, eq=False)
+class InShares:
+    """Steps in shares of each image's own radius, inside an L2 ball with a radius per image, (N,)."""
 
-    radii: Tensor
+    ball: L2Ball
 
     def direction(self, gradient: Tensor) -> Tensor:
-        scale = self.radii / l2_norms(gradient).to(gradient.dtype).clamp_min(TINY)
-        return gradient * scale[:, None, None, None]
+        return scaled(gradient, self.ball.radius / l2_norms(gradient).to(gradient.dtype).clamp_min(TINY))
 
     def project(self, delta: Tensor) -> Tensor:
-        norms = l2_norms(delta)
-        # As in L2Ball: rounding must not lead out.
-        shrink = (self.radii / norms) * (1 - 2 * torch.finfo(delta.dtype).eps)
-        scale = torch.where(norms > self.radii, shrink, torch.ones_like(norms))
-        return delta * scale.to(delta.dtype)[:, None, None, None]
+        return self.ball.project(delta)
+
+    def of(self, rows: Tensor) -> InShares:
+        return InShares(self.ball.of(rows))
 
 
 class FeatureMatch:
@@ -52,9 +47,10 @@ class FeatureMatch:
     """
 
     def __init__(
-        self, network: FrozenNetwork, names: Sequence[str], weights: Sequence[float], targets: Sequence[Tensor]
+        self, network: ViewedNetwork, names: Sequence[str], weights: Sequence[float], targets: Sequence[Tensor]
     ) -> None:
         self.network, self.names, self.weights, self.targets = network, names, weights, targets
+        self.lost = torch.zeros(len(targets[0]), dtype=torch.bool, device=network.device)  # (n,), once NaN or infinite
 
     def distance(self, images: Tensor) -> Tensor:
         """(n,) of images (n, 3, H, W)."""
@@ -67,11 +63,10 @@ class FeatureMatch:
 
     def gradient(self, images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The distance (n, 1) and its gradient (n, 3, H, W)."""
-        with torch.enable_grad():
-            moving = images.detach().requires_grad_(True)
-            distance = self.distance(moving)
-            (gradient,) = torch.autograd.grad(distance.sum(), moving)
-        return distance.detach()[:, None], gradient
+        found = input_gradient(lambda distance: distance[:, 0], lambda leaf: self.distance(leaf)[:, None], images)
+        gradient, lost = usable(found[1])
+        self.lost[rows] = self.lost[rows] | lost
+        return found[0], gradient
 
     def logits(self, images: Tensor, rows: Tensor) -> Tensor:
         """The distance (n, 1)."""
@@ -86,6 +81,7 @@ class PathPoint(NamedTuple):
     step: int
     images: Tensor  # (N, 3, H, W)
     distance: Tensor  # (N,): what P1 Eq. 3 descends, at these very images
+    lost: Tensor  # (N,) bool: the gradient was NaN or infinite there, and the image has stayed since
 
 
 def interpolate(
@@ -98,31 +94,42 @@ def interpolate(
     features: Sequence[str] | None = None,
     warm_start: bool = False,
     batch_size: int | None = None,
+    view: ViewName = None,
 ) -> Tensor:
     """P1 Eq. 3: for each fraction c the image within c·‖x_t - x_s‖₂ of x_s whose features are nearest to x_t's.
 
     classifier: one of ours, or any module with `features`, dotted names of its submodules whose outputs are compared,
         from fine to coarse. A private copy does the work.
-    source, target: x_s and x_t, (N, 3, H, W), float32 or float64, in [0, 1], of one shape and type.
+    source, target: x_s and x_t, (N, 3, H, W), float32 or float64, in [0, 1], as many and of one type. A target of
+        another size is brought to the source's (the centre of its shape, resized).
     fractions: c, each from 0 (the source itself) to 1; one frame per c, in the order given.
     steps: T of P1 Alg. 1, with α = 2.5·ε/T. weights: wᵢ of the levels, default 1 each.
     warm_start: begin each c where the next smaller c ended, instead of at the source. Then frames follow one path, and
         T steps are taken from frame to frame: smoother, and by the last frame as many times longer.
+    view: what the classifier sees of images of another size than its own, as in `boost`.
 
-    Returns frames (F, N, 3, H, W), on the device of `source`. Raises ValueError for bad input, naming it; MemoryError
+    Returns frames (F, N, 3, H, W), on the device of `source`. An image whose gradient is NaN or infinite stays where
+    that was, and is warned of. Raises ValueError for bad input, naming it; MemoryError
     where a single image does not fit.
     """
-    asked = _Path(classifier, source, target, fractions, steps, weights, features, warm_start)
-    size = checked_batch_size(batch_size)
+    path = _Path(classifier, source, target, fractions, steps, weights, features, warm_start, view)
+    given = checked_batch_size(batch_size)
 
-    with frozen_copy(classifier, source, asked.names) as network, private_modes(network.device):
+    with path.network() as network, private_modes(network.device):
 
-        def compute(x: Tensor, y: Tensor) -> tuple[Tensor]:
-            frames = {point.place: point.images for point in asked.points(network, x, y)}
-            return (torch.stack([frames[place] for place in range(len(frames))], 1).to(source.device),)
+        def compute(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            points = {point.place: point for point in path.points(network, x, y)}
+            frames = torch.stack([points[place].images for place in range(len(points))], 1)
+            lost = torch.stack([point.lost for point in points.values()]).any(0)
+            return frames.to(source.device), lost.to("cpu")
 
-        (found,) = in_batches(compute, BatchSize(size or fitting_batch_size(network, source)), source, target)
-    return found.transpose(0, 1).contiguous()
+        frames, lost = in_batches(compute, network.batch_size(source, given), source, path.target)
+    for note in network.warnings:
+        warnings.warn(note, UserWarning, stacklevel=2)
+    if bool(lost.any()):
+        numbers = numbered(lost.nonzero()[:, 0].tolist())
+        warnings.warn(f"where the gradient is NaN or infinite an image stays in place: {numbers}", stacklevel=2)
+    return frames.transpose(0, 1).contiguous()
 
 
 def interpolate_stream(
@@ -134,6 +141,7 @@ def interpolate_stream(
     weights: Sequence[float] | None = None,
     features: Sequence[str] | None = None,
     warm_start: bool = False,
+    view: ViewName = None,
 ) -> Iterator[PathPoint]:
     """The run of `interpolate` while it happens: fraction by fraction, smallest first, each from step 0 on.
 
@@ -141,20 +149,31 @@ def interpolate_stream(
     Closing the iterator at any point cancels the run. Arguments and errors are those of `interpolate`; bad input is
     refused at the call, not at the first point.
     """
-    asked = _Path(classifier, source, target, fractions, steps, weights, features, warm_start)
-    return _points(classifier, asked, source.detach().clone(), target.detach().clone())
+    own, other = source.detach().clone(), target.detach().clone()  # the caller may write to theirs meanwhile
+    return _points(_Path(classifier, own, other, fractions, steps, weights, features, warm_start, view))
 
 
-def _points(classifier: nn.Module, asked: _Path, x: Tensor, y: Tensor) -> Iterator[PathPoint]:
-    with frozen_copy(classifier, x, asked.names) as network:
+def _points(path: _Path) -> Iterator[PathPoint]:
+    device = path.source.device
+    with path.network() as network:
         with private_modes(network.device):
-            points = asked.points(network, x, y)
+            points = path.points(network, path.source, path.target)
         while True:
             with private_modes(network.device):
                 point = next(points, None)
             if point is None:
                 return
-            yield point._replace(images=point.images.to(x.device), distance=point.distance.to(x.device))
+            place, step, *tensors = point
+            yield PathPoint(place, step, *(tensor.to(device) for tensor in tensors))
+
+
+def target_note(source: tuple[int, int], target: tuple[int, int]) -> str | None:
+    """What a reader should know of how a target is brought to the source's size, (height, width) each; or None."""
+    if source == target:
+        return None
+    height, width = centre_of(target, source).part
+    part = "" if (height, width) == target else f": its centre {height}×{width}, resized"
+    return f"the target, {target[0]}×{target[1]} pixels, is brought to the source's {source[0]}×{source[1]}{part}"
 
 
 def feature_distance(
@@ -163,68 +182,78 @@ def feature_distance(
     target: Tensor,
     weights: Sequence[float] | None = None,
     features: Sequence[str] | None = None,
+    view: ViewName = None,
 ) -> Tensor:
     """What P1 Eq. 3 descends: Σᵢ wᵢ ‖Fⁱ(x) - Fⁱ(x_t)‖² / (number of features of level i), per image, (N,).
 
-    images: (N, 3, H, W) in [0, 1]. target: (N, 3, H, W), or (1, 3, H, W) for all. Raises ValueError as `interpolate`.
+    images: (N, 3, H, W) in [0, 1]. target: (N, 3, h, w), or (1, 3, h, w) for all. Raises ValueError as `interpolate`.
     """
     repeated = target.expand(len(images), -1, -1, -1) if len(target) == 1 else target
-    asked = _Path(classifier, images, repeated, (0.0,), 0, weights, features, False)
-    with frozen_copy(classifier, images, asked.names) as network, private_modes(network.device):
+    path = _Path(classifier, images, repeated.contiguous(), (0.0,), 0, weights, features, False, view)
+    with path.network() as network, private_modes(network.device):
 
         def compute(x: Tensor, y: Tensor) -> tuple[Tensor]:
-            (point,) = asked.points(network, x, y)
+            (point,) = path.points(network, x, y)
             return (point.distance.to(images.device),)
 
-        (distance,) = in_batches(compute, BatchSize(fitting_batch_size(network, images)), images, repeated.contiguous())
+        (distance,) = in_batches(compute, network.batch_size(images, None), images, path.target)
     return distance
 
 
+@dataclass
 class _Path:
-    """A request to interpolate, checked, and the walks of any batch of it."""
+    """A request to interpolate, as `interpolate` describes it, checked; and the walks of any batch of it."""
 
-    def __init__(
-        self,
-        classifier: nn.Module,
-        source: Tensor,
-        target: Tensor,
-        fractions: Sequence[float],
-        steps: int,
-        weights: Sequence[float] | None,
-        features: Sequence[str] | None,
-        warm_start: bool,
-    ) -> None:
-        check_classifier(classifier)
-        for name, images in (("source", source), ("target", target)):
+    classifier: nn.Module
+    source: Tensor
+    target: Tensor
+    fractions: Sequence[float]
+    steps: int
+    given_weights: Sequence[float] | None
+    features: Sequence[str] | None
+    warm_start: bool
+    given_view: ViewName
+
+    def __post_init__(self) -> None:
+        check_classifier(self.classifier)
+        for name, images in (("source", self.source), ("target", self.target)):
             try:
                 check_images(images)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
-        if source.shape != target.shape or source.dtype != target.dtype:
+        if len(self.source) != len(self.target) or self.source.dtype != self.target.dtype:
             raise ValueError(
-                f"source and target must be of one shape and type, not {tuple(source.shape)} {source.dtype} and "
-                f"{tuple(target.shape)} {target.dtype}"
+                f"source and target must be as many images, of one type, not {len(self.source)} of {self.source.dtype} "
+                f"and {len(self.target)} of {self.target.dtype}"
             )
-        self.steps = whole_number("steps", steps, MAX_STEPS)
-        if not len(fractions):
+        self.steps = whole(self.steps, "steps", 0, MAX_STEPS)
+        if not len(self.fractions):
             raise ValueError("fractions must be one or more numbers from 0 to 1, not none")
-        self.shares = [number(f"fractions[{i}]", c, 1.0) for i, c in enumerate(fractions)]
-        self.names = _feature_names(classifier, features)
-        self.weights = _weights(weights, len(self.names))
-        self.warm_start = warm_start
+        self.shares = [number(c, f"fractions[{i}]", 0, 1) for i, c in enumerate(self.fractions)]
+        self.names = _feature_names(self.classifier, self.features)
+        self.weights = _weights(self.given_weights, len(self.names))
+        size = self.source.shape[2], self.source.shape[3]
+        self.view = view_of(self.classifier, size, self.given_view)
+        if self.target.shape != self.source.shape:
+            target = centre_of((self.target.shape[2], self.target.shape[3]), size)(self.target.detach())
+            self.target = target.clamp(0, 1)  # rounding may lead a hair out
 
-    def points(self, network: FrozenNetwork, x: Tensor, y: Tensor) -> Iterator[PathPoint]:
+    def network(self) -> AbstractContextManager[ViewedNetwork]:
+        """Lends the private copy that the walks look through."""
+        return viewed_copy(self.classifier, self.source, self.view, self.names)
+
+    def points(self, network: ViewedNetwork, x: Tensor, y: Tensor) -> Iterator[PathPoint]:
         """Every point of every fraction's walk, on the network's device."""
         x, y = x.detach().to(network.device), y.detach().to(network.device)
         match = FeatureMatch(network, self.names, self.weights, [f.detach() for f in network.features(y, self.names)])
-        whole = l2_norms(y - x).to(x.dtype)
+        ends_apart = l2_norms(y - x).to(x.dtype)
         start = None
         for place in sorted(range(len(self.shares)), key=self.shares.__getitem__):
             share = self.shares[place]
             steps = self.steps if share else 0
-            walk = targeted_pgd(match, x, L2Balls(share * whole), STEP / max(steps, 1), steps, start=start)
-            for step, point in enumerate(walk):
-                yield PathPoint(place, step, point.images, point.logits[:, 0])
+            ball = InShares(L2Ball(share * ends_apart))
+            for step, point in enumerate(targeted_pgd(match, x, ball, STEP / max(steps, 1), steps, start=start)):
+                yield PathPoint(place, step, point.images, point.logits[:, 0], match.lost.clone())
             start = point.images if self.warm_start else None
 
 
@@ -252,7 +281,7 @@ def _weights(weights: Sequence[float] | None, levels: int) -> tuple[float, ...]:
         return (1.0,) * levels
     if len(weights) != levels:
         raise ValueError(f"weights must be {levels} numbers, one per level of features, not {len(weights)}")
-    checked = tuple(number(f"weights[{i}]", weight, MAX_WEIGHT) for i, weight in enumerate(weights))
+    checked = tuple(number(weight, f"weights[{i}]", 0, MAX_WEIGHT) for i, weight in enumerate(weights))
     if not any(checked):
         raise ValueError("weights must not all be 0")
     return checked

@@ -8,6 +8,8 @@ untrusted file may ask for.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 MIB = 2**20
 GIB = 2**30
 
@@ -16,7 +18,8 @@ GIB = 2**30
 MAX_IMAGE_BYTES = 32 * MIB
 # One uploaded file of any kind (an image, or a zip of images).
 MAX_UPLOAD_BYTES = 64 * MIB
-# Pixels of one image, read from its header before anything is decoded. As float32 RGB this is 600 MB.
+# Pixels of one image that a person reads on a machine of their own, by its header before anything is decoded. As
+# float32 RGB this is 600 MB.
 MAX_PIXELS = 50_000_000
 
 # Images one request to the page or its API may boost.
@@ -62,5 +65,58 @@ MAX_ARCHIVE_MEMBERS = 200_000
 MAX_ARCHIVE_UNPACKED_BYTES = 32 * GIB
 # A compressed .npz cannot be read in slices and is held in memory whole.
 MAX_COMPRESSED_ARRAY_BYTES = 2 * GIB
-# A labels.csv: 200,000 lines of about 80 characters.
-MAX_LABELS_CSV_BYTES = 16 * MIB
+# A labels.csv or dataset.json: EDM's for the whole of ImageNet has about 50 MB.
+MAX_LABELS_BYTES = 64 * MIB
+
+# A checkpoint's list of its tensors (the header of a .safetensors, the pickle inside a .pt), that of a zip's members,
+# and the pickle's operations: a network of 20,000 tensors has about 3 MiB, and 800,000 operations with its optimiser.
+MAX_CHECKPOINT_HEADER_BYTES = 16 * MIB
+MAX_CHECKPOINT_DIRECTORY_BYTES = 8 * MIB
+MAX_CHECKPOINT_OPERATIONS = 1_000_000
+# A card or a models.toml; those of the embedded models have up to 17 kB.
+MAX_CARD_BYTES = MIB
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingLimits:
+    """How much one reading of images may take. All of it is checked by what files declare, before anything is decoded.
+
+    image_bytes, image_pixels: one encoded image. images: how many one set may hold. pixels: of all the images of a set,
+    or of one request, together, as they are stored; None where they are read batch by batch for as long as it takes.
+    archive_members, archive_bytes: a zip's or .npz's members and their unpacked sizes together. array_bytes: an array
+    that has to be held in memory whole. labels_bytes: a labels.csv or dataset.json.
+    """
+
+    image_bytes: int
+    image_pixels: int
+    images: int
+    pixels: int | None
+    archive_members: int
+    archive_bytes: int
+    array_bytes: int
+    labels_bytes: int
+
+
+# Files that a person reads on a machine of their own.
+COMMAND_LINE = ReadingLimits(
+    image_bytes=MAX_IMAGE_BYTES,
+    image_pixels=MAX_PIXELS,
+    images=100_000_000,
+    pixels=None,
+    archive_members=MAX_ARCHIVE_MEMBERS,
+    archive_bytes=MAX_ARCHIVE_UNPACKED_BYTES,
+    array_bytes=MAX_COMPRESSED_ARRAY_BYTES,
+    labels_bytes=MAX_LABELS_BYTES,
+)
+# Files that a stranger sends to a page that others use too: a telephone's photograph of 24 megapixels is 300 MB as
+# float32; 655 million pixels (10,000 images of 256×256, or 64 photographs of 10 megapixels) take less than a minute.
+UPLOAD = ReadingLimits(
+    image_bytes=MAX_IMAGE_BYTES,
+    image_pixels=25_000_000,
+    images=MAX_EVALUATION_IMAGES,
+    pixels=MAX_EVALUATION_IMAGES * 256 * 256,
+    archive_members=2 * MAX_EVALUATION_IMAGES,
+    archive_bytes=512 * MIB,
+    array_bytes=128 * MIB,
+    labels_bytes=4 * MIB,
+)

@@ -17,7 +17,7 @@ class PaperPreset:
 
     system: as the paper names it. source: paper and table. size: side of the images in pixels; radii do not carry over
     to another. printed_eps: the L2 radius as printed, on pixels of `scale`. printed_step_size: α as printed, on the
-    same scale; None is ε/T.
+    same scale; None is ε/T. view: what the paper's classifier saw where that is not its input size, as `boost`'s.
     """
 
     system: str
@@ -27,6 +27,7 @@ class PaperPreset:
     scale: str
     steps: int
     printed_step_size: float | None = None
+    view: str | None = None
 
     @property
     def config(self) -> BoostConfig:
@@ -50,12 +51,12 @@ def _cifar10(system: str, eps: float, table: str) -> PaperPreset:
 
 
 def _notebook(system: str, size: int, eps: float) -> PaperPreset:
-    # α = 1.5·ε/T.
-    return PaperPreset(system, "P1's notebooks", size, eps, UNIT, 7, 1.5 * eps / 7)
+    # α = 1.5·ε/T. The classifier, made for 224 pixels, is shown the images as they are.
+    return PaperPreset(system, "P1's notebooks", size, eps, UNIT, 7, 1.5 * eps / 7, None if size == 32 else "native")
 
 
 def _second(system: str, table: int, steps: int, step_size: float) -> PaperPreset:
-    return PaperPreset(system, f"P2 Tables {table} and 4", 64, 10.0, UNSTATED, steps, step_size)
+    return PaperPreset(system, f"P2 Tables {table} and 4", 64, 10.0, UNSTATED, steps, step_size, "native")
 
 
 # VAE and DCGAN are missing: what P1 prints for them cannot be read, so theirs are swept.
@@ -94,6 +95,10 @@ def paper_preset(name: str) -> PaperPreset:
 
 
 def settings_of(name: str) -> dict[str, Any]:
-    """A row's settings as a card's preset has them: eps, steps, step_size, in units of images in [0, 1]."""
-    config = paper_preset(name).config
-    return {"eps": config.eps, "steps": config.steps, "step_size": config.step_size}
+    """A row's settings as a card's preset has them: eps, steps, step_size, in units of images in [0, 1].
+
+    And `view`, where the paper's classifier saw the images otherwise than at its own input size.
+    """
+    preset = paper_preset(name)
+    view = {} if preset.view is None else {"view": preset.view}
+    return {"eps": preset.config.eps, "steps": preset.config.steps, "step_size": preset.config.step_size, **view}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bigroc_core.checks import real, whole
+from bigroc_core.checks import number, whole
 
 Choices = Sequence[Any] | Callable[[], Sequence[Any]]
 
@@ -142,7 +142,7 @@ def _read(value: Any, hint: Any, name: str, told: Setting) -> Any:
     if origin is int:
         return whole(value, name, int(told.least or 0), int(told.most or 2**53))
     if origin is float:
-        return real(
+        return number(
             value, name, 0.0 if told.least is None else told.least, math.inf if told.most is None else told.most
         )
     allowed = typing.get_args(hint) if origin is Literal else [one for _, one in told.options()]

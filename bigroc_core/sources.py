@@ -7,8 +7,6 @@ those of a classifier.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +21,10 @@ from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.generators.registry import load_generator
 from bigroc_core.generators.sampling import Generator
-from bigroc_core.images import ImageSet, fit_to, from_uint8, open_image_set, read_image, to_uint8
+from bigroc_core.images import ImageSet, check_together, fit_to, from_uint8, open_image_set, read_image, to_uint8
 from bigroc_core.images.classes import class_table
 from bigroc_core.limits import MAX_IMAGES_PER_REQUEST
+from bigroc_core.limits import UPLOAD as UPLOAD_LIMITS
 from bigroc_core.settings import Request, setting
 
 GENERATOR, UPLOAD, EXAMPLES = "Generator", "Upload", "Examples"
@@ -275,10 +274,11 @@ def read_files(paths: Sequence[Path], size: tuple[int, int]) -> tuple[SourceImag
     """The image files that can be read, brought to `size`, and one sentence for each that cannot."""
     if len(paths) > MAX_IMAGES_PER_REQUEST:
         raise ValueError(f"at most {MAX_IMAGES_PER_REQUEST} images can be boosted at once, not {len(paths)}")
+    check_together(paths, UPLOAD_LIMITS)
     images, names, notes, refused = [], [], [], []
     for path in paths:
         try:
-            read = read_image(path, size=size, name=path.name)
+            read = read_image(path, size=size, name=path.name, limits=UPLOAD_LIMITS)
         except ValueError as error:
             refused.append(str(error))
             continue
@@ -409,10 +409,13 @@ def check_stream(source: ImageStream, count: int, seeds: Sequence[int]) -> None:
         raise ValueError(f"{source.name} is a fixed set of images, which has no seeds; give one")
 
 
-def open_stream(text: str, classifier: Classifier, mapping: Mapping[str, str] | None = None) -> ImageStream:
+def open_stream(
+    text: str, classifier: Classifier, mapping: Mapping[str, str] | None = None, labelled: bool = True
+) -> ImageStream:
     """A folder, zip, .npz or image by path, or `generator:NAME`, with a classifier's size and class names.
 
     mapping: of --map-classes, for images whose classes are not the classifier's; it changes labels, never images.
+    labelled: whether a set's labels are wanted; if not, its folders may have any names.
     Raises ValueError for what cannot be opened, or classes that are not the classifier's.
     """
     if text.startswith(GENERATOR_PREFIX):
@@ -423,13 +426,13 @@ def open_stream(text: str, classifier: Classifier, mapping: Mapping[str, str] | 
         if table is None:
             return stream
         return dataclasses.replace(relabelled(stream, text, table), identity=f"{text}, classes {table.tolist()}")
-    found = open_image_set(text, classifier.card.input_size, classifier.classes or None, mapping)
+    found = open_image_set(text, classifier.card.input_size, classifier.classes or None, mapping, labelled=labelled)
     if found.labels is not None and classifier.classes and int(found.labels.max()) >= len(classifier.classes):
         raise ValueError(
             f"{text} has class {int(found.labels.max())}, but {classifier.card.name} knows classes 0 to "
             f"{len(classifier.classes) - 1}"
         )
-    return dataclasses.replace(image_set_stream(found), identity=f"{Path(text).name}:{contents(found)}")
+    return dataclasses.replace(image_set_stream(found), identity=f"{Path(text).name}:{found.digest()}")
 
 
 def labels_to(classifier: Classifier, name: str, classes: tuple[str, ...], mapping: Mapping[str, str]) -> Tensor | None:
@@ -454,16 +457,3 @@ def check_classes(name: str, classes: tuple[str, ...], classifier: Classifier) -
             f"{name} has {classifier.card.name}'s classes in another order ({', '.join(classes[:3])}, …): its labels "
             "would name other things. boost, evaluate and sweep on the command line put them right"
         )
-
-
-def contents(found: ImageSet) -> str:
-    """A digest of a set's names, labels and files: an archive's checksums, a folder's sizes, an image's bytes."""
-    if found.path.is_dir():
-        files = [str((found.path / name).stat().st_size) for name in found.names]
-    elif found.path.suffix.lower() in (".zip", ".npz"):
-        with zipfile.ZipFile(found.path) as archive:
-            files = [f"{info.filename} {info.CRC:08x}" for info in archive.infolist()]
-    else:
-        files = [hashlib.sha256(found.path.read_bytes()).hexdigest()]
-    labels = [] if found.labels is None else map(str, found.labels.tolist())
-    return hashlib.sha256("\n".join((*found.names, *files, *labels)).encode()).hexdigest()[:16]

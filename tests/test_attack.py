@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from textbook import CLASSES, conv_net, some_images, textbook, transformer
 from torch import Tensor, nn
 
-from bigroc_core.attack import L2Ball, LinfBall, RawGradient
+from bigroc_core.attack import L2Ball, LinfBall, RawGradient, l2_attack
 from bigroc_core.boosting import BoostConfig, boost
 
 NETWORKS = {"conv": conv_net, "transformer": transformer}
@@ -160,6 +160,46 @@ def test_an_image_without_gradient_does_not_move():
     x = some_images(3)
     for norm in ("l2", "linf"):
         assert torch.equal(boost(Indifferent(), x, 0, BoostConfig(norm=norm, steps=4)).images, x)
+
+
+def test_a_radius_per_image_bounds_each_by_its_own_and_follows_the_images():
+    generator = torch.Generator().manual_seed(0)
+    delta = torch.randn(4, 3, 5, 5, dtype=torch.float64, generator=generator)
+    radii = torch.tensor([0.0, 0.5, 2.0, 100.0], dtype=torch.float64)
+    for ball, norm in ((L2Ball, lambda d: d.flatten(1).norm(dim=1)), (LinfBall, lambda d: d.abs().amax((1, 2, 3)))):
+        projected = ball(radii).project(delta)
+        for i, radius in enumerate(radii):
+            assert torch.equal(projected[i : i + 1], ball(float(radius)).project(delta[i : i + 1]))
+        assert (norm(projected) <= radii).all()
+        rows = torch.tensor([3, 1])
+        assert torch.equal(ball(radii).of(rows).project(delta[rows]), projected[rows])
+        assert torch.equal(RawGradient(ball(radii)).of(rows).project(delta[rows]), projected[rows])
+        assert ball(0.5).of(rows).radius == 0.5
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("start", ["random", "zero"])
+def test_the_attack_of_training_and_of_the_cards_accuracies_is_the_plain_loop_bit_for_bit(steps, start):
+    classifier, x, labels = conv_net().eval(), some_images(6, dtype=torch.float32), some_labels(6)
+    draws = None if start == "zero" else torch.Generator().manual_seed(3)
+    found = l2_attack(classifier, x, labels, 0.5, steps, draws)
+
+    def lengths(images: Tensor) -> Tensor:
+        return images.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+
+    delta, step_size = torch.zeros_like(x), 0.5 if steps == 1 else 2.5 * 0.5 / steps
+    if start == "random":
+        draws = torch.Generator().manual_seed(3)
+        noise = torch.randn(x.shape, generator=draws)
+        delta = (x + 0.5 * torch.rand(6, 1, 1, 1, generator=draws) * noise / lengths(noise)).clamp(0, 1) - x
+    for _ in range(steps):
+        point = (x + delta).requires_grad_()
+        (gradient,) = torch.autograd.grad(F.cross_entropy(classifier(point), labels, reduction="sum"), point)
+        delta = delta + step_size * gradient / lengths(gradient)
+        delta = delta * (0.5 / lengths(delta)).clamp(max=1)
+        delta = (x + delta).clamp(0, 1) - x
+    assert torch.equal(found, x + delta)
+    assert (found - x).flatten(1).norm(dim=1).max() <= 0.5 + 1e-5
 
 
 def test_directions_and_projections():

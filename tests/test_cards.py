@@ -48,6 +48,14 @@ def test_a_card_comes_back_equal(tmp_path, l0):
         ("l0", []),
         ("l0", [1.0, True]),
         ("colour", "red"),
+        ("role", "boss"),
+        ("robust", "yes"),
+        ("sizes", "some"),
+        ("l0", 10**17),
+        ("input_size", [10**9, 10**9]),
+        ("name", "😀" * 200),
+        ("name", ""),
+        ("name", "a\nb"),
     ],
 )
 def test_an_impossible_entry_is_named(tmp_path, key, value):
@@ -55,6 +63,42 @@ def test_an_impossible_entry_is_named(tmp_path, key, value):
     (tmp_path / "c.json").write_text(json.dumps(entries), "utf-8")
     with pytest.raises(ValueError, match=key):
         read_card(tmp_path / "c.json")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": "c", "kind": "classifier", "architecture": "resnet9", "l0": ' + "9" * 400 + "}",
+        '{"name": "c", "kind": "classifier", "architecture": "resnet9", "l0": ' + "9" * 9_000 + "}",
+        '{"name": "c", "kind": "classifier", "architecture": "resnet9", "training": {"x": '
+        + "[" * 60
+        + "]" * 60
+        + "}}",
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        '{"name": "c\\u0000", "kind": "classifier", "architecture": "resnet9"}',
+        '{"name": "c", "kind": "classifier", "architecture": "resnet9", "title": "\\ud800"}',
+        '{"name": "c", "kind": "classifier", "architecture": "resnet9", "training": {"\\udfff": 1}}',
+        '{"name": "c", "kind": "classifier", "architecture": "resnet9", "mean": [1e999, 0, 0]}',
+        '{"' + "k" * 5_000 + '": 1}',
+        "[]",
+        "",
+        " " * 2_000_000,
+    ],
+    ids=range(13),
+)
+def test_hostile_text_is_refused_in_one_line(tmp_path, text):
+    (tmp_path / "c.json").write_text(text, "utf-8")
+    with pytest.raises(ValueError, match=r"c\.json") as refusal:
+        read_card(tmp_path / "c.json")
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 1_000
+
+
+def test_a_judge_marked_as_cards_had_it_is_still_one(tmp_path):
+    entries = {"name": "c", "kind": "classifier", "architecture": "resnet9", "training": {"role": "judge"}}
+    (tmp_path / "c.json").write_text(json.dumps(entries), "utf-8")
+    assert read_card(tmp_path / "c.json").role == "judge"
 
 
 def test_a_reference_per_class_must_be_one_of_every_class(tmp_path):

@@ -129,8 +129,8 @@ def test_bad_input_is_named() -> None:
     for message, arguments in (
         ("target: images must be", (x, y * 2)),
         ("source: images must be", (x - 1, y)),
-        ("one shape and type", (x, y[:2])),
-        ("one shape and type", (x, y.double())),
+        ("as many images", (x, y[:2])),
+        ("of one type", (x, y.double())),
     ):
         with pytest.raises(ValueError, match=message):
             bc.interpolate(model, *arguments, features=NAMES)

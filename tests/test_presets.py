@@ -43,6 +43,11 @@ def test_every_row_with_a_legible_radius_is_there() -> None:
     assert {("P1", name) for name in first} | {("P2", name) for name in second} <= systems
 
 
+def test_rows_whose_classifier_saw_the_images_at_their_own_size_say_so() -> None:
+    for name, preset in PAPER_PRESETS.items():
+        assert settings_of(name).get("view") == (None if preset.size == 32 else "native")
+
+
 def test_an_unknown_row_is_refused_with_the_names() -> None:
     with pytest.raises(ValueError, match="no paper preset 'p1-vae'; there are p1-cgan, "):
         settings_of("p1-vae")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -90,15 +91,18 @@ def textbook(
     norm: str = "l2",
     raw: bool = False,
     alpha: float | None = None,
+    see: Callable[[Tensor], Tensor] = lambda x: x,
+    mask: Tensor | float = 1.0,
 ) -> Tensor:
-    """P1 Alg. 1, line by line."""
+    """P1 Alg. 1, line by line, of what the network sees of the images, where the mask lets them move."""
     network = copy.deepcopy(network).to(x.dtype).eval()
     alpha = eps / steps if alpha is None else alpha
     delta = torch.zeros_like(x)
     for _ in range(steps):
         point = (x + delta).requires_grad_()
-        loss = F.cross_entropy(network(point), labels, reduction="sum")
+        loss = F.cross_entropy(network(see(point)), labels, reduction="sum")
         (g,) = torch.autograd.grad(loss, point)
+        g = mask * g
         if not raw and norm == "l2":
             g = g / g.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)
         if not raw and norm == "linf":
@@ -108,6 +112,7 @@ def textbook(
             length = delta.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
             delta = torch.where(length > eps, delta * eps / length, delta)
         else:
-            delta = delta.clamp(-eps, eps)
+            bound = torch.as_tensor(mask * eps, dtype=x.dtype)
+            delta = delta.clamp(-bound, bound)
         delta = (x + delta).clamp(0, 1) - x
     return x + delta

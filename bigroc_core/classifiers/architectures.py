@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from bigroc_core.classifiers.networks import NETWORKS, build_network
 from bigroc_core.classifiers.robustness_networks import CIFAR_RESNETS
 
 RESNET_FEATURES = ("layer1", "layer2", "layer3", "layer4")
+INCEPTIONS = ("googlenet", "inception_v3")
 # Families whose modules of several resolutions have well-known names, fine to coarse.
 _FEATURES = (
     RESNET_FEATURES,
@@ -26,7 +27,9 @@ def new_network(architecture: str, classes: int, **arguments: Any) -> nn.Module:
 
     architecture: one trained here ("resnet9", ...), "cifar_resnet18" and the like (the `robustness` library's),
     a classification model of torchvision by its name there, "wide_resnet50_4" (as Salman et al. 2020 published
-    it), or "timm:NAME". arguments: of the architectures trained here. Raises ValueError for an unknown one.
+    it), or "timm:NAME". torchvision's two Inceptions come without auxiliary heads, which take no part in inference,
+    and transform their input as its weights for them need. arguments: of the architectures trained here. Raises
+    ValueError for an unknown one.
     """
     with torch.random.fork_rng(devices=[]):
         if architecture in NETWORKS:
@@ -36,6 +39,30 @@ def new_network(architecture: str, classes: int, **arguments: Any) -> nn.Module:
         if architecture.startswith("timm:"):
             return _timm_network(architecture.removeprefix("timm:"), classes)
         return _torchvision_network(architecture, classes)
+
+
+def expected_shapes(architecture: str) -> dict[str, torch.Size | None]:
+    """The names of a network's weights with their shapes, None where these depend on how many classes there are.
+
+    Nothing is allocated for it, where the network can be built so. Raises ValueError for an unknown architecture.
+    """
+    two, three = (empty_network(architecture, classes).state_dict() for classes in (2, 3))
+    return {key: value.shape if value.shape == three[key].shape else None for key, value in two.items()}
+
+
+def head_shape(architecture: str, name: str) -> torch.Size:
+    """What follows the number of classes in the shape of a weight that depends on it: () for a bias."""
+    return empty_network(architecture, 2).state_dict()[name].shape[1:]
+
+
+@lru_cache(maxsize=32)
+def empty_network(architecture: str, classes: int) -> nn.Module:
+    """A network without numbers in its weights, where it can be built so; not to be changed."""
+    try:
+        with torch.device("meta"):
+            return new_network(architecture, classes)
+    except (RuntimeError, NotImplementedError):  # some compute while they are built, which needs numbers
+        return new_network(architecture, classes)
 
 
 def _torchvision_network(name: str, classes: int) -> nn.Module:
@@ -52,14 +79,19 @@ def _torchvision_network(name: str, classes: int) -> nn.Module:
             f"torchvision classification model, timm:NAME or one of {', '.join(ours)}"
         )
     build = partial(models.get_model, name, weights=None, num_classes=classes)
-    return build(init_weights=False) if name in ("googlenet", "inception_v3") else build()
+    if name in INCEPTIONS:
+        return build(init_weights=False, aux_logits=False, transform_input=True)
+    return build()
 
 
 def _timm_network(name: str, classes: int) -> nn.Module:
     timm = import_timm(f"timm:{name}")
     if not timm.is_model(name):
         raise ValueError(f"timm has no model {name!r}{did_you_mean(name, timm.list_models())}")
-    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)
+    except RuntimeError as error:  # an unknown tag behind the name
+        raise ValueError(f"timm cannot build {name!r}: {str(error).splitlines()[0][:200]}") from error
     return network
 
 

@@ -1,27 +1,45 @@
-"""Reading checkpoint files without ever running code from them, and putting their weights into a network."""
+"""Reading checkpoint files without ever running code from them, or letting them say how much memory to take."""
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import pickletools
 import re
 import tarfile
+import tempfile
 import threading
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from bigroc_core.classifiers.state_dicts import StateDict, load_weights, printable, state_dict_of
+from bigroc_core.limits import (
+    MAX_CHECKPOINT_DIRECTORY_BYTES,
+    MAX_CHECKPOINT_HEADER_BYTES,
+    MAX_CHECKPOINT_OPERATIONS,
+    MIB,
+)
+
+__all__ = [
+    "StateDict",
+    "load_weights",
+    "read_checkpoint",
+    "read_safetensors",
+    "state_dict_of",
+    "weights_only",
+]
 
 
-class _NumpyScalar:
-    """Stands where a checkpoint records a numpy number (an accuracy, say): the value is not needed, nor built."""
+class _Inert:
+    """Stands where a checkpoint records a numpy number or a trainer's options: neither needed nor built."""
 
     def __init__(self, *_: object) -> None:
         pass
@@ -32,8 +50,22 @@ class _NumpyScalar:
 
 # Old and new numpy name these differently; by name, reading does not depend on the numpy installed here.
 _ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (_NumpyScalar, name) for name in ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    (_Inert, name)
+    for name in (
+        "numpy.dtype",
+        "numpy.core.multiarray.scalar",
+        "numpy._core.multiarray.scalar",
+        "argparse.Namespace",
+    )
 ]
+# What torch's reader calls with numbers of the file's own choosing, and fills memory by it; no weights need them.
+_EXPANDING = (
+    "builtins bytearray",
+    "__builtin__ bytearray",
+    "torch._utils _rebuild_device_tensor_from_numpy",
+    "torch._utils _rebuild_device_tensor_from_cpu_tensor",
+    "torch._utils _rebuild_nested_tensor",
+)
 # torch keeps its allow-list, and Python its warning filters, in one place per process: one read at a time.
 _READING = threading.Lock()
 
@@ -42,7 +74,7 @@ _ADVICE = "if you trust its origin, open it where it was made and save the state
 
 @contextmanager
 def weights_only() -> Iterator[None]:
-    """Within it every torch.load of this process, other libraries' too, is limited to weights and numpy scalars."""
+    """Within it every torch.load of this process, other libraries' too, is limited to weights and inert data."""
     with _READING, torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
@@ -56,24 +88,14 @@ def weights_only() -> Iterator[None]:
                 os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = before
 
 
-@dataclass(frozen=True)
-class StateDict:
-    """A network's weights by name, wrappers' prefixes removed, and preprocessing stored beside them, if any.
-
-    mean, std: per channel, in [0, 1] units.
-    """
-
-    weights: dict[str, Tensor]
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-
-
 def read_checkpoint(path: Path) -> Any:
     """What a checkpoint file holds, tensors on the CPU: .safetensors, or a torch.save file of either format.
 
-    The kind is told by the content. Nothing is ever unpickled: torch's weights-only reader, which knows tensors
-    and plain containers, is widened by numpy scalars and nothing else. Raises ValueError, one line, for a file
-    that is missing, truncated, of another kind, or needs more than that, naming the global it needs.
+    The kind is told by the content. Nothing is ever unpickled: torch's weights-only reader, which knows tensors and
+    plain containers, is widened by numpy scalars and argparse.Namespace, both as inert data, and nothing else. Tensors
+    of a torch.save zip are views of the file, which is not read before they are. Raises ValueError, one line, for a
+    file that is missing, truncated, of another kind, says that it unpacks to more than it holds, or needs more than
+    that, naming the global it needs.
     """
     if not path.is_file():
         raise ValueError(f"there is no checkpoint file {path}")
@@ -89,12 +111,21 @@ def read_checkpoint(path: Path) -> Any:
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file, on the CPU; ValueError if missing, truncated or something else."""
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+    except OSError as error:
+        raise ValueError(f"the checkpoint {path} cannot be read as safetensors: {_line(error)}") from error
+    if length > MAX_CHECKPOINT_HEADER_BYTES:
+        raise ValueError(
+            f"the checkpoint {path} cannot be read as safetensors: its header says {length:,} bytes, and at most "
+            f"{MAX_CHECKPOINT_HEADER_BYTES:,} are read"
+        )
+    try:
         return load_file(path)
-    except (OSError, SafetensorError) as error:
+    except Exception as error:  # types that this version does not know are a KeyError, the rest SafetensorError
         raise ValueError(f"the checkpoint {path} cannot be read as safetensors: {_line(error)}") from error
 
 
@@ -108,21 +139,106 @@ def _read_torch(path: Path, head: bytes) -> Any:
                 f"the checkpoint {path} is in PyTorch's tar format of 2017, which only unpickling can read; {_ADVICE}"
             )
         raise ValueError(f"the checkpoint {path} is neither safetensors nor a file written by torch.save")
-    if is_zip and not any(name.endswith("/data.pkl") for name in _members(path)):
-        raise ValueError(f"the checkpoint {path} is a zip file, but not one written by torch.save (no data.pkl)")
+    if is_zip:
+        _check_pickle(path, io.BytesIO(_checked_archive(path)), pickles=1)
+    else:
+        with open(path, "rb") as file:
+            _check_pickle(path, file, pickles=5)
     try:
-        with weights_only():
-            return torch.load(path, map_location="cpu", weights_only=True)
+        with weights_only(), _plainly_named(path) as name:
+            return torch.load(name, map_location="cpu", weights_only=True, mmap=is_zip)
     except Exception as error:  # a damaged file makes the reader raise anything from EOFError to RuntimeError
         raise ValueError(f"the checkpoint {path} {_refusal(path, error)}") from error
 
 
-def _members(path: Path) -> list[str]:
+@contextmanager
+def _plainly_named(path: Path) -> Iterator[Path]:
+    """The path, or a link to it where its name is not UTF-8, which torch cannot map into memory."""
     try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory() as folder:
+            link = Path(folder) / "checkpoint"
+            link.symlink_to(path.resolve())
+            yield link
+    else:
+        yield path
+
+
+def _checked_archive(path: Path) -> bytes:
+    """The pickle inside a torch.save zip, which lists its tensors; ValueError if the zip is none or a bomb.
+
+    torch.save compresses nothing: what says that it unpacks to more than the file holds was not written by it.
+    """
+    size = path.stat().st_size
+    damaged = f"the checkpoint {path} is truncated or damaged: its zip directory"
+    try:
+        if (directory := _directory_bytes(path)) > MAX_CHECKPOINT_DIRECTORY_BYTES:
+            raise _Refused(
+                f"{damaged} says {directory:,} bytes, and at most {MAX_CHECKPOINT_DIRECTORY_BYTES:,} are read"
+            )
         with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return []
+            members = archive.infolist()
+            pickles = [member for member in members if member.filename.endswith("/data.pkl")]
+            if not pickles:
+                raise _Refused(f"the checkpoint {path} is a zip file, but not one written by torch.save (no data.pkl)")
+            unpacked = sum(member.file_size for member in members)
+            if unpacked > size + MIB or pickles[0].file_size > MAX_CHECKPOINT_HEADER_BYTES:
+                raise _Refused(
+                    f"the checkpoint {path} is refused: its {size:,} bytes say that they unpack to {unpacked:,}, "
+                    f"{pickles[0].file_size:,} of them a pickle; torch.save compresses nothing; {_ADVICE}"
+                )
+            packed = next(
+                (m for m in members if m.compress_type != zipfile.ZIP_STORED and "/data/" in m.filename), None
+            )
+            if packed is not None:
+                raise _Refused(
+                    f"the checkpoint {path} is refused: its tensors are compressed, which torch.save never does; "
+                    f"{_ADVICE}"
+                )
+            return archive.read(pickles[0])
+    except _Refused as error:
+        raise ValueError(str(error)) from None
+    except Exception as error:  # zipfile knows half a dozen ways to say that a file is damaged
+        raise ValueError(f"{damaged} cannot be read: {_line(error)}") from error
+
+
+def _directory_bytes(path: Path) -> int:
+    """The size of a zip's directory as its last record says it, before the directory is read."""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 2**16 - 22))
+        tail = file.read()
+        end = tail.rfind(b"PK\x05\x06")
+        said = int.from_bytes(tail[end + 12 : end + 16], "little")
+        locator = tail.rfind(b"PK\x06\x07", 0, end)
+        if said != 2**32 - 1 or locator < 0:
+            return said
+        file.seek(int.from_bytes(tail[locator + 8 : locator + 16], "little"))
+        return int.from_bytes(file.read(48)[40:48], "little")
+
+
+def _check_pickle(path: Path, file: IO[bytes], pickles: int) -> None:
+    """ValueError for a pickle too long to be a list of tensors, or that would fill memory; read by opcode, not run.
+
+    pickles: how many follow one another. What is damaged is left to torch's reader to say.
+    """
+    operations = 0
+    try:
+        for _ in range(pickles):
+            for opcode, argument, _ in pickletools.genops(file):
+                operations += 1
+                if operations > MAX_CHECKPOINT_OPERATIONS:
+                    raise _Refused(f"its pickle has over {MAX_CHECKPOINT_OPERATIONS:,} operations")
+                if opcode.name == "GLOBAL" and argument in _EXPANDING:
+                    raise _Refused(f"it needs {str(argument).replace(' ', '.')}, which weights do not")
+    except _Refused as error:
+        raise ValueError(f"the checkpoint {path} is refused: {error}; nothing in it was run; {_ADVICE}") from None
+    except Exception:
+        return
+
+
+class _Refused(Exception):
+    """A pickle holds what is not let through to torch's reader."""
 
 
 def _refusal(path: Path, error: Exception) -> str:
@@ -130,9 +246,9 @@ def _refusal(path: Path, error: Exception) -> str:
     if "TorchScript" in str(error):
         return f"is a TorchScript program, not weights; {_ADVICE}"
     unpickling = isinstance(error, pickle.UnpicklingError)
-    needed = re.search(r"GLOBAL (\S+)", str(error))
+    needed = re.search(r"GLOBAL (\S{1,200})", str(error)[:2_000])
     if name := needed.group(1) if needed else _first_global(path) if unpickling else "":
-        return f"is refused: it needs {name}, which weights do not; nothing in it was run; {_ADVICE}"
+        return f"is refused: it needs {_printable(name)}, which weights do not; nothing in it was run; {_ADVICE}"
     if unpickling:
         return f"is refused: it is a pickle that holds more than weights; nothing in it was run; {_ADVICE}"
     return f"is truncated or damaged: {_line(error)}"
@@ -143,100 +259,25 @@ def _first_global(path: Path) -> str:
     strings: list[str] = []
     try:
         with open(path, "rb") as file:
-            for opcode, argument, _ in pickletools.genops(file):
+            for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
                 if opcode.name == "GLOBAL":
                     return str(argument).replace(" ", ".")
                 if opcode.name == "STACK_GLOBAL":
                     return ".".join(strings[-2:])
+                if number > MAX_CHECKPOINT_OPERATIONS:
+                    break
                 if isinstance(argument, str):
-                    strings.append(argument)
-    except (OSError, ValueError):
+                    strings = [*strings[-1:], argument]
+    except Exception:
         pass
     return ""
 
 
 def _line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return text[0][:200] if text else type(error).__name__
+    text = str(error).strip()[:2_000].splitlines()
+    return _printable(text[0]) if text else type(error).__name__
 
 
-def state_dict_of(contents: Any, what: str) -> StateDict:
-    """Find the weights in a checkpoint's contents and undo what was wrapped around the network.
-
-    Understands a bare state dict, one under "model", "state_dict", "model_state_dict" or "net", DataParallel's
-    "module." prefix, and the `robustness` library's AttackerModel: the network under "model." (again, with the
-    same tensors, under "attacker.model."), preprocessing in "normalizer.new_mean" and "normalizer.new_std".
-    what: names the file in the message. Raises ValueError if there are no weights in it.
-    """
-    state = contents
-    for wrapper in ("model", "state_dict", "model_state_dict", "net"):
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
-            break
-    if not isinstance(state, Mapping) or not state:
-        raise ValueError(f"{what} holds no state dict: it is a {type(state).__name__}")
-    for key, value in state.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise ValueError(f"{what} holds no state dict: its entry {key!r} is of type {type(value).__name__}")
-        if value.layout is not torch.strided or value.is_quantized or value.is_complex() or value.is_meta:
-            raise ValueError(f"{what}: {key} is not a plain dense tensor, which is all that can be read")
-    weights: dict[str, Tensor] = _without_prefix(dict(state), "module.")
-    mean, std = (weights.get(f"normalizer.{name}") for name in ("new_mean", "new_std"))
-    for prefix in ("model.", "attacker.model."):
-        if any(key.startswith(("normalizer.", "attacker.")) for key in weights):
-            inside = {key: value for key, value in weights.items() if key.startswith(prefix)}
-            weights = _without_prefix(inside, prefix) if inside else weights
-    weights = _without_prefix(weights, "model.")
-    return StateDict(weights, _channels(mean), _channels(std))
-
-
-def _without_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Remove a prefix from the keys for as long as all of them have it."""
-    while state and all(key.startswith(prefix) for key in state):
-        state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
-
-
-def _channels(values: Tensor | None) -> tuple[float, ...] | None:
-    return None if values is None else tuple(values.flatten().tolist())
-
-
-def load_weights(network: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
-    """Copy `weights` into `network` in the network's own precision; strict but for BatchNorm's batch counters.
-
-    The counters (`num_batches_tracked`) have no part in inference. what: file and architecture, for messages.
-    Raises ValueError, one line, if keys are missing or left over, shapes differ, or a weight is not finite.
-    """
-    expected = network.state_dict()
-    missing = [key for key in expected if key not in weights and not key.endswith("num_batches_tracked")]
-    extra = [key for key in weights if key not in expected]
-    different = [
-        f"{key} is {_shape(weights[key])}, not {_shape(expected[key])}"
-        for key in expected
-        if key in weights and weights[key].shape != expected[key].shape
-    ]
-    broken = [key for key in expected if key in weights and not torch.isfinite(weights[key]).all()]
-    complaints = [
-        f"{len(keys)} {label} ({_some(keys)})"
-        for label, keys in (
-            ("missing", missing),
-            ("unexpected", extra),
-            ("of another shape", different),
-            ("not finite", broken),
-        )
-        if keys
-    ]
-    if complaints:
-        raise ValueError(f"{what} do not fit together: of the weights, " + "; ".join(complaints))
-    with torch.no_grad():
-        for key, value in expected.items():
-            if key in weights:
-                value.copy_(weights[key])
-
-
-def _shape(value: Tensor) -> str:
-    return "x".join(map(str, value.shape)) or "a number"
-
-
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+def _printable(text: str) -> str:
+    """At most 200 characters of a text that a file may have written, those that cannot be printed as `?`."""
+    return printable(text[:200])

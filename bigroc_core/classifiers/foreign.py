@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import nn
 
 from bigroc_core.cards import CIFAR10_CLASSES, Card, read_card
-from bigroc_core.classifiers.architectures import new_network
-from bigroc_core.classifiers.checkpoints import (
-    StateDict,
-    load_weights,
-    read_checkpoint,
-    read_safetensors,
-    state_dict_of,
-)
+from bigroc_core.classifiers.architectures import expected_shapes, head_shape, new_network
+from bigroc_core.classifiers.checkpoints import read_checkpoint, read_safetensors
+from bigroc_core.classifiers.preprocessing import channels, preprocessing_of
 from bigroc_core.classifiers.robustness_networks import CIFAR_RESNETS
-
-# The data sets' statistics as the `robustness` library has them.
-CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from bigroc_core.classifiers.state_dicts import Shapes, StateDict, check_fit, fit_of, load_weights, state_dict_of
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network with its weights, and what is known of it."""
+    """A network with its weights, what is known of it, and what was guessed or left out on the way."""
 
     network: nn.Module
     card: Card
+    notes: tuple[str, ...] = ()
 
 
 def read_own(path: Path) -> Loaded:
@@ -39,70 +33,95 @@ def read_own(path: Path) -> Loaded:
     card = read_card(path.with_suffix(".json"))
     if card.kind != "classifier":
         raise ValueError(f"{path} is a {card.kind}, not a classifier")
-    network = new_network(card.architecture, **{"classes": len(card.classes), **card.arguments})
-    load_weights(network, read_safetensors(path), f"the checkpoint {path} and its card's {card.architecture}")
+    what = f"the checkpoint {path} and its card's {card.architecture}"
+    arguments = {"classes": len(card.classes), **card.arguments}
+    with torch.device("meta"):
+        empty = new_network(card.architecture, **arguments)
+    weights = read_safetensors(path)
+    check_fit({name: value.shape for name, value in empty.state_dict().items()}, weights, what)
+    network = new_network(card.architecture, **arguments)
+    load_weights(network, weights, what)
     return Loaded(network, card)
 
 
 def read_foreign(path: Path, arch: str | None, classes: int | None) -> Loaded:
     """A network from a file without a card of ours; see `load_classifier` for what is understood.
 
-    classes: how many it must have, None for as many as it has. Preprocessing is the file's own normaliser's, else the
-    data set's. Raises ValueError, one line, if the file cannot be read, or not as that.
+    classes: how many it must have, None for as many as it has. Preprocessing is the file's own normaliser's, else as
+    the library of its architecture has it. Raises ValueError, one line, if the file cannot be read, or not as that;
+    no network is built before the shapes of all its weights fit.
     """
     if path.is_dir():
         raise ValueError(f"{path} is a folder; name the checkpoint file in it")
     if arch is None:
         raise ValueError(f'{path} has no card beside it: say what it is, arch="resnet50", "timm:NAME", ...')
     what = f"the checkpoint {path}"
-    state = state_dict_of(read_checkpoint(path), what)
-    architecture = f"cifar_{arch}" if f"cifar_{arch}" in CIFAR_RESNETS and _is_cifar_layout(state) else arch
-    count = classes or _likely_classes(state)
+    contents = read_checkpoint(path)
+    architecture, expected = _architecture(contents, arch)
+    state = state_dict_of(contents, what, expected)
+    fitting = f"{what} and the architecture {architecture}"
+    own = {name: value.shape for name, value in state.weights.items()}
+    # The head's shape is its own affair until the others fit.
+    check_fit({n: own.get(n, torch.Size()) if s is None else s for n, s in expected.items()}, state.weights, fitting)
+    count = _classes_of(own, architecture, expected, fitting) or classes or 1000
+    if classes is not None and count != classes:
+        raise ValueError(f"{what} has {count} classes, not the {classes} asked for")
     network = new_network(architecture, count)
-    head = state.weights.get(f"{_head(network)}.weight")
-    if head is not None and head.ndim >= 2 and len(head) != count:
-        if classes is not None:
-            raise ValueError(f"{what} has {len(head)} classes, not the {classes} asked for")
-        count = len(head)
-        network = new_network(architecture, count)
-    load_weights(network, state.weights, f"{what} and the architecture {architecture}")
-    return Loaded(network, _card(path.name, architecture, count, state))
+    load_weights(network, state.weights, fitting)
+    return _loaded(path.name, architecture, count, state, network)
 
 
-def _is_cifar_layout(state: StateDict) -> bool:
-    """Whether these are the `robustness` library's CIFAR ResNets, whose names differ from torchvision's."""
-    stem = state.weights.get("conv1.weight")
-    return "linear.weight" in state.weights and stem is not None and stem.shape[2:] == (3, 3)
+def likely_classes(path: Path, arch: str) -> tuple[str, int]:
+    """The architecture and number of classes of a foreign file, by the shapes in it; 0 where it does not fit."""
+    contents = read_checkpoint(path)
+    architecture, expected = _architecture(contents, arch)
+    heads = [name for name, shape in expected.items() if shape is None]
+    weights = state_dict_of(contents, f"the checkpoint {path}", expected).weights
+    head = weights.get(heads[-1]) if heads else None
+    return architecture, len(head) if head is not None and head.ndim else 0
 
 
-def _likely_classes(state: StateDict) -> int:
-    """The rows of the last weight: most often the head, as networks list theirs; not so once keys were sorted."""
-    weights = [value for key, value in state.weights.items() if value.ndim >= 2 and key.endswith("weight")]
-    return len(weights[-1]) if weights else 1000
+def _architecture(contents: Any, arch: str) -> tuple[str, Shapes]:
+    """The architecture that fits: `arch`, or the `robustness` library's CIFAR ResNet of that name."""
+    expected = expected_shapes(arch)
+    if (cifar := f"cifar_{arch}") not in CIFAR_RESNETS:
+        return arch, expected
+    small = expected_shapes(cifar)
+    return (cifar, small) if fit_of(contents, small) > fit_of(contents, expected) else (arch, expected)
 
 
-def _head(network: nn.Module) -> str:
-    """The name of the layer that gives the logits: the last linear or convolutional one."""
-    return [name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1]
+def _classes_of(own: Mapping[str, torch.Size], architecture: str, expected: Shapes, fitting: str) -> int | None:
+    """How many classes the head has, by its weights' shapes, which must agree; None where the network has no head."""
+    heads = [name for name, shape in expected.items() if shape is None]
+    for name in heads:
+        rest = head_shape(architecture, name)
+        if own[name][:1] != own[heads[-1]][:1] or own[name][1:] != rest or 0 in own[name]:
+            said, wanted = ("x".join(map(str, one)) or "a number" for one in (own[name], ("classes", *rest)))
+            raise ValueError(f"{fitting} do not fit together: the head's {name} is {said}, not {wanted}")
+    return own[heads[-1]][0] if heads else None
 
 
-def _card(name: str, architecture: str, classes: int, state: StateDict) -> Card:
-    cifar = architecture in CIFAR_RESNETS
-    ten = cifar and classes == len(CIFAR10_CLASSES)
-    mean, std = (CIFAR10_MEAN, CIFAR10_STD) if ten else (IMAGENET_MEAN, IMAGENET_STD)
+def _loaded(name: str, architecture: str, classes: int, state: StateDict, network: nn.Module) -> Loaded:
+    """The network with a card that says what the file, or else its architecture's library, has."""
+    known = preprocessing_of(architecture, classes, network)
+    mean, std, notes = known.mean, known.std, (*state.notes, *known.notes)
     if state.mean is not None and state.std is not None:
         mean, std = channels("the file's mean", state.mean), channels("the file's std", state.std, positive=True)
-    return Card(
+        notes = (*notes, "mean and std are those of the normaliser in the file")
+    elif known.guess:
+        notes = (*notes, known.guess)
+    card = Card(
         name=name,
         kind="classifier",
         architecture=architecture,
-        classes=class_names(classes, cifar10=ten),
-        input_size=(32, 32) if cifar else (224, 224),
+        classes=class_names(classes, cifar10=known.cifar10),
+        input_size=known.size,
         mean=mean,
         std=std,
         title=name,
         source=name,
     )
+    return Loaded(network, card, notes)
 
 
 def class_names(classes: int, *, cifar10: bool) -> tuple[str, ...]:
@@ -116,14 +135,15 @@ def class_names(classes: int, *, cifar10: bool) -> tuple[str, ...]:
     return tuple(f"class {index}" for index in range(classes))
 
 
-def channels(name: str, values: Sequence[float], *, positive: bool = False) -> tuple[float, float, float]:
-    """Three finite numbers, one per channel; ValueError naming them otherwise."""
-    numbers = tuple(float(value) for value in values)
-    fair = len(numbers) == 3 and all(map(math.isfinite, numbers)) and (not positive or min(numbers) > 0)
-    if not fair:
-        kind = "positive numbers" if positive else "numbers"
-        raise ValueError(f"{name} must be three {kind}, one per channel, not {numbers}")
-    return numbers[0], numbers[1], numbers[2]
+def with_classes(loaded: Loaded, names: Sequence[str]) -> Loaded:
+    """The same network with these class names, in logit order; ValueError unless there is one for each class."""
+    given = tuple(names)
+    if len(given) != len(loaded.card.classes) or not all(isinstance(name, str) and name for name in given):
+        raise ValueError(
+            f"{loaded.card.name} has {len(loaded.card.classes)} classes, and there are {len(given)} class names: "
+            "give one for each"
+        )
+    return dataclasses.replace(loaded, card=dataclasses.replace(loaded.card, classes=given))
 
 
 def with_preprocessing(
@@ -143,4 +163,4 @@ def with_preprocessing(
         if len(size) != 2 or not all(isinstance(side, int) and side >= 1 for side in size):
             raise ValueError(f"input_size must be a positive number of pixels or (height, width), not {input_size!r}")
         changes["input_size"] = size
-    return Loaded(loaded.network, dataclasses.replace(loaded.card, **changes))  # type: ignore[arg-type]
+    return dataclasses.replace(loaded, card=dataclasses.replace(loaded.card, **changes))  # type: ignore[arg-type]

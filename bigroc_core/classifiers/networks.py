@@ -11,7 +11,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from bigroc_core.cards import Card
+from bigroc_core.cards import MAX_SIDE, Card
 
 
 def _activation(name: str) -> nn.Module:
@@ -141,22 +141,27 @@ class WideResNet(nn.Module):
 
 
 NETWORKS: dict[str, type[nn.Module]] = {"resnet9": ResNet9, "wide_resnet": WideResNet}
+# Beyond these a card's arguments are no network's.
+LARGEST = {"blocks": 100, "classes": 1_000_000}
 
 
 class Classifier(nn.Module):
     """A network with its card: images (N, 3, H, W) in [0, 1] -> logits (N, classes).
 
     `feature_names` are dotted module names whose outputs serve as features, from fine to coarse resolution
-    (P1 Eq. 3); `features` returns them by name.
+    (P1 Eq. 3); `features` returns them by name. notes: what was guessed or left out when it was loaded.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, card: Card, feature_names: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, network: nn.Module, card: Card, feature_names: tuple[str, ...] = (), notes: tuple[str, ...] = ()
+    ) -> None:
         super().__init__()
         self.network = network
         self.card = card
+        self.notes = notes
         self.feature_names = feature_names or tuple(getattr(network, "feature_names", ()))
         self.register_buffer("mean", torch.tensor(card.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(card.std).view(1, 3, 1, 1), persistent=False)
@@ -172,7 +177,17 @@ class Classifier(nn.Module):
         return self.card.l0
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network((images - self.mean) / self.std)
+        """Logits (N, classes) of images (N, 3, H, W) in [0, 1]; ValueError, one line, for a size it cannot take."""
+        prepared = (images - self.mean) / self.std
+        try:
+            return self.network(prepared)
+        except (RuntimeError, AssertionError, IndexError, TypeError) as error:
+            if images.shape[2:] == self.card.input_size or _is_no_size(error):
+                raise
+            raise ValueError(
+                f"{self.card.name} cannot take images of {images.shape[2]}×{images.shape[3]} pixels (its own are "
+                f"{self.card.input_size[0]}×{self.card.input_size[1]}): {_first_line(error)}"
+            ) from error
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """Feature maps by name, fine to coarse. images: (N, 3, H, W) in [0, 1]."""
@@ -207,6 +222,34 @@ class Classifier(nn.Module):
         return found[0]
 
 
+def _is_no_size(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, or that the layout is wrong, which smaller batches or a copy mend."""
+    texts = ("DefaultCPUAllocator", "out of memory", "STATUS_ALLOC_FAILED", "view size is not compatible")
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in texts)
+
+
+def check_forward(classifier: Classifier) -> None:
+    """ValueError, one line, unless the classifier makes (1, classes) logits of an image of its card's size."""
+    card = classifier.card
+    height, width = card.input_size
+    device = classifier.mean.device
+    try:
+        with torch.no_grad():
+            logits = classifier(torch.full((1, 3, height, width), 0.5, device=device))
+    except Exception as error:  # whatever a network that others wrote raises
+        raise ValueError(
+            f"{card.name} cannot take images of {height}×{width} pixels: {_first_line(error)}; say another input_size"
+        ) from error
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if shape != (1, len(card.classes)):
+        raise ValueError(f"{card.name} makes {shape} of one image, not {(1, len(card.classes))} logits")
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return text[0][:200] if text else type(error).__name__
+
+
 def build_network(architecture: str, **arguments: object) -> nn.Module:
     """One of the networks trained here, by its card's architecture name.
 
@@ -214,7 +257,11 @@ def build_network(architecture: str, **arguments: object) -> nn.Module:
     """
     if architecture not in NETWORKS:
         raise ValueError(f"architecture {architecture!r} is not known here; known: {sorted(NETWORKS)}")
+    for name, value in arguments.items():
+        if isinstance(value, int) and value > (most := LARGEST.get(name, MAX_SIDE)):
+            raise ValueError(f"{architecture} cannot be built with {name[:60]} {value}: at most {most}")
     try:
         return NETWORKS[architecture](**arguments)
     except (TypeError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{architecture} cannot be built with {arguments}: {str(error).splitlines()[0]}") from error
+        said = str(arguments)[:200]
+        raise ValueError(f"{architecture} cannot be built with {said}: {str(error).splitlines()[0][:200]}") from error

@@ -1,4 +1,4 @@
-"""Classifiers others publish: on the Hugging Face Hub, by torchvision, by timm, in RobustBench's zoo.
+"""Classifiers others publish: on the Hugging Face Hub, by torchvision, by timm.
 
 What cannot be fetched raises ConnectionError, what does not exist or does not fit ValueError; each is one line.
 """
@@ -7,49 +7,23 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import nn
 
 from bigroc_core.cards import Card
 from bigroc_core.classifiers.architectures import did_you_mean, import_timm, new_network
-from bigroc_core.classifiers.checkpoints import load_weights, read_checkpoint, state_dict_of, weights_only
-from bigroc_core.classifiers.foreign import Loaded, channels, class_names
+from bigroc_core.classifiers.checkpoints import read_checkpoint
+from bigroc_core.classifiers.foreign import Loaded, class_names
+from bigroc_core.classifiers.preprocessing import timm_preprocessing, weights_preprocessing
+from bigroc_core.classifiers.state_dicts import load_weights, state_dict_of
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class HubEntry:
-    """A published checkpoint: its repository and file on the Hugging Face Hub, its architecture and classes."""
-
-    repo: str
-    file: str
-    architecture: str
-    classes: int
-    title: str
-
-
-def _salman(name: str, architecture: str, network: str) -> tuple[str, HubEntry]:
-    title = f"{network}, ImageNet, L2-robust, ε = 3 (Salman et al. 2020)"
-    repo = "madrylab/robust-imagenet-models"
-    return f"madrylab/{name}", HubEntry(repo, f"{name}.ckpt", architecture, 1000, title)
-
-
-HUB_CLASSIFIERS = dict(
-    (
-        _salman("resnet18_l2_eps3", "resnet18", "ResNet-18"),
-        _salman("resnet50_l2_eps3", "resnet50", "ResNet-50"),
-        _salman("wide_resnet50_2_l2_eps3", "wide_resnet50_2", "WRN-50-2"),
-        _salman("wide_resnet50_4_l2_eps3", "wide_resnet50_4", "WRN-50-4"),
-    )
-)
-
-
-def _downloaded(wanted: str, where: str, download: Callable[[], T]) -> T:
+def downloaded(wanted: str, where: str, download: Callable[[], T]) -> T:
+    """What `download` gives; ConnectionError, saying what was wanted and from where, if it fails."""
     try:
         return download()
     except pickle.UnpicklingError as error:
@@ -74,7 +48,7 @@ def hub_file(repo: str, file: str, wanted: str) -> Path:
         get_hf_file_metadata(hf_hub_url(repo, file), timeout=10)
         return hf_hub_download(repo, file)
 
-    return Path(_downloaded(wanted, f"huggingface.co/{repo} (file {file})", download))
+    return Path(downloaded(wanted, f"huggingface.co/{repo} (file {file})", download))
 
 
 def hub_file_named(name: str) -> Path:
@@ -99,24 +73,24 @@ def torchvision_classifier(name: str) -> Loaded:
         state: dict[str, torch.Tensor] = weights.get_state_dict(progress=False, weights_only=True)
         return state
 
-    state = _downloaded(name, weights.url, download)
+    state = downloaded(name, weights.url, download)
     network = new_network(architecture, len(weights.meta["categories"]))
+    # Auxiliary heads, which take no part in inference, are not built.
+    state = {key: value for key, value in state.items() if not key.startswith(("aux1.", "aux2.", "AuxLogits."))}
     load_weights(network, state, f"torchvision's weights and its {architecture}")
-    transforms = weights.transforms()
-    return Loaded(
-        network,
-        Card(
-            name=name,
-            kind="classifier",
-            architecture=architecture,
-            classes=tuple(weights.meta["categories"]),
-            input_size=(transforms.crop_size[0], transforms.crop_size[0]),
-            mean=channels("mean", transforms.mean),
-            std=channels("std", transforms.std),
-            title=f"torchvision's {architecture}",
-            source=weights.url,
-        ),
+    known = weights_preprocessing(weights.transforms(), architecture)
+    card = Card(
+        name=name,
+        kind="classifier",
+        architecture=architecture,
+        classes=tuple(weights.meta["categories"]),
+        input_size=known.size,
+        mean=known.mean,
+        std=known.std,
+        title=f"torchvision's {architecture}",
+        source=weights.url,
     )
+    return Loaded(network, card, known.notes)
 
 
 def timm_classifier(name: str) -> Loaded:
@@ -129,71 +103,19 @@ def timm_classifier(name: str) -> Loaded:
         raise ValueError(f"timm publishes no weights for {model!r}{did_you_mean(model, known)}")
     path = hub_file(settings.hf_hub_id, settings.hf_hub_filename or "model.safetensors", name)
     network = new_network(name, settings.num_classes)
-    load_weights(network, state_dict_of(read_checkpoint(path), name).weights, f"timm's weights and its {model}")
-    return Loaded(
-        network,
-        Card(
-            name=name,
-            kind="classifier",
-            architecture=name,
-            classes=class_names(settings.num_classes, cifar10=False),
-            input_size=(settings.input_size[1], settings.input_size[2]),
-            mean=channels("mean", settings.mean),
-            std=channels("std", settings.std),
-            title=f"timm's {model}",
-            license=settings.license or "",
-            source=f"huggingface.co/{settings.hf_hub_id}",
-        ),
+    state = state_dict_of(read_checkpoint(path), name, {key: v.shape for key, v in network.state_dict().items()})
+    load_weights(network, state.weights, f"timm's weights and its {model}")
+    known = timm_preprocessing(settings.to_dict(), name)
+    card = Card(
+        name=name,
+        kind="classifier",
+        architecture=name,
+        classes=class_names(settings.num_classes, cifar10=False),
+        input_size=known.size,
+        mean=known.mean,
+        std=known.std,
+        title=f"timm's {model}",
+        license=settings.license or "",
+        source=f"huggingface.co/{settings.hf_hub_id}",
     )
-
-
-def robustbench_classifier(name: str) -> Loaded:
-    """ "robustbench:[DATASET/THREAT/]MODEL" (default cifar10/L2), read without unpickling.
-
-    The zoo's networks normalise inside, so they take images in [0, 1] as they are.
-    """
-    try:
-        from robustbench.model_zoo import model_dicts
-        from robustbench.model_zoo.enums import BenchmarkDataset, ThreatModel
-        from robustbench.utils import load_model
-    except ImportError as error:
-        raise ValueError(
-            f"{name} needs the robustbench package and what it requires ({error}): "
-            "pip install git+https://github.com/RobustBench/robustbench"
-        ) from error
-    *place, model = name.removeprefix("robustbench:").split("/")
-    if len(place) not in (0, 2):
-        raise ValueError(f"{name!r} does not name a model of RobustBench: write robustbench:DATASET/THREAT/MODEL")
-    dataset, threat = place or ("cifar10", "L2")
-    datasets, threats = ([entry.value for entry in kind] for kind in (BenchmarkDataset, ThreatModel))
-    if dataset not in datasets or threat not in threats:
-        raise ValueError(
-            f"RobustBench knows data sets {', '.join(datasets)} and threat models {', '.join(threats)}, "
-            f"not {dataset}/{threat}"
-        )
-    zoo = model_dicts[BenchmarkDataset(dataset)][ThreatModel(threat)]
-    if model not in zoo:
-        raise ValueError(f"RobustBench has no {dataset} {threat} model {model!r}{did_you_mean(model, list(zoo))}")
-    folder = Path(torch.hub.get_dir()) / "robustbench"
-
-    def download() -> nn.Module:
-        with weights_only():
-            network: nn.Module = load_model(model, model_dir=folder, dataset=dataset, threat_model=threat)
-        return network
-
-    network = _downloaded(name, f"RobustBench's zoo (kept in {folder})", download).eval()
-    size = (224, 224) if dataset == "imagenet" else (32, 32)
-    with torch.no_grad():
-        classes = network(torch.zeros(1, 3, *size)).shape[1]
-    return Loaded(
-        network,
-        Card(
-            name=name,
-            kind="classifier",
-            architecture=f"robustbench:{model}",
-            input_size=size,
-            classes=class_names(classes, cifar10=dataset == "cifar10"),
-            title=f"RobustBench's {model} ({dataset}, {threat})",
-            source="robustbench.github.io",
-        ),
-    )
+    return Loaded(network, card, (*known.notes, *state.notes))

@@ -12,17 +12,15 @@ from typing import Any
 import torch
 
 from bigroc_core.cards import CHECKPOINTS, Card, embedded_cards
-from bigroc_core.classifiers.architectures import did_you_mean, feature_names, new_network
-from bigroc_core.classifiers.foreign import Loaded, read_foreign, read_own, with_preprocessing
-from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.classifiers.published import (
-    HUB_CLASSIFIERS,
-    hub_file,
-    hub_file_named,
-    robustbench_classifier,
-    timm_classifier,
-    torchvision_classifier,
-)
+from bigroc_core.classifiers.architectures import did_you_mean, empty_network, feature_names, new_network
+from bigroc_core.classifiers.entries import as_entry_says, describe_classifier
+from bigroc_core.classifiers.foreign import Loaded, read_foreign, read_own, with_classes, with_preprocessing
+from bigroc_core.classifiers.hub_models import HUB_CLASSIFIERS
+from bigroc_core.classifiers.networks import NETWORKS, Classifier, check_forward
+from bigroc_core.classifiers.published import hub_file, hub_file_named, timm_classifier, torchvision_classifier
+from bigroc_core.classifiers.robustbench_zoo import robustbench_classifier
+from bigroc_core.files import is_there
+from bigroc_core.models_file import model_entries
 
 
 def embedded_classifiers() -> dict[str, Card]:
@@ -32,7 +30,7 @@ def embedded_classifiers() -> dict[str, Card]:
 
 def is_judge(card: Card) -> bool:
     """Whether this classifier only ever judges: it takes no part in boosting, sweeps or choices."""
-    return card.training.get("role") == "judge" or card.name == "cifar10-judge"
+    return card.role == "judge"
 
 
 def refuse_judge(card: Card) -> None:
@@ -46,12 +44,17 @@ def boosting_classifiers() -> dict[str, Card]:
     return {name: card for name, card in embedded_classifiers().items() if not is_judge(card)}
 
 
+def preference(card: Card) -> tuple[bool, bool, str]:
+    """Sorts classifiers to boost through: robust ones first, of these the plain before the joint."""
+    return not card.robust, bool(card.robust) and card.l0 is not None, card.name
+
+
 @dataclass(frozen=True)
 class ClassifierRow:
     """One line of the list of classifiers.
 
-    where: "embedded", "hub", "robustbench", "torchvision" or "timm". parameters, input_size (height, width): None
-    where they depend on the model named. metrics: the card's.
+    where: "embedded", "yours" (of models.toml), "hub", "robustbench", "torchvision" or "timm". parameters, input_size
+    (height, width): None where they depend on the model named, or only its file would tell. metrics: the card's.
     """
 
     name: str
@@ -63,7 +66,7 @@ class ClassifierRow:
 
 
 def describe_classifiers() -> tuple[ClassifierRow, ...]:
-    """Every classifier known by name, embedded ones first, then how to name those of other libraries."""
+    """Every classifier known by name, embedded ones first, then the user's own, then how to name others."""
     embedded = (
         ClassifierRow(
             card.name,
@@ -75,12 +78,17 @@ def describe_classifiers() -> tuple[ClassifierRow, ...]:
         )
         for card in embedded_classifiers().values()
     )
+    yours = (
+        ClassifierRow(card.name, card.title, "yours", None, card.input_size, card.metrics)
+        for card in map(describe_classifier, model_entries("classifier").values())
+    )
     hub = (
         ClassifierRow(name, entry.title, "hub", _parameters(entry.architecture, entry.classes, {}), (224, 224))
         for name, entry in HUB_CLASSIFIERS.items()
     )
     return (
         *embedded,
+        *yours,
         *hub,
         ClassifierRow("hub:OWNER/REPO/FILE", "any checkpoint on the Hugging Face Hub, with arch", "hub"),
         ClassifierRow("robustbench:DATASET/THREAT/MODEL", "RobustBench's zoo, where installed", "robustbench"),
@@ -90,8 +98,11 @@ def describe_classifiers() -> tuple[ClassifierRow, ...]:
 
 
 def _parameters(architecture: str, classes: int, arguments: dict[str, Any]) -> int:
-    with torch.device("meta"):
-        network = new_network(architecture, **{"classes": classes, **arguments})
+    if arguments:
+        with torch.device("meta"):
+            network = new_network(architecture, **{"classes": classes, **arguments})
+    else:
+        network = empty_network(architecture, classes)
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -105,14 +116,16 @@ def load_classifier(
     input_size: int | tuple[int, int] | None = None,
     features: Sequence[str] | None = None,
     device: torch.device | str | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> Classifier:
     """A classifier from (N, 3, H, W) images in [0, 1] to (N, C) logits, in eval mode, its parameters frozen.
 
     source:
-      an embedded name ("cifar10-robust") or another that `describe_classifiers` lists;
+      an embedded name ("cifar10-robust"), one of the user's models.toml, or another that `describe_classifiers` lists;
       a path to one of our .safetensors files, its card beside it;
       a path to any other checkpoint, with `arch`: the `robustness` library's, or a state dict with torchvision's
-      or timm's names, as .safetensors or as written by torch.save (read without unpickling);
+      or timm's names, as .safetensors or as written by torch.save (read without unpickling), under whatever prefix
+      and beside whatever else a trainer saved it;
       "hub:OWNER/REPO/FILE", with `arch`, for such a file on the Hugging Face Hub;
       "torchvision:NAME", "timm:NAME" for those libraries' own weights;
       "robustbench:[DATASET/THREAT/]MODEL" where that package is installed (default cifar10/L2).
@@ -120,22 +133,28 @@ def load_classifier(
       `robustness` library's CIFAR layout means the latter.
     classes: how many, where the checkpoint must have just as many; else as many as it has.
     mean, std: preprocessing per channel, in [0, 1] units, in place of what is known otherwise: the card's, the
-      normaliser's stored in the checkpoint, or else CIFAR-10's for the `robustness` library's CIFAR networks with
-      ten classes and ImageNet's for all others.
-    input_size: pixels, one number or (height, width); default the card's, or 32 for CIFAR networks, 224 otherwise.
+      normaliser's stored in the checkpoint, torchvision's or timm's for an architecture of theirs, or else CIFAR-10's
+      for the `robustness` library's CIFAR networks with ten classes and ImageNet's for all others.
+    input_size: pixels, one number or (height, width); default the card's, or its library's, 32 for CIFAR networks.
     features: dotted names of the modules whose outputs are `Classifier.features`, fine to coarse.
     device: where to put it; default the CPU.
+    class_names: in logit order, in place of those that are known.
+
+    What was guessed or left out on the way stands in the classifier's `notes`.
 
     Raises ValueError, one line, for an unknown name, a file that cannot be read or needs unpickling, an architecture
     that does not fit the file, another number of classes, a package not installed, or a download that fails.
     """
     name = os.fspath(source)
     try:
-        loaded = _find(name, arch, classes)
+        entry = None if name in embedded_classifiers() else model_entries("classifier").get(name)
+        if entry is None:
+            loaded = _find(name, arch, classes)
+        else:
+            loaded = as_entry_says(_find(entry.source, arch or entry.arch, classes or entry.classes), entry)
     except ConnectionError as error:
-        names = list(boosting_classifiers())
-        instead = next((name for name in names if "robust" in name), next(iter(names), None))
-        hint = f"; without a network, the embedded {instead} serves instead" if instead else ""
+        instead = next(iter(sorted(boosting_classifiers().values(), key=preference)), None)
+        hint = f"; without a network, the embedded {instead.name} serves instead" if instead else ""
         raise ValueError(f"{error}{hint}") from error
     card = loaded.card
     if arch is not None and card.architecture not in (arch, f"cifar_{arch}"):
@@ -143,8 +162,12 @@ def load_classifier(
     if classes is not None and len(card.classes) != classes:
         raise ValueError(f"{name} has {len(card.classes)} classes, not the {classes} asked for")
     loaded = with_preprocessing(loaded, mean, std, input_size)
+    if class_names is not None:
+        loaded = with_classes(loaded, class_names)
     names_of_features = feature_names(loaded.network, None if features is None else tuple(features))
-    classifier = Classifier(loaded.network, loaded.card, names_of_features).eval().requires_grad_(False)
+    classifier = Classifier(loaded.network, loaded.card, names_of_features, loaded.notes).eval().requires_grad_(False)
+    if loaded.card.architecture not in NETWORKS:
+        check_forward(classifier)
     if device is None:
         return classifier
     try:
@@ -160,10 +183,11 @@ def _find(name: str, arch: str | None, classes: int | None) -> Loaded:
     if name in HUB_CLASSIFIERS:
         entry = HUB_CLASSIFIERS[name]
         loaded = read_foreign(hub_file(entry.repo, entry.file, name), arch or entry.architecture, classes)
-        return Loaded(loaded.network, dataclasses.replace(loaded.card, name=name, title=entry.title))
+        card = dataclasses.replace(loaded.card, name=name, title=entry.title, robust=entry.robust)
+        return dataclasses.replace(loaded, card=card)
     if name.startswith("hub:"):
         loaded = read_foreign(hub_file_named(name), arch, classes)
-        return Loaded(loaded.network, dataclasses.replace(loaded.card, name=name, title=name, source=name))
+        return dataclasses.replace(loaded, card=dataclasses.replace(loaded.card, name=name, title=name, source=name))
     for prefix, read in (
         ("torchvision:", torchvision_classifier),
         ("timm:", timm_classifier),
@@ -172,10 +196,11 @@ def _find(name: str, arch: str | None, classes: int | None) -> Loaded:
         if name.startswith(prefix):
             return read(name)
     path = Path(name)
-    if not path.exists():
-        names = [*embedded_classifiers(), *HUB_CLASSIFIERS]
+    if not is_there(path):
+        names = [*embedded_classifiers(), *model_entries("classifier"), *HUB_CLASSIFIERS]
         embedded = ", ".join(embedded_classifiers()) or "none"
-        raise ValueError(f"there is no classifier or file {name!r}{did_you_mean(name, names)}; embedded: {embedded}")
+        shown = name if len(name) <= 200 else f"{name[:200]}…"
+        raise ValueError(f"there is no classifier or file {shown!r}{did_you_mean(shown, names)}; embedded: {embedded}")
     if path.suffix == ".safetensors" and path.with_suffix(".json").exists():
         return read_own(path)
     return read_foreign(path, arch, classes)

@@ -9,7 +9,8 @@ from typing import Any
 
 from bigroc_core.boosting import boost
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.classifiers.registry import load_classifier, refuse_judge
+from bigroc_core.classifiers.registry import refuse_judge
+from bigroc_core.cli.classifier_options import add_classifier, classifier_of
 from bigroc_core.cli.options import (
     add_boosting,
     add_class_mapping,
@@ -25,6 +26,7 @@ from bigroc_core.evaluation import fingerprint
 from bigroc_core.experiments.boost import debias_shift
 from bigroc_core.images import write_image_set
 from bigroc_core.images.classes import OPTION
+from bigroc_core.messages import printable
 from bigroc_core.sources import DEBIAS_SEED, ImageStream, open_stream
 
 
@@ -38,8 +40,7 @@ def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
     )
     parser.add_argument("source", metavar="IN", help="folder, zip, .npz, image, or generator:NAME")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder or .npz")
-    parser.add_argument("--classifier", default="cifar10-robust", help="embedded name or checkpoint file")
-    parser.add_argument("--arch", help="architecture of a foreign checkpoint file")
+    add_classifier(parser)
     parser.add_argument("--count", type=int, help="how many images (a generator: 64; a set: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the generator")
     parser.add_argument("--target", type=int, help="one target class for all, instead of the images' own labels")
@@ -64,10 +65,12 @@ def run_boost(options: argparse.Namespace) -> None:
     state = process_state()
     several = state.num_processes > 1
     device = state.device if several else default_device(options.device)
-    classifier = load_classifier(options.classifier, arch=options.arch, device=device)
+    classifier = classifier_of(options, device)
     refuse_judge(classifier.card)
     mapping = mapping_of(options, classifier)
-    source = open_stream(options.source, classifier, mapping)
+    # Labels that nothing is made of are not read, so that folders may have any names.
+    labelled = bool(mapping) or not (options.estimate or options.target is not None or options.debias_set is not None)
+    source = open_stream(options.source, classifier, mapping, labelled)
     count = count_of(source, options.count, "--count")
     check_seed(source, options.seed)
     if mapping and not source.labelled:
@@ -76,12 +79,12 @@ def run_boost(options: argparse.Namespace) -> None:
     targets = _targets_of(options, source, classifier)
     shift, fitted_on = None, None
     if options.debias_set is not None:
-        validation = open_stream(options.debias_set, classifier, mapping)
+        validation = open_stream(options.debias_set, classifier, labelled=False)
         fitting = count_of(validation, options.debias_count, "--debias-count")
         fitted_on = f"{validation.identity}, seed {options.debias_seed}, {fitting} images"
         shift = debias_shift(classifier, validation, options.debias_seed, fitting, device)
     if state.is_main_process:
-        for note in source.notes:
+        for note in (*classifier.notes, *source.notes):
             print(f"note: {note}")
     # The set that debiasing was fitted on, not the shift: its last digits depend on how many images fit into memory.
     settings: dict[str, Any] = {
@@ -119,7 +122,7 @@ def run_boost(options: argparse.Namespace) -> None:
         raise
     state.wait_for_everyone()
     if state.is_main_process:
-        print(f"{count} images in {writer.finish()}")
+        print(f"{count} images in {printable(str(writer.finish()), 1_000)}")
 
 
 def _read_once(source: ImageStream, batches: list[tuple[int, int]]) -> None:

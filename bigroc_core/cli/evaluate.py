@@ -70,7 +70,7 @@ from bigroc_core.generators.registry import embedded_generators
 from bigroc_core.images import open_image_set
 from bigroc_core.images.classes import OPTION
 from bigroc_core.losses import LOSSES
-from bigroc_core.sources import GENERATOR_PREFIX, contents, open_stream
+from bigroc_core.sources import GENERATOR_PREFIX, open_stream
 from bigroc_core.training.cifar10 import load_cifar10
 from bigroc_core.training.splits import Splits
 
@@ -168,7 +168,7 @@ class _References:
             images = self._splits.reference(name)
             return tensor_stream(self.title(name), images), content_of(images)
         found = open_image_set(name, size)
-        return dataclasses.replace(image_set_stream(found), name=self.title(name)), f"{contents(found)} {size}"
+        return dataclasses.replace(image_set_stream(found), name=self.title(name)), f"{found.digest()} {size}"
 
     def in_features_of(self, classifier: Classifier) -> dict[str, FeatureStatistics]:
         """Their statistics in a classifier's features, by title."""

@@ -10,7 +10,6 @@ from typing import Any
 from tqdm import tqdm
 
 from bigroc_core.boosting import BoostConfig
-from bigroc_core.catalogue import STANDARD
 from bigroc_core.cli.options import (
     Commands,
     add_boosting,
@@ -27,6 +26,7 @@ from bigroc_core.figures.kinds import (
     FIGURE_KINDS,
     FRACTIONS,
     ROBUST,
+    STANDARD,
     THREAT_CONFIG,
     WALKS,
     FigureKind,

@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from bigroc_core.classifiers.registry import describe_classifiers, embedded_classifiers
+from bigroc_core.classifiers.registry import describe_classifier, describe_classifiers, embedded_classifiers
 from bigroc_core.generators.pipelines import HUB_PIPELINES
-from bigroc_core.generators.registry import embedded_generators
+from bigroc_core.generators.registry import describe_generator, embedded_generators
+from bigroc_core.models_file import model_entries
 from bigroc_core.presets import PAPER_PRESETS
+
+_SHOWN = {"eps": "ε", "steps": "T"}
 
 
 def add_listing_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the `models`, `generators` and `presets` commands."""
     for name, text in (("models", "list the classifiers"), ("generators", "list the generators")):
         parser = commands.add_parser(name, help=text)
-        parser.add_argument("name", nargs="?", help="show this embedded one's whole card")
+        parser.add_argument("name", nargs="?", help="show the whole card of this one, embedded or of your models.toml")
     commands.add_parser("presets", help="list the papers' boosting settings, for --preset")
 
 
@@ -28,10 +31,17 @@ def run_listing(options: argparse.Namespace) -> None:
         for row in rows:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         return
-    cards = embedded_classifiers() if options.command == "models" else embedded_generators()
-    if options.name not in cards:
-        raise ValueError(f"there is no embedded {options.name!r}; there are: {', '.join(cards)}")
-    print(cards[options.name].to_json(), end="")
+    kind = "classifier" if options.command == "models" else "generator"
+    cards = embedded_classifiers() if kind == "classifier" else embedded_generators()
+    entries = model_entries(kind)
+    if options.name in cards:
+        card = cards[options.name]
+    elif options.name in entries:
+        entry = entries[options.name]
+        card = describe_classifier(entry) if kind == "classifier" else describe_generator(entry)
+    else:
+        raise ValueError(f"there is no {options.name[:200]!r} here; there are: {', '.join([*cards, *entries])}")
+    print(card.to_json(), end="")
 
 
 def _classifier_rows() -> list[tuple[str, ...]]:
@@ -45,12 +55,13 @@ def _classifier_rows() -> list[tuple[str, ...]]:
 
 def _generator_rows() -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("NAME", "WHERE", "IMAGES", "CLASSES", "PRESET", "WHAT IT IS")]
-    for card in embedded_generators().values():
+    own = {name: describe_generator(entry) for name, entry in model_entries("generator").items()}
+    for name, card in {**embedded_generators(), **own}.items():
         classes = str(len(card.classes)) if card.conditional else "unconditional"
         preset = card.presets.get("default")
-        settings = f"ε {preset['eps']:g}, T {preset['steps']}" if preset else ""
+        settings = ", ".join(f"{sign} {preset[k]:g}" for k, sign in _SHOWN.items() if k in preset) if preset else ""
         size = f"{card.input_size[0]}×{card.input_size[1]}"
-        rows.append((card.name, "embedded", size, classes, settings, card.title))
+        rows.append((card.name, "yours" if name in own else "embedded", size, classes, settings, card.title))
     for name, entry in HUB_PIPELINES.items():
         rows.append((name, f"Hub: {entry.repo}", "", "", "", entry.title))
     return rows

@@ -48,7 +48,7 @@ def add_class_mapping(parser: argparse.ArgumentParser) -> None:
         OPTION,
         metavar="FROM=TO,…",
         help="the images' classes as the classifier's, by name or number, for instance "
-        "automobile=car,airplane=plane; classes of the same name need none",
+        "automobile=car,airplane=plane, or @FILE with one FROM=TO a line; classes of the same name need none",
     )
 
 

@@ -1,189 +1,177 @@
-"""`python -m bigroc_core train ...`: arguments to recipes."""
+"""`python -m bigroc_core train ...`: a classifier, a joint model or a generator, by its recipe's options."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
-from bigroc_core.cli.options import command_line
-from bigroc_core.cli.train_joint import add_joint_parser, run_joint
-from bigroc_core.training.augmentation import AUGMENTATIONS
-from bigroc_core.training.families import CONSISTENCY, FAMILIES, VAE
-from bigroc_core.training.precision import fastest_precision
+from bigroc_core.cli.options import Commands, add_class_mapping, command_line, process_state
+from bigroc_core.images.classes import parse_mapping
+from bigroc_core.settings import setting
+from bigroc_core.training.augmentation import margin_of
+from bigroc_core.training.options import add_options, values_of
+from bigroc_core.training.recipes import ClassifierRecipe, Curves, GeneratorRecipe, JointRecipe
+from bigroc_core.training.splits import Splits
+
+DEFAULT_SOURCES = ("generator:cifar10-cgan", "generator:cifar10-dcgan")
 
 
-def _arguments(text: str) -> dict[str, object]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError('expected a JSON object such as {"width": 32}')
-    return value
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What a run is trained on, and where it lies."""
+
+    data: str | None = setting(
+        None,
+        "class folders or a zip of them (train/ and val/ or test/, or one set), or CIFAR-10 as it comes or as an "
+        ".npz; default: CIFAR-10",
+    )
+    size: int | None = setting(
+        None,
+        "side of the images in pixels; default: their own, or a joint model's that of its init classifier",
+        least=8,
+        most=1_024,
+    )
+    run: str | None = setting(None, "folder of the run, resumed if begun (default runs/NAME)")
+    save_minutes: float = setting(3.0, "minutes between saved states", least=0)
 
 
-def add_train_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """What a joint model starts from, and real images that are no --data."""
+
+    init: str = setting("cifar10-robust", "classifier to start from: embedded, a file, or as `models` lists it")
+    arch: str | None = setting(None, "architecture of a checkpoint file without a card, such as resnet50")
+    real: str | None = setting(
+        None,
+        "instead of --data: class folders, a zip or an .npz with labels, read as they are wanted",
+    )
+    held_out: str | None = setting(
+        None, "of --real: other images, to measure ℓ₀ and the curves on; default: one in ten is held out"
+    )
+
+
+def add_train_parser(commands: Commands) -> None:
     """Add the `train` command and its subcommands."""
     train = commands.add_parser("train", help="train a classifier, a joint model or a generator")
     kinds = train.add_subparsers(dest="kind", required=True)
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--name", required=True, help="name of the checkpoint")
-    shared.add_argument(
-        "--data",
-        type=Path,
-        help="class folders or a zip of them (train/ and val/ or test/, or one "
-        "set), or CIFAR-10 as it comes or as an .npz; default: CIFAR-10",
-    )
-    shared.add_argument("--size", type=int, help="side of the images in pixels; default: their own")
-    shared.add_argument("--run", type=Path, help="folder of the run, resumed if begun (default runs/NAME)")
-    shared.add_argument("--batch-size", type=int, default=128)
-    shared.add_argument(
-        "--precision",
-        choices=("bf16", "fp32"),
-        default=fastest_precision(),
-        help="bf16 is several times slower where the hardware lacks it",
-    )
-    shared.add_argument("--seed", type=int, default=0)
-    shared.add_argument("--save-minutes", type=float, default=3.0, help="minutes between saved states")
-    for kind, text in (("robust", "adversarially, L2"), ("standard", "plainly")):
+
+    def parser_of(kind: str, help: str, description: str | None = None) -> argparse.ArgumentParser:
         parser = kinds.add_parser(
-            kind, parents=[shared], help=f"a classifier, {text}", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+            kind, help=help, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
         )
-        parser.add_argument("--architecture", default="resnet9")
-        parser.add_argument("--arguments", type=_arguments, default={}, help="of the architecture, as JSON")
-        parser.add_argument("--epochs", type=int, default=20)
-        parser.add_argument("--lr", type=float, default=0.1, help="peak learning rate")
-        parser.add_argument("--label-smoothing", type=float, default=0.1)
-        parser.add_argument("--weight-decay", type=float, default=5e-4)
-        parser.add_argument("--augmentation", choices=AUGMENTATIONS, default="crop-flip")
-        if kind == "robust":
-            parser.add_argument("--eps", type=float, default=0.5, help="L2 radius, images in [0, 1]")
-            parser.add_argument("--attack-steps", type=int, default=1)
+        add_options(parser, Place)
+        return parser
 
-    gan = kinds.add_parser(
+    add_options(parser_of("robust", "a classifier, adversarially, L2"), ClassifierRecipe, eps=0.5)
+    add_options(parser_of("standard", "a classifier, plainly"), ClassifierRecipe, ("eps", "attack_steps"))
+    generator = parser_of(
         "generator",
-        parents=[shared],
-        help="a GAN, a VAE or a consistency model",
-        conflict_handler="resolve",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "a GAN, a VAE, a consistency model or Gaussians",
+        "Images of 32, 64 or 128 pixels a side; --family seeds, which is fitted at once, of any size.",
     )
-    gan.add_argument(
-        "--family", choices=(*FAMILIES, VAE, CONSISTENCY), required=True, help="networks, losses and augmentation"
+    add_options(generator, GeneratorRecipe)
+    joint = parser_of(
+        "joint",
+        "a classifier that also tells real from generated",
+        "P2 3.1: from a robust classifier with a fresh head, on attacked real and attacked generated images. ε and "
+        "step sizes are L2, images in [0, 1]. P2's own setting, at 64×64: --real-eps 1 --real-step-size 0.25 "
+        "--real-steps 4 --generated-eps 10 --generated-step-size 0.1 --grow-every 1000.",
     )
-    gan.add_argument("--arguments", type=_arguments, default={}, help="of the generator's network, as JSON")
-    gan.add_argument("--discriminator-width", type=int, default=40, help="of the critic, or a VAE's encoder")
-    gan.add_argument("--steps", type=int, default=10_000)
-    gan.add_argument("--batch-size", type=int, default=64)
-    gan.add_argument("--lr-generator", type=float, default=2e-4)
-    gan.add_argument("--lr-discriminator", type=float, default=4e-4)
-    gan.add_argument("--auxiliary", type=float, default=0.0, help="weight of the auxiliary classifier, if conditional")
-    gan.add_argument("--deviation", type=float, default=0.3, help="σ of a VAE's pixels, which are in [-1, 1]")
-    gan.add_argument(
-        "--intervals",
-        type=int,
-        nargs=2,
-        default=(10, 80),
-        metavar=("FIRST", "LAST"),
-        help="between a consistency model's noise levels, doubled from the first to the last",
+    add_options(joint, Beginning)
+    joint.add_argument(
+        "--generated",
+        nargs="+",
+        metavar="SOURCE",
+        default=list(DEFAULT_SOURCES),
+        help="generator:NAME, or a folder, zip or .npz; several are mixed",
     )
-    gan.add_argument(
-        "--log-sigma",
-        type=float,
-        nargs=2,
-        default=(-1.1, 2.0),
-        metavar=("MEAN", "DEVIATION"),
-        help="of the logarithm of a consistency model's noise levels as they are drawn",
-    )
-    add_joint_parser(kinds, shared)
-
-
-def _check(options: argparse.Namespace) -> None:
-    """ValueError naming the first option that no training can be done with."""
-    bounds = {
-        "batch_size": (1, 100_000),
-        "epochs": (1, 100_000),
-        "steps": (1, 10**9),
-        "attack_steps": (1, 1_000),
-        "seed": (0, 2**31 - 1),
-        "size": (8, 1_024),
-        "eps": (0, 1_000),
-        "lr": (0, 1_000),
-        "lr_generator": (0, 1_000),
-        "lr_discriminator": (0, 1_000),
-        "weight_decay": (0, 1_000),
-        "label_smoothing": (0, 1),
-        "auxiliary": (0, 1_000),
-        "discriminator_width": (1, 10_000),
-        "deviation": (1e-6, 1_000),
-        "save_minutes": (0, math.inf),
-    }
-    for name, (least, most) in bounds.items():
-        value = getattr(options, name, least)
-        if value is None:
-            continue
-        if not least <= value <= most:  # NaN fails both
-            raise ValueError(f"--{name.replace('_', '-')} must be from {least:g} to {most:g}, not {value}")
-    first, last = getattr(options, "intervals", (1, 1))
-    if not 1 <= first <= last <= 10_000:
-        raise ValueError(f"--intervals must rise within 1 to 10000, not {first} to {last}")
-    mean, deviation = getattr(options, "log_sigma", (0.0, 1.0))
-    if not (-6 <= mean <= 5 and 0.1 <= deviation <= 10):  # noise levels lie between e⁻⁶ and e⁵; NaN fails
-        raise ValueError(f"--log-sigma must be from -6 to 5 and from 0.1 to 10, not {mean} and {deviation}")
-    if options.name != Path(options.name).name:
-        raise ValueError(f"--name names a checkpoint, not a place: {options.name!r} has a folder in it")
+    joint.add_argument("--weights", nargs="+", type=float, metavar="W", help="of the sources; default: equal")
+    add_class_mapping(joint)
+    add_options(joint, JointRecipe)
+    add_options(joint, Curves)
 
 
 def run_train(options: argparse.Namespace) -> None:
     """Carry out a parsed `train` command; ValueError for what cannot be trained."""
-    from bigroc_core.training.augmentation import margin_of
+    place = Place(**values_of(Place, options))
+    if options.name != Path(options.name).name:
+        raise ValueError(f"--name names a checkpoint, not a place: {options.name!r} has a folder in it")
+    folder = Path(place.run or Path("runs") / options.name)
+    {"joint": _run_joint, "generator": _run_generator}.get(options.kind, _run_classifier)(options, place, folder)
+
+
+def _run_classifier(options: argparse.Namespace, place: Place, folder: Path) -> None:
+    from bigroc_core.training.classifier import train_classifier
+
+    recipe = ClassifierRecipe(**values_of(ClassifierRecipe, options))
+    splits = _loaded(place, recipe.batch_size, margin_of(recipe.augmentation))
+    train_classifier(recipe, splits, folder, command_line(), place.save_minutes)
+
+
+def _run_generator(options: argparse.Namespace, place: Place, folder: Path) -> None:
+    from bigroc_core.training.families import SEEDS, check_size
+    from bigroc_core.training.generator import train_generator
+
+    recipe = GeneratorRecipe(**values_of(GeneratorRecipe, options))
+    first, last = recipe.intervals
+    if not 1 <= first <= last <= 10_000:
+        raise ValueError(f"--intervals must rise within 1 to 10000, not {first} to {last}")
+    mean, deviation = recipe.log_sigma
+    if not (-6 <= mean <= 5 and 0.1 <= deviation <= 10):  # noise levels lie between e⁻⁶ and e⁵; NaN fails
+        raise ValueError(f"--log-sigma must be from -6 to 5 and from 0.1 to 10, not {mean} and {deviation}")
+    if place.size is not None:  # before all the images are read
+        check_size(recipe.family, (place.size, place.size))
+    splits = _loaded(place, 1 if recipe.family == SEEDS else recipe.batch_size)
+    train_generator(recipe, splits, folder, command_line(), place.save_minutes)
+
+
+def _run_joint(options: argparse.Namespace, place: Place, folder: Path) -> None:
+    from bigroc_core.classifiers.registry import load_classifier, refuse_judge
+    from bigroc_core.training.joint import train_joint
+    from bigroc_core.training.sources import load_real, open_generated
+
+    values = values_of(JointRecipe, options)
+    curves, beginning = Curves(**values_of(Curves, options)), Beginning(**values_of(Beginning, options))
+    if values["last_steps"] < values["first_steps"]:
+        raise ValueError(f"--last-steps {values['last_steps']} is less than --first-steps {values['first_steps']}")
+    weights = _weights(options)
+    device = process_state().device
+    init = load_classifier(beginning.init, beginning.arch, input_size=place.size, device=device)
+    refuse_judge(init.card)
+    mapping, size = parse_mapping(options.map_classes), init.card.input_size
+    real = load_real(beginning.real, beginning.held_out, place.data, size, init, mapping)
+    sources = [open_generated(named, size, real, init, mapping, values["seed"], device) for named in options.generated]
+    recipe = JointRecipe(
+        init=init.card.name,
+        real=real.data,
+        generated=tuple(source.name for source in sources),
+        weights=weights,
+        size=size,
+        **values,
+    )
+    train_joint(recipe, init, real, sources, folder, command_line(), place.save_minutes, curves)
+
+
+def _weights(options: argparse.Namespace) -> tuple[float, ...]:
+    """One weight for each source; ValueError for others, and for a source that is named twice."""
+    weights = tuple(options.weights or [1.0] * len(options.generated))
+    if len(weights) != len(options.generated) or not all(0 < weight < math.inf for weight in weights):
+        raise ValueError(
+            f"--weights must be {len(options.generated)} positive numbers, one per source, "
+            f"not {' '.join(map(str, weights))}"
+        )
+    if len(set(options.generated)) < len(options.generated):
+        raise ValueError("--generated names a source twice; --weights says how much of each there is")
+    return weights
+
+
+def _loaded(place: Place, batch_size: int, margin: float = 1.0) -> Splits:
+    """The data's splits; ValueError where they do not fill one batch."""
     from bigroc_core.training.data import load_data
 
-    _check(options)
-    folder = options.run or Path("runs") / options.name
-    if options.kind == "joint":
-        run_joint(options, folder, command_line())
-        return
-    splits = load_data(options.data, options.size, margin_of(getattr(options, "augmentation", "none")))
-    if options.batch_size > len(splits.train):
-        raise ValueError(f"--batch-size {options.batch_size} is more than the {len(splits.train)} training images")
-    if options.kind == "generator":
-        from bigroc_core.training.generator import GeneratorRecipe, train_generator
-
-        gan = GeneratorRecipe(
-            name=options.name,
-            family=options.family,
-            arguments=options.arguments,
-            discriminator_width=options.discriminator_width,
-            steps=options.steps,
-            batch_size=options.batch_size,
-            lr_generator=options.lr_generator,
-            lr_discriminator=options.lr_discriminator,
-            auxiliary=options.auxiliary,
-            deviation=options.deviation,
-            precision=options.precision,
-            seed=options.seed,
-            intervals=tuple(options.intervals) if options.family == CONSISTENCY else None,
-            log_sigma=tuple(options.log_sigma) if options.family == CONSISTENCY else None,
-        )
-        train_generator(gan, splits, folder, command_line(), options.save_minutes)
-        return
-    from bigroc_core.training.classifier import ClassifierRecipe, train_classifier
-
-    recipe = ClassifierRecipe(
-        name=options.name,
-        architecture=options.architecture,
-        arguments=options.arguments,
-        eps=getattr(options, "eps", 0.0),
-        attack_steps=getattr(options, "attack_steps", 1),
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        lr=options.lr,
-        weight_decay=options.weight_decay,
-        label_smoothing=options.label_smoothing,
-        augmentation=options.augmentation,
-        precision=options.precision,
-        seed=options.seed,
-    )
-    train_classifier(recipe, splits, folder, command_line(), options.save_minutes)
+    splits = load_data(place.data, place.size, margin)
+    if batch_size > len(splits.train):
+        raise ValueError(f"--batch-size {batch_size} is more than the {len(splits.train)} training images")
+    return splits

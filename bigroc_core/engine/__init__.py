@@ -1,1 +1,1 @@
-"""How a network is computed: private frozen copies, folding, batches, exact arithmetic."""
+"""How a network is computed: private frozen copies, folding, batches, views, exactness; and the plan of a run."""

@@ -14,6 +14,8 @@ from bigroc_core.engine.frozen import FrozenNetwork
 # ResNet-18 at 224 px (85 ms alone, 59 ms for 4, 54 ms for 8).
 CPU_BATCH_PIXELS = 2**18
 CPU_BATCH_LIMIT = 64
+CPU_BATCH_OWN_PIXELS = 2**24
+COPIES_HELD = 8  # of each image: original, perturbed, gradient, perturbation, and what comes between
 CUDA_BATCH_LIMIT = 1024
 CUDA_MEMORY_SHARE = 0.5  # of what is free; the rest is for workspaces and for whoever else is there
 
@@ -76,15 +78,22 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
 
 
-def fitting_batch_size(network: FrozenNetwork, images: Tensor) -> int:
-    """How many of these images (N, 3, H, W) to compute at once: what fits on CUDA, what is fast elsewhere."""
+def fitting_batch_size(network: FrozenNetwork, seen: Tensor, own_pixels: int | None = None) -> int:
+    """How many images to compute at once: what fits on CUDA, what is fast elsewhere.
+
+    seen: the first as the network sees it, (1, 3, h, w), on its device. own_pixels: of an image itself, where that is
+    another number: beside the network, a run holds each image several times.
+    """
+    pixels = seen.shape[2] * seen.shape[3]
+    own_pixels = pixels if own_pixels is None else own_pixels
     if network.device.type != "cuda":
-        pixels = images.shape[2] * images.shape[3]
-        return max(1, min(CPU_BATCH_LIMIT, CPU_BATCH_PIXELS // pixels))
+        return max(1, min(CPU_BATCH_LIMIT, CPU_BATCH_PIXELS // pixels, CPU_BATCH_OWN_PIXELS // own_pixels))
     try:
-        per_image = activation_bytes(network, images[:1].to(network.device))
+        per_image = activation_bytes(network, seen)
     except torch.OutOfMemoryError:
         return 1
+    if own_pixels != pixels:
+        per_image += COPIES_HELD * own_pixels * 3 * seen.element_size()
     free, _ = torch.cuda.mem_get_info(network.device)
     free += torch.cuda.memory_reserved(network.device) - torch.cuda.memory_allocated(network.device)
     # Walking back, a layer holds gradients of about the size of its activations beside those still saved.

@@ -12,8 +12,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from bigroc_core.engine.exactness import exact_arithmetic
 from bigroc_core.engine.folding import Pair, fold, foldable_pairs
+from bigroc_core.engine.logits import as_logits
 
+MUCH = 1e-3  # of the largest logit: what a network's own rounding does not come near
 IDLE_COPIES = 2  # kept per network between runs; concurrent runs beyond that make a copy each and drop it
 
 _idle: WeakKeyDictionary[nn.Module, list[FrozenNetwork]] = WeakKeyDictionary()
@@ -22,10 +25,13 @@ _lock = threading.RLock()
 
 
 @contextmanager
-def frozen_copy(module: nn.Module, images: Tensor, features: Sequence[str] = ()) -> Iterator[FrozenNetwork]:
+def frozen_copy(
+    module: nn.Module, images: Tensor, features: Sequence[str] = (), fast: bool = False
+) -> Iterator[FrozenNetwork]:
     """Lends a copy of `module` in eval mode, without parameter gradients, in the images' dtype.
 
-    features: names of the submodules whose outputs will be asked for.
+    features: names of the submodules whose outputs will be asked for. fast: whether it will compute in bfloat16, for
+    which channels-last is the layout on every device.
     It stands on the module's device, or on the images' where the module has neither parameters nor buffers.
     The borrower has the copy to itself, so a network that keeps something on itself during forward is safe in
     many threads. Copies are kept and lent again for as long as the module still is what was copied: all its
@@ -33,7 +39,7 @@ def frozen_copy(module: nn.Module, images: Tensor, features: Sequence[str] = ())
     forward pass that follows, and nothing cheaper sees a write through `.data`), its submodules and plain
     attributes by structure. Changes inside other objects that a module may hold are not seen.
     """
-    network = _borrow(module, images, tuple(features))
+    network = _borrow(module, images, tuple(features), fast)
     try:
         yield network
     finally:
@@ -43,15 +49,16 @@ def frozen_copy(module: nn.Module, images: Tensor, features: Sequence[str] = ())
             del kept[:-IDLE_COPIES]
 
 
-def _borrow(module: nn.Module, images: Tensor, features: tuple[str, ...]) -> FrozenNetwork:
+def _borrow(module: nn.Module, images: Tensor, features: tuple[str, ...], fast: bool) -> FrozenNetwork:
     while True:
         with _lock:
             kept = _idle.get(module, [])
-            network = next((n for n in kept if n.dtype == images.dtype and n.shows(features)), None)
+            alike = (n for n in kept if (n.dtype, n.fast) == (images.dtype, fast) and n.shows(features))
+            network = next(alike, None)
             if network is not None:
                 kept.remove(network)
         if network is None:
-            return FrozenNetwork(module, images, features)
+            return FrozenNetwork(module, images, features, fast)
         if network.still_matches(module, images):
             return network
 
@@ -59,20 +66,23 @@ def _borrow(module: nn.Module, images: Tensor, features: tuple[str, ...]) -> Fro
 class FrozenNetwork:
     """A private copy of a module: images (n, 3, H, W), of its dtype and device -> the module's output."""
 
-    def __init__(self, module: nn.Module, images: Tensor, features: Sequence[str] = ()) -> None:
-        self.dtype = images.dtype
-        self.device = _device(module, images)
+    def __init__(self, module: nn.Module, images: Tensor, features: Sequence[str] = (), fast: bool = False) -> None:
+        self.dtype, self.fast = images.dtype, fast
+        self.device = device_of(module, images)
         self._structure, tensors = _describe(module)
         # Tensors that are results (weight_norm leaves such behind) refuse to be deep-copied.
         results = {id(t): t.detach().clone() for t in tensors if not t.is_leaf}
         with torch.inference_mode(False), torch.no_grad():
-            self._network = copy.deepcopy(module, results).eval().requires_grad_(False).to(self.dtype)
+            self._network = copy.deepcopy(module, results).eval().to(self.dtype)
+        for parameter in self._network.parameters():  # scripted modules refuse requires_grad_ as a whole
+            parameter.requires_grad_(False)
         self._tensors = _describe(self._network)[1]
         self._pairs, self._factors = self._fold(images[:1].to(self.device), features)
         # Measured on CPU in float32: 10 to 20 % faster for convolutional networks, nothing lost for others.
-        self._channels_last = self.device.type == "cpu" and self.dtype == torch.float32
+        self._channels_last = fast or (self.device.type == "cpu" and self.dtype == torch.float32)
         if self._channels_last:
             self._lay_out(torch.channels_last)
+        self.depends_on_batch = self._differs_in_company(images[:1].detach().to(self.device, copy=True))
 
     def __call__(self, images: Tensor) -> Any:
         if self._channels_last:
@@ -121,7 +131,7 @@ class FrozenNetwork:
 
     def still_matches(self, module: nn.Module, images: Tensor) -> bool:
         """Whether a fresh copy of `module` for these images would compute the same as this one."""
-        if self.device != _device(module, images):
+        if self.device != device_of(module, images):
             return False
         structure, tensors = _describe(module)
         return structure == self._structure and all(
@@ -152,13 +162,32 @@ class FrozenNetwork:
             self._tensors[place] = self._network.get_parameter(weight)
         return pairs, factors
 
+    def _differs_in_company(self, image: Tensor) -> bool:
+        """Whether an image (1, 3, H, W) gets other logits beside its negative than alone, or at every look."""
+        generators = [self.device] if self.device.type == "cuda" else []
+        try:
+            # The caller's draws are not ours to take.
+            with (
+                torch.random.fork_rng(generators),
+                torch.inference_mode(False),
+                torch.no_grad(),
+                exact_arithmetic(self.device),
+            ):
+                together = as_logits(self(torch.cat([image, 1 - image])), 2)[:1]
+                alone = as_logits(self(image), 1)
+        except Exception:
+            # Whatever is wrong is told where the work itself meets it.
+            return False
+        return bool((together - alone).abs().max() > MUCH * alone.abs().max())
+
     def _lay_out(self, layout: torch.memory_format) -> None:
         for parameter in self._network.parameters():
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=layout)
 
 
-def _device(module: nn.Module, images: Tensor) -> torch.device:
+def device_of(module: nn.Module, images: Tensor) -> torch.device:
+    """Where the copy stands, and so where a run computes."""
     for tensors in (module.parameters(), module.buffers()):
         for tensor in tensors:
             return tensor.device

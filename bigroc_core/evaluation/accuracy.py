@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bigroc_core.checks import MAX_EPS, MAX_STEPS, number, whole_number
+from bigroc_core.attack import l2_attack
+from bigroc_core.checks import MAX_EPS, MAX_STEPS, number, whole
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.training.classifier import l2_attack
 from bigroc_core.training.splits import LabelledImages
 
 
@@ -36,11 +36,10 @@ def evaluate_classifier(
 
     if not len(data):
         raise ValueError("there are no images to measure accuracy on")
-    number("eps", eps, MAX_EPS)
-    whole_number("autoattack", autoattack, len(data))
-    for name, value, most in (("steps", steps, MAX_STEPS), ("batch_size", batch_size, 2**31)):
-        if whole_number(name, value, most) < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
+    number(eps, "eps", 0, MAX_EPS)
+    whole(autoattack, "autoattack", 0, len(data))
+    whole(steps, "steps", 1, MAX_STEPS)
+    whole(batch_size, "batch_size", 1, 2**31)
     if tuple(data.images.shape[2:]) != tuple(classifier.card.input_size):
         height, width = classifier.card.input_size
         raise ValueError(

@@ -80,7 +80,7 @@ class Evaluation:
             "source": self.source,
             "count": self.count,
             "seeds": list(self.seeds),
-            "config": dataclasses.asdict(self.config),
+            "config": self.config.settings(),
             "distances_and_errors_of": self.judge,
             "inception": self.inception,
             "rows": [
@@ -166,7 +166,7 @@ class Way(NamedTuple):
         parts = [f"boosted, {self.classifier.card.name}, ε {config.eps:g}, T {config.steps}"]
         parts += [f"α {config.step_size:g}"] if config.step_size is not None else []
         parts += ["L∞"] if config.norm == "linf" else []
-        parts += [config.loss] if config.loss != "ce" else []
+        parts += [config.loss_name] if config.loss != "ce" else []
         parts += [f"{config.gradient} gradient"] if config.gradient != "normalized" else []
         parts += ["ℓ₀ given"] if config.l0 is not None else []
         if config.stop_at is not None:
@@ -178,7 +178,7 @@ class Way(NamedTuple):
         return {
             "classifier": fingerprint(self.classifier),
             "l0": self.classifier.card.l0,
-            "config": dataclasses.asdict(self.config),
+            "config": self.config.settings(),
         }
 
 

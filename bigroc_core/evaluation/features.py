@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from bigroc_core.classifiers.checkpoints import weights_only
 from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.files import make_folder
 from bigroc_core.images import from_uint8, to_uint8
 
 # Pixels read at once (256 images of 32 px), forward passes alone.
@@ -166,7 +167,7 @@ def _inception(weights: Path | None, layer: str) -> nn.Module:
 
 
 def _download(url: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     try:
         torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rsplit("-", 1)[-1], progress=False)
     except (OSError, RuntimeError) as error:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from bigroc_core.attack import l2_norms
 from bigroc_core.evaluation.features import Extractor
+from bigroc_core.files import make_folder
 from bigroc_core.images import ImageSetWriter, is_unfinished, write_image_set
 from bigroc_core.sources import ImageStream
 
@@ -73,7 +74,7 @@ def whole_or_not_at_all(path: Path) -> Iterator[Path]:
 
     Raises OSError, saying that nothing is lost, where it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     # Not the process number: processes on several machines may share it, and the folder.
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp")
     try:

@@ -71,7 +71,7 @@ class Sweep:
             "seeds": list(self.seeds),
             "features_of": self.chooser,
             "reference": self.reference,
-            "config": dataclasses.asdict(dataclasses.replace(self.config, eps=self.best.eps)),
+            "config": dataclasses.replace(self.config, eps=self.best.eps).settings(),
             "best": self.best.eps,
             "at_the_end_of_the_range": self.at_the_end,
             "points": [
@@ -128,7 +128,7 @@ def sweep(
         "kind": "sweep",
         "source": source.name,
         "classifier": fingerprint(classifier),
-        "config": dataclasses.asdict(config),
+        "config": config.settings(),
         "debias": None if debias is None else debias.tolist(),
         "shard": SHARD,
     }

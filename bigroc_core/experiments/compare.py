@@ -7,7 +7,6 @@ only so can their rows be compared. Every number is of the 8-bit images.
 from __future__ import annotations
 
 import time
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,17 +19,18 @@ from bigroc_core.catalogue import classifier_named, compute_device, generator_ca
 from bigroc_core.checks import whole
 from bigroc_core.experiments import snippets
 from bigroc_core.experiments.boost import BoostRequest, target_labels
-from bigroc_core.experiments.interpolate import numbers_in, weights_digest
+from bigroc_core.experiments.comparison import Comparison, Row, certainty_of, folder_of, packed, unpacked, walked
+from bigroc_core.experiments.growing import last
+from bigroc_core.experiments.kept import ASSETS, keep, kept, weights_digest
 from bigroc_core.experiments.requests import ESTIMATED, GIVEN, recommended
-from bigroc_core.experiments.threat_models import Comparison, Row, certainty_of, folder_of, packed, unpacked, walked
 from bigroc_core.images import from_uint8, to_uint8
 from bigroc_core.limits import MAX_COMPARED, MAX_EPS_L2, MAX_EPS_LINF, MAX_STEPS_PER_REQUEST
-from bigroc_core.settings import like, setting
+from bigroc_core.settings import like, numbers_in, setting
 from bigroc_core.sources import UPLOAD, classifier_choices
 
 EPS, STEPS, CLASSIFIER = "eps", "steps", "classifier"
 # The finished example the panel opens with, which would take a second of the server's start.
-KEPT = Path(__file__).resolve().parents[2] / "assets" / "compare.npz"
+KEPT = ASSETS / "compare.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,30 +213,22 @@ def opening_request(steps: int | None = None) -> CompareRequest:
     return CompareRequest(count=6, target=GIVEN if card.conditional else ESTIMATED, **config)
 
 
-def opening(kept: Path = KEPT) -> Comparison:
+def opening(path: Path = KEPT) -> Comparison:
     """The finished example: the kept one, or where models have changed since, one of few steps, on the CPU."""
     request = opening_request()
-    try:
-        with np.load(kept, allow_pickle=False) as entries:
-            run = unpacked(entries, "compare")
-            if str(entries["digest"]) == _digest(request) and run.settings == request.settings():
-                return run
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        # A page with a shorter example is better than none.
-        pass
-    *_, run = compare(opening_request(2), "cpu")
-    return run
+    return kept(
+        path,
+        _digest(request),
+        request.settings(),
+        lambda entries: unpacked(entries, "compare"),
+        lambda: last(compare(opening_request(2), "cpu")),
+    )
 
 
 def keep_opening(path: Path = KEPT) -> None:
-    """Compute the opening example anew and keep it: `python -m bigroc_core.experiments.compare`."""
-    *_, run = compare(opening_request(), "cpu")
-    np.savez_compressed(path, digest=np.array(_digest(opening_request())), **packed(run, "compare"))
+    """Make the example anew: `python -m bigroc_core.experiments.opening`."""
+    keep(path, _digest(opening_request()), packed(last(compare(opening_request(), "cpu")), "compare"))
 
 
 def _digest(request: CompareRequest) -> str:
     return weights_digest((request.classifier, request.generator))
-
-
-if __name__ == "__main__":
-    keep_opening()

@@ -50,6 +50,7 @@ from bigroc_core.limits import (
     MAX_STEPS_PER_REQUEST,
     MAX_UPLOAD_BYTES,
     MIB,
+    UPLOAD,
 )
 from bigroc_core.sources import DEBIAS_SEED, GENERATOR, check_classes
 from bigroc_core.training.cifar10 import find_cifar10, load_cifar10
@@ -265,7 +266,7 @@ def open_upload(path: str | Path, classifier: str) -> ImageSet:
         raise ValueError(f"{path.name} is neither a zip nor an .npz: put the images into one of these")
     if path.stat().st_size > MAX_UPLOAD_BYTES:
         raise ValueError(f"{path.name} is larger than {MAX_UPLOAD_BYTES // MIB} MiB, the most that can be uploaded")
-    return open_image_set(path, card.input_size, card.classes)
+    return open_image_set(path, card.input_size, card.classes, limits=UPLOAD)
 
 
 def problems(asked: Measurement, path: str | Path | None) -> dict[str, str]:

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from bigroc_core.catalogue import STANDARD as STANDARD  # where figures look for it
 from bigroc_core.catalogue import (
     classifier_cards,
     classifier_named,
@@ -35,7 +34,6 @@ from bigroc_core.images import from_uint8, to_uint8
 from bigroc_core.interpolation import MAX_WEIGHT, feature_distance, interpolate_stream
 from bigroc_core.limits import MAX_FRACTIONS
 from bigroc_core.settings import Request, like, setting
-from bigroc_core.settings import numbers_in as numbers_in  # where other modules look for it
 from bigroc_core.sources import EXAMPLES, UPLOAD, OneImage, example_paths
 
 # The finished example the page opens with: minutes of work on two cores.

@@ -22,12 +22,8 @@ from bigroc_core.boosting import BoostConfig, boost_stream
 from bigroc_core.catalogue import classifier_named, compute_device, generator_cards, on_gpu
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.experiments import every_class
-from bigroc_core.experiments.comparison import TABLE_HEADERS as TABLE_HEADERS  # where other modules look for them
 from bigroc_core.experiments.comparison import Comparison, Row, certainty_of, packed, unpacked, walked
-from bigroc_core.experiments.comparison import archive as archive
-from bigroc_core.experiments.comparison import folder_of as folder_of
 from bigroc_core.experiments.growing import described, last
-from bigroc_core.experiments.growing import settings_json as settings_json
 from bigroc_core.experiments.kept import keep, kept
 from bigroc_core.experiments.requests import BallRequest
 from bigroc_core.images import from_uint8, to_uint8

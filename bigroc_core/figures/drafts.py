@@ -26,8 +26,9 @@ from bigroc_core.figures.recipe import Recipe, images_for, labels_of, with_hashe
 from bigroc_core.figures.schema import TRAINING
 from bigroc_core.generators.registry import embedded_generators, load_generator
 from bigroc_core.generators.sampling import Generator
-from bigroc_core.images import fit_to, from_uint8, open_image_set, read_image, to_uint8
+from bigroc_core.images import check_together, fit_to, from_uint8, open_image_set, read_image, to_uint8
 from bigroc_core.limits import MAX_FIGURE_IMAGES
+from bigroc_core.limits import UPLOAD as UPLOAD_LIMITS
 from bigroc_core.sources import UPLOAD, OneImage, labels_to
 
 # Of an image in a recipe, which has room for a few marks behind it.
@@ -103,7 +104,11 @@ class Draft:
     def uploaded(self, paths: Sequence[str], classifier: Card) -> dict[str, Any]:
         """A source: image files, whose classes are estimated."""
         size = classifier.input_size
-        read = [images_for(read_image(path, size=size, name=Path(path).name).pixels[None]) for path in paths]
+        check_together(paths, UPLOAD_LIMITS)
+        read = [
+            images_for(read_image(path, size=size, name=Path(path).name, limits=UPLOAD_LIMITS).pixels[None])
+            for path in paths
+        ]
         return {"images": self._hold("uploaded images", np.concatenate(read)), "classes": None}
 
     def image_set(self, path: str, start: int, count: int, classifier: Card) -> dict[str, Any]:

@@ -91,8 +91,8 @@ FIGURE_KINDS: dict[str, FigureKind] = {
 assert set(FIGURE_KINDS) <= set(SCHEMAS)
 # Debiasing is fitted to this many images, drawn with this seed, as in P1.
 DEBIAS = {"count": DEBIAS_COUNT, "seed": DEBIAS_SEED}
-# Of figures where no other classifier is asked for; beside it stands catalogue.STANDARD.
-ROBUST = "cifar10-robust"
+# Of figures where no other classifier is asked for, and the one that stands beside it.
+ROBUST, STANDARD = "cifar10-robust", "cifar10-standard"
 # P1's settings of Fig. 2 and Fig. 4, in units of images in [0, 1].
 ALIGNED_CONFIG: dict[str, Any] = {name: default_of(EveryClassRequest, name) for name in ("eps", "steps", "step_size")}
 THREAT_CONFIG: dict[str, Any] = {name: default_of(ThreatModelsRequest, name) for name in ("eps", "steps")}

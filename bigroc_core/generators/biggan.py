@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bigroc_core.generators.sizes import doublings
+
 
 class ClassBatchNorm(nn.Module):
     """BatchNorm with stored statistics, a gain 1 + gain[class] and a bias[class]."""
@@ -65,16 +67,17 @@ class UpBlock(nn.Module):
 
 
 class BigGANGenerator(nn.Module):
-    """Latents (N, latent) and labels (N,) -> images (N, 3, 32, 32) in [-1, 1].
+    """Latents (N, latent) and labels (N,) -> images (N, 3, size, size) in [-1, 1].
 
-    width: the channel multiplier; every layer has four times as many channels (published: 64, so 256).
+    width: the channel multiplier; every layer has four times as many channels (published: 64, so 256). size: one of
+    SIDES (published: 32).
     """
 
-    def __init__(self, latent: int = 128, width: int = 64, classes: int = 10) -> None:
+    def __init__(self, latent: int = 128, width: int = 64, classes: int = 10, size: int = 32) -> None:
         super().__init__()
         self.latent, self.channels = latent, 4 * width
         self.linear = nn.Linear(latent, 16 * self.channels)
-        self.blocks = nn.ModuleList(nn.ModuleList([UpBlock(self.channels, classes)]) for _ in range(3))
+        self.blocks = nn.ModuleList(nn.ModuleList([UpBlock(self.channels, classes)]) for _ in range(doublings(size)))
         self.output_layer = nn.Sequential(
             PlainBatchNorm(self.channels), nn.ReLU(), nn.Conv2d(self.channels, 3, 3, padding=1)
         )

@@ -5,8 +5,12 @@ The conditional form (family CGAN, Mirza & Osindero 2014) is given the label thr
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
+
+from bigroc_core.generators.sizes import doublings
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -31,23 +35,25 @@ class ConditionalBatchNorm(nn.Module):
 
 
 class DCGANGenerator(nn.Module):
-    """Latents (N, latent) and, if classes > 0, labels (N,) -> images (N, 3, 32, 32) in [-1, 1]."""
+    """Latents (N, latent) and, if classes > 0, labels (N,) -> images (N, 3, size, size) in [-1, 1].
 
-    def __init__(self, latent: int = 128, width: int = 64, classes: int = 0) -> None:
+    width: channels before the last layer, twice as many before each layer above it. size: one of SIDES.
+    """
+
+    def __init__(self, latent: int = 128, width: int = 64, classes: int = 0, size: int = 32) -> None:
         super().__init__()
-        self.latent, self.width = latent, width
-        channels = (4 * width, 2 * width, width)
+        self.latent, self.ups = latent, doublings(size)
+        channels = [width * 2**power for power in reversed(range(self.ups))]
         self.project = nn.Linear(latent, channels[0] * 16)
-        self.norm0 = ConditionalBatchNorm(channels[0], classes)
-        self.up1 = nn.ConvTranspose2d(channels[0], channels[1], 4, stride=2, padding=1, bias=False)
-        self.norm1 = ConditionalBatchNorm(channels[1], classes)
-        self.up2 = nn.ConvTranspose2d(channels[1], channels[2], 4, stride=2, padding=1, bias=False)
-        self.norm2 = ConditionalBatchNorm(channels[2], classes)
-        self.up3 = nn.ConvTranspose2d(channels[2], 3, 4, stride=2, padding=1)
+        for layer, (inputs, outputs) in enumerate(itertools.pairwise([*channels, 3])):
+            self.add_module(f"norm{layer}", ConditionalBatchNorm(inputs, classes))
+            # BatchNorm follows all but the last.
+            up = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=layer + 1 == self.ups)
+            self.add_module(f"up{layer + 1}", up)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        x = self.project(latents).view(len(latents), 4 * self.width, 4, 4)
-        x = torch.relu(self.norm0(x, labels))
-        x = torch.relu(self.norm1(self.up1(x), labels))
-        x = torch.relu(self.norm2(self.up2(x), labels))
-        return torch.tanh(self.up3(x))
+        x = self.project(latents).view(len(latents), -1, 4, 4)
+        for layer in range(self.ups):
+            x = torch.relu(self.get_submodule(f"norm{layer}")(x, labels))
+            x = self.get_submodule(f"up{layer + 1}")(x)
+        return torch.tanh(x)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bigroc_core.cards import CIFAR10_CLASSES, Card, card_of_folder, read_card
-from bigroc_core.classifiers.checkpoints import weights_only
+from bigroc_core.cards import CIFAR10_CLASSES, MAX_SIDE, Card, card_of_folder, read_card
 from bigroc_core.classifiers.foreign import class_names
+from bigroc_core.engine.batching import is_out_of_memory
+from bigroc_core.generators.pipeline_folders import classes_in, read_pipeline
 from bigroc_core.generators.sampling import Generator, index_seed
 
 
@@ -53,6 +53,10 @@ HUB_PIPELINES = {
 SETTINGS = ("num_inference_steps", "timesteps", "eta", "guidance_scale")
 
 
+# One class more than these is the null class of classifier-free guidance.
+_NULL_CLASS_OF = (10, 100, 1000)
+
+
 class PipelineSampler:
     """Draws images with a diffusers pipeline: one generator state per image, labels always given.
 
@@ -71,7 +75,10 @@ class PipelineSampler:
         return _network(self.pipeline)
 
     def __call__(self, seed: int, indices: range, labels: Tensor | None) -> Tensor:
-        """Images (n, 3, H, W) in [0, 1] of these indices of a seed, with labels (n,) where the pipeline has classes."""
+        """Images (n, 3, H, W) in [0, 1] of these indices of a seed, with labels (n,) where the pipeline has classes.
+
+        Grey ones get three equal channels. Raises ValueError, one line, if the pipeline cannot draw with its settings.
+        """
         states = [torch.Generator().manual_seed(index_seed(seed, index)) for index in indices]
         asked: dict[str, Any] = {"generator": states, "output_type": "np", **self.settings}
         parameters = inspect.signature(self.pipeline.__call__).parameters
@@ -80,8 +87,18 @@ class PipelineSampler:
         if self.classes:
             assert labels is not None
             asked["class_labels"] = labels.tolist()
-        images = torch.from_numpy(self.pipeline(**asked).images).float()
-        return images.permute(0, 3, 1, 2).clamp(0, 1)
+        try:
+            images = torch.from_numpy(self.pipeline(**asked).images).float()
+        except Exception as error:  # schedulers refuse steps that they cannot space with whatever numpy raises
+            if is_out_of_memory(error):
+                raise
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            said = ", ".join(f"{name}={value}" for name, value in self.settings.items()) or "its own settings"
+            raise ValueError(
+                f"{type(self.pipeline).__name__} cannot draw with {said}: {reason}; try another num_inference_steps"
+            ) from error
+        images = images.permute(0, 3, 1, 2).clamp(0, 1)
+        return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
 
 
 def load_pipeline(
@@ -92,16 +109,16 @@ def load_pipeline(
     settings: num_inference_steps, timesteps, eta or guidance_scale, as the pipeline's call has them. A card beside a
     folder says what it is, and in its arguments the number of steps to take unless told, and the timesteps for so many
     steps. float16 on CUDA.
-    Nothing is unpickled and no code of a repository is run. Raises ValueError if diffusers is not installed, the
-    folder or repository cannot be read, its card describes another, or a setting does not fit; ConnectionError if it
-    cannot be fetched.
+    Nothing is unpickled and no code of a folder or repository is run. Raises ValueError if diffusers is not installed,
+    the folder or repository cannot be read, its card describes another, or a setting does not fit; ConnectionError if
+    it cannot be fetched.
     """
     entry = HUB_PIPELINES.get(str(source))
     where = entry.repo if entry else str(source)
     text = card_of_folder(Path(where))
     given = read_card(text) if entry is None and Path(where).is_dir() and text.is_file() else None
     device = torch.device(device)
-    pipeline = _read(where, torch.float16 if device.type == "cuda" else torch.float32)
+    pipeline, notes = read_pipeline(where, torch.float16 if device.type == "cuda" else torch.float32)
     chosen = {**(entry.arguments if entry else {}), **(settings or {})}
     if given is not None:
         chosen = _as_the_card_says(given, chosen, text)
@@ -112,31 +129,54 @@ def load_pipeline(
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     network = _network(pipeline)
-    if network is None or "generator" not in parameters:
+    if network is None or "generator" not in parameters or "prompt" in parameters:
         raise ValueError(f"{where} is a {type(pipeline).__name__}; only pipelines of pixels from noise can be used")
-    classes = _classes(network) if "class_labels" in parameters else 0
-    side = _side(pipeline, network)
-    if given is None:
-        card = Card(
-            name=str(source) if entry else Path(where).name,
-            kind="generator",
-            architecture="diffusers",
-            arguments={"repo": where, **chosen},
-            classes=_names(classes),
-            conditional=classes > 0,
-            input_size=(side, side),
-            title=entry.title if entry else type(pipeline).__name__,
-            source=where,
-        )
-    else:
-        told = (given.kind, given.architecture, given.input_size, len(given.classes) if given.conditional else 0)
-        if told != ("generator", "diffusers", (side, side), classes):
+    embedded = classes_in(network.config) if "class_labels" in parameters else 0
+    size, channels = _output(where, pipeline, network)
+    if channels not in (1, 3):
+        raise ValueError(f"{where} draws images of {channels} channels; only grey and colour ones can be used")
+    if channels == 1:
+        notes = (*notes, "its grey images are given three equal channels")
+    classes = embedded
+    if embedded - 1 in _NULL_CLASS_OF and "num_class_embeds" in network.config:
+        told = len(given.classes) if given is not None else embedded - 1
+        classes = embedded if told == embedded else embedded - 1
+        if classes != embedded:
+            notes = (*notes, f"its {embedded} class embeddings are taken as {classes} classes and a null class")
+    card = _card(source, where, entry, type(pipeline).__name__, classes, size, chosen)
+    if given is not None:
+        said = (given.kind, given.architecture, given.input_size, len(given.classes) if given.conditional else 0)
+        if said != ("generator", "diffusers", size, classes):
             raise ValueError(
-                f"the card {text} describes another model: this is a diffusers pipeline of {side}×{side} images "
+                f"the card {text} describes another model: this is a diffusers pipeline of {size[0]}×{size[1]} images "
                 f"with {classes} classes"
             )
         card = dataclasses.replace(given, arguments=chosen)
-    return Generator(PipelineSampler(pipeline, chosen, classes, pipeline_block(device, side)), card)
+    block = pipeline_block(device, max(size))
+    return Generator(PipelineSampler(pipeline, chosen, classes, block), card, notes)
+
+
+def _card(
+    source: str | Path,
+    where: str,
+    entry: HubPipeline | None,
+    kind: str,
+    classes: int,
+    size: tuple[int, int],
+    settings: Mapping[str, Any],
+) -> Card:
+    """The card of a pipeline that has none."""
+    return Card(
+        name=str(source) if entry else Path(where).name,
+        kind="generator",
+        architecture="diffusers",
+        arguments={"repo": where, **settings},
+        classes=_names(classes),
+        conditional=classes > 0,
+        input_size=size,
+        title=entry.title if entry else kind,
+        source=where,
+    )
 
 
 def pipeline_block(device: torch.device, side: int) -> int:
@@ -164,39 +204,6 @@ def _network(pipeline: Any) -> Any:
     return getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
 
 
-def _read(where: str, dtype: torch.dtype) -> Any:
-    try:
-        import diffusers
-    except ImportError as error:
-        raise ValueError(f"{where} needs the package diffusers, which is missing: pip install diffusers") from error
-    local = Path(where).is_dir()
-    try:
-        with weights_only(), _without_bars():
-            return diffusers.DiffusionPipeline.from_pretrained(where, torch_dtype=dtype, low_cpu_mem_usage=False)
-    except Exception as error:  # diffusers, huggingface_hub and their HTTP client each have exceptions of their own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        if local:
-            raise ValueError(f"{where} cannot be read as a diffusers pipeline: {reason}") from error
-        raise ConnectionError(
-            f"the diffusers pipeline {where} could not be fetched from the Hugging Face Hub: {reason}. Without a "
-            "network the embedded generators serve (python -m bigroc_core generators)"
-        ) from error
-
-
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """Without diffusers' progress bars, which would stand among the lines of our commands."""
-    from diffusers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
 def parse_settings(text: str) -> dict[str, Any]:
     """Settings as they stand behind a "?" on the command line: "num_inference_steps=50&eta=0.5", "timesteps=22,0".
 
@@ -220,17 +227,23 @@ def parse_settings(text: str) -> dict[str, Any]:
     return settings
 
 
-def _classes(network: Any) -> int:
-    config = network.config
-    count = config.get("num_class_embeds") or config.get("num_embeds_ada_norm")
-    return int(count or 0)
-
-
-def _side(pipeline: Any, network: Any) -> int:
+@torch.no_grad()
+def _output(where: str, pipeline: Any, network: Any) -> tuple[tuple[int, int], int]:
+    """Height and width of what comes out, and its channels: the network's own, or its decoder's, by decoding."""
     side = network.config.sample_size
-    vae = getattr(pipeline, "vae", None)
-    scale = 2 ** (len(vae.config.block_out_channels) - 1) if vae is not None else 1
-    return int(side if isinstance(side, int) else side[0]) * scale
+    sides = (side, side) if isinstance(side, int) else tuple(side) if isinstance(side, list | tuple) else ()
+    if len(sides) != 2 or not all(type(one) is int and 0 < one <= MAX_SIDE for one in sides):
+        raise ValueError(f"{where} does not say the size of its images: sample_size is {str(side)[:80]}")
+    decoder = getattr(pipeline, "vae", None) or getattr(pipeline, "vqvae", None)
+    if decoder is None:
+        return (sides[0], sides[1]), int(network.config.in_channels)
+    latent = torch.zeros((1, decoder.config.latent_channels, 8, 8), dtype=decoder.dtype, device=decoder.device)
+    try:
+        decoded = decoder.decode(latent).sample
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(f"{where} cannot decode its latents: {reason}") from error
+    return (sides[0] * decoded.shape[2] // 8, sides[1] * decoded.shape[3] // 8), int(decoded.shape[1])
 
 
 def _names(classes: int) -> tuple[str, ...]:

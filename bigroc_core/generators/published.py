@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from bigroc_core.cards import CIFAR10_CLASSES, Card
-from bigroc_core.classifiers.checkpoints import read_checkpoint, state_dict_of
+from bigroc_core.classifiers.checkpoints import read_checkpoint
+from bigroc_core.classifiers.state_dicts import Shapes, fit_of, state_dict_of
+from bigroc_core.generators.biggan import BigGANGenerator
+from bigroc_core.generators.resnet32 import ResNet32Generator
 
 LAYOUTS = (
     "Mimicry's 32×32 generators of SNGAN, SSGAN, InfoMax-GAN, WGAN-GP and cGAN-PD (netG_*_steps.pth)",
@@ -18,18 +22,25 @@ LAYOUTS = (
 )
 
 
-def read_published(path: Path) -> tuple[Card, dict[str, Tensor]]:
-    """Card and weights of a published generator's checkpoint, read without running code from it.
+# Names by which a layout is known, whatever stands before them.
+_RESNET32 = ("l1.weight", "block2.c1.weight", "b5.weight", "c5.weight")
+_BIGGAN = ("linear.weight", "blocks.0.0.conv1.weight", "output_layer.2.weight")
 
-    Mimicry keeps the weights under "model_state_dict" beside the optimiser's, which are left alone.
+
+def read_published(path: Path) -> tuple[Card, dict[str, Tensor], tuple[str, ...]]:
+    """Card and weights of a published generator's checkpoint, read without running code from it, and notes.
+
+    The weights may stand under another name beside the optimiser's, as Mimicry keeps them, or have a prefix; averaged
+    ones are preferred.
     Raises ValueError for a file that cannot be read safely, or of another layout, naming those that are known.
     """
     what = f"the checkpoint {path}"
     contents = read_checkpoint(path)
-    weights = _folded(state_dict_of(contents, what).weights)
-    if {"l1.weight", "block2.c1.weight", "b5.weight", "c5.weight"} <= set(weights):
+    state = state_dict_of(contents, what, max(_layouts(), key=lambda names: fit_of(contents, names)))
+    weights = _folded(state.weights)
+    if set(_RESNET32) <= set(weights):
         architecture, arguments = "resnet32", _resnet32_arguments(weights)
-    elif {"linear.weight", "blocks.0.0.conv1.weight", "output_layer.2.weight"} <= set(weights):
+    elif set(_BIGGAN) <= set(weights):
         architecture, arguments = "biggan", _biggan_arguments(weights, what)
     else:
         some = ", ".join(list(weights)[:3])
@@ -44,7 +55,15 @@ def read_published(path: Path) -> tuple[Card, dict[str, Tensor]]:
         classes=_names(classes),
         source=f"published weights: {path.name}",
     )
-    return card, weights
+    return card, weights, state.notes
+
+
+def _layouts() -> list[Shapes]:
+    """The names of the networks that are read, of any shape."""
+    with torch.device("meta"):
+        networks = (ResNet32Generator(2, 2), ResNet32Generator(2, 2, classes=2), BigGANGenerator(2, 1))
+    # The last is what tells a BigGAN of another kind.
+    return [dict.fromkeys([*network.state_dict(), "shared.weight"]) for network in networks]
 
 
 def _names(classes: int) -> tuple[str, ...]:

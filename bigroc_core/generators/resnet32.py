@@ -1,4 +1,4 @@
-"""The residual generator of 32×32 images that SNGAN, SSGAN, InfoMax-GAN, WGAN-GP and cGAN-PD share.
+"""The residual generator, of 32×32 images where published, that SNGAN, SSGAN, InfoMax-GAN, WGAN-GP and cGAN-PD share.
 
 Parameters have the names of the Mimicry library (Lee & Town 2020), whose published `netG_100000_steps.pth` P1 boosts.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from bigroc_core.generators.sizes import doublings
 
 
 class EmbeddedBatchNorm(nn.Module):
@@ -51,28 +53,31 @@ def _up(x: Tensor) -> Tensor:
 
 
 class ResNet32Generator(nn.Module):
-    """Latents (N, latent) and, if classes > 0, labels (N,) -> images (N, 3, 32, 32) in [-1, 1].
+    """Latents (N, latent) and, if classes > 0, labels (N,) -> images (N, 3, size, size) in [-1, 1].
 
-    width: channels of every layer (published: 256).
+    width: channels of every layer (published: 256). size: one of SIDES (published: 32).
     """
 
-    def __init__(self, latent: int = 128, width: int = 256, classes: int = 0) -> None:
+    def __init__(self, latent: int = 128, width: int = 256, classes: int = 0, size: int = 32) -> None:
         super().__init__()
         self.latent, self.width, self.classes = latent, width, classes
         self.l1 = nn.Linear(latent, 16 * width)
-        self.block2 = UpBlock(width, classes)
-        self.block3 = UpBlock(width, classes)
-        self.block4 = UpBlock(width, classes)
-        self.b5 = nn.BatchNorm2d(width)
-        self.c5 = nn.Conv2d(width, 3, 3, padding=1)
+        # Numbered through from the linear layer, 1, to the last convolution: 5 at 32 pixels.
+        self.last = doublings(size) + 2
+        for number in range(2, self.last):
+            self.add_module(f"block{number}", UpBlock(width, classes))
+        self.add_module(f"b{self.last}", nn.BatchNorm2d(width))
+        final = nn.Conv2d(width, 3, 3, padding=1)
+        self.add_module(f"c{self.last}", final)
         nn.init.xavier_uniform_(self.l1.weight)
-        nn.init.xavier_uniform_(self.c5.weight)
+        nn.init.xavier_uniform_(final.weight)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         if self.classes and labels is None:
             raise ValueError("a class-conditional generator needs labels")
         given = labels if self.classes else None
         h = self.l1(latents).view(len(latents), self.width, 4, 4)
-        for block in (self.block2, self.block3, self.block4):
-            h = block(h, given)
-        return torch.tanh(self.c5(torch.relu(self.b5(h))))
+        for number in range(2, self.last):
+            h = self.get_submodule(f"block{number}")(h, given)
+        h = torch.relu(self.get_submodule(f"b{self.last}")(h))
+        return torch.tanh(self.get_submodule(f"c{self.last}")(h))

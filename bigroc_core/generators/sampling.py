@@ -68,11 +68,12 @@ class LatentSampler:
 
 
 class Generator:
-    """A sampler and its card."""
+    """A sampler and its card. notes: what was guessed when it was loaded."""
 
-    def __init__(self, sampler: Sampler, card: Card) -> None:
+    def __init__(self, sampler: Sampler, card: Card, notes: tuple[str, ...] = ()) -> None:
         self.sampler = sampler
         self.card = card
+        self.notes = notes
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -123,5 +124,10 @@ class Generator:
         for position in range(start // block, -(-(start + count) // block) if count else 0):
             indices = range(max(start, position * block), min(start + count, (position + 1) * block))
             inside = slice(indices.start - start, indices.stop - start)
-            images[inside] = self.sampler(seed, indices, None if checked is None else checked[inside])
+            drawn = self.sampler(seed, indices, None if checked is None else checked[inside])
+            if drawn.shape[1:] != images.shape[1:]:
+                raise ValueError(
+                    f"{self.card.name} drew {'×'.join(map(str, drawn.shape[1:]))}, and its card says 3×{height}×{width}"
+                )
+            images[inside] = drawn
         return images, checked

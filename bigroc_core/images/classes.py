@@ -1,4 +1,8 @@
-"""Labels that name other classes: which of a classifier's a generator's or an image set's classes are."""
+"""Labels that name other classes: which of a classifier's a generator's or an image set's classes are.
+
+Class names are compared without case, blanks, `_` and `-`, and ImageNet's WordNet numbers stand for its names. Where
+that fits several classes, the name as it stands decides, or its number.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,15 @@ import difflib
 import io
 import re
 import shlex
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bigroc_core.images.folder_layout import class_folders
+from bigroc_core.images.text_files import decoded
+from bigroc_core.images.wordnet import folded, imagenet_class, in_imagenet_order
+from bigroc_core.limits import MAX_LABELS_BYTES, MIB
+from bigroc_core.messages import printable
 
 OPTION = "--map-classes"
 # Stands in an offered mapping where no name comes near.
@@ -16,26 +28,93 @@ MOST_OFFERED = 6
 
 
 def parse_mapping(text: str | None) -> dict[str, str]:
-    """What --map-classes says: pairs FROM=TO with commas between, each side a class's name or number.
+    """What --map-classes says: pairs FROM=TO with commas between, each side a class's name or number; or @FILE.
 
-    A pair whose name has a comma in it stands in double quotes, as in a CSV. None gives no pairs.
-    Raises ValueError for another form, or a class that is mapped twice.
+    A pair whose name has a comma in it stands in double quotes, as in a CSV. A file has one FROM=TO a line, without
+    quotes; empty lines, and lines that begin with #, are left out. None gives no pairs.
+    Raises ValueError for another form, a file that cannot be read (with the line), or a class that is mapped twice.
     """
     if text is None:
         return {}
-    mapping: dict[str, str] = {}
+    if text.startswith("@"):
+        return _mapping_in(Path(text[1:]))
     try:
         pairs = next(csv.reader([text], skipinitialspace=True, strict=True), [])
     except csv.Error as error:
         raise ValueError(f"{OPTION} cannot be read ({error}); expected FROM=TO,FROM=TO") from error
+    mapping: dict[str, str] = {}
     for pair in pairs or [""]:
-        ours, given, theirs = (part.strip() for part in pair.partition("="))
-        if not (ours and given and theirs):
-            raise ValueError(f"{OPTION} has {pair!r}; expected FROM=TO,FROM=TO, such as automobile=car,airplane=plane")
-        if ours in mapping:
-            raise ValueError(f"{OPTION} maps {ours!r} twice")
-        mapping[ours] = theirs
+        _add_pair(mapping, pair, OPTION, "FROM=TO,FROM=TO, such as automobile=car,airplane=plane, or @FILE")
     return mapping
+
+
+def _mapping_in(path: Path) -> dict[str, str]:
+    try:
+        if not path.is_file():
+            raise ValueError(f"{OPTION}: {path} is not a file; expected @FILE with one FROM=TO a line")
+        if path.stat().st_size > MAX_LABELS_BYTES:
+            raise ValueError(
+                f"{OPTION}: {path.name} has more than {MAX_LABELS_BYTES // MIB} MiB; expected one FROM=TO a line"
+            )
+        lines = decoded(path.read_bytes()).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{OPTION}: {path} could not be read ({error}); expected a text with one FROM=TO a line"
+        ) from error
+    mapping: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            _add_pair(mapping, line, f"{OPTION}: line {number} of {path.name}", "one FROM=TO a line")
+    if not mapping:
+        raise ValueError(f"{OPTION}: {path.name} maps no class; expected one FROM=TO a line")
+    return mapping
+
+
+def _add_pair(mapping: dict[str, str], pair: str, where: str, expected: str) -> None:
+    ours, given, theirs = (part.strip() for part in pair.partition("="))
+    if not (ours and given and theirs):
+        raise ValueError(f"{where} has '{printable(pair.strip())}'; expected {expected}")
+    if ours in mapping:
+        raise ValueError(f"{where} maps '{printable(ours)}' twice")
+    mapping[ours] = theirs
+
+
+class KnownClasses:
+    """The classes of a classifier, to be found by whatever names a set or a generator has for them."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self._exact: dict[str, list[int]] = defaultdict(list)
+        self._folders = {folder: number for number, folder in enumerate(class_folders(self.names))}
+        self._folded: dict[str, list[int]] = defaultdict(list)
+        self._imagenet: dict[int, list[int]] = defaultdict(list)
+        ordered = in_imagenet_order(self.names)
+        for number, name in enumerate(self.names):
+            self._exact[name].append(number)
+            self._folded[folded(name)].append(number)
+            meant = number if ordered else imagenet_class(name)
+            if meant is not None:
+                self._imagenet[meant].append(number)
+
+    def numbers(self, name: str) -> list[int]:
+        """The classes that a name can mean: none, one, or several between which nothing decides."""
+        if len(self._exact.get(name, ())) == 1:
+            return self._exact[name]
+        if name in self._folders:
+            return [self._folders[name]]
+        if same := self._folded.get(folded(name)):
+            return same
+        meant = imagenet_class(name)
+        return [] if meant is None else self._imagenet.get(meant, [])
+
+    def ambiguity(self, name: str, numbers: Sequence[int]) -> str:
+        """What to say of a name that means several classes."""
+        meant = ", ".join(f"{number} ({self.names[number]})" for number in numbers[:MOST_OFFERED])
+        return (
+            f"{printable(name)} can be any of the classes {meant}; say which by {OPTION} "
+            f"{shlex.quote(f'{printable(name)}={numbers[0]}')}, or name the folder "
+            f"'{class_folders(self.names)[numbers[0]]}'"
+        )
 
 
 def class_number(wanted: str, known: Sequence[str]) -> int:
@@ -43,7 +122,7 @@ def class_number(wanted: str, known: Sequence[str]) -> int:
 
     Raises ValueError, with the nearest name, for a class that does not exist or a name that several have.
     """
-    named = [number for number, name in enumerate(known) if name == wanted]
+    named = KnownClasses(known).numbers(wanted)
     if len(named) == 1:
         return named[0]
     if named:
@@ -65,13 +144,16 @@ def class_table(
     """
     table: list[int] = []
     lost: list[str] = []
+    theirs = KnownClasses(known)
+    # A generator of ImageNet's classes, whatever it calls them: each is meant where it stands.
+    aligned = in_imagenet_order(classes) and in_imagenet_order(known)
     for number, name in enumerate(classes):
         wanted = mapping.get(name, mapping.get(str(number)))
-        same = [index for index, other in enumerate(known) if other == name]
+        same = [number] if aligned else theirs.numbers(name)
         if wanted is not None:
             table.append(class_number(wanted, known))
         elif number in same or len(same) == 1:
-            # ImageNet has names that two classes share; in its own order each is meant where it stands.
+            # Of names that two classes share, each is meant where it stands.
             table.append(number if number in same else same[0])
         else:
             lost.append(name)
@@ -87,7 +169,7 @@ def offer(lost: Sequence[str], known: Sequence[str]) -> str:
     """A sentence with the option that would map these classes, by the nearest names where there are any."""
     written = io.StringIO()
     csv.writer(written, lineterminator="").writerow(
-        [f"{name}={nearest(name, known) or PLACEHOLDER}" for name in lost[:MOST_OFFERED]]
+        [f"{printable(name, 60)}={nearest(name[:200], known) or PLACEHOLDER}" for name in lost[:MOST_OFFERED]]
     )
     more = " and so on" if len(lost) > MOST_OFFERED else ""
     return f"Say which they are, on the command line with {OPTION} {shlex.quote(written.getvalue())}{more}"
@@ -119,4 +201,6 @@ def _words(name: str) -> list[str]:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:MOST_OFFERED]) + (", …" if len(names) > MOST_OFFERED else "")
+    return ", ".join(printable(name, 60) for name in names[:MOST_OFFERED]) + (
+        ", …" if len(names) > MOST_OFFERED else ""
+    )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
+
+from bigroc_core.limits import COMMAND_LINE, ReadingLimits
+from bigroc_core.messages import printable
 
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 Size = int | tuple[int, int]
@@ -16,7 +20,8 @@ Size = int | tuple[int, int]
 SetSize = tuple[int, int] | Literal["own"] | None
 
 # Formats Pillow decodes itself. PostScript is left out: Pillow would start Ghostscript for it.
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+# HEIF is there where the package pillow-heif is installed.
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "HEIF")
 SUFFIXES = frozenset(
     {
         ".png",
@@ -34,12 +39,37 @@ SUFFIXES = frozenset(
         ".avif",
     }
     | {".ppm", ".pgm", ".pbm", ".pnm"}
+    | {".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".heic", ".heif", ".hif"}
 )
-EXPECTED = "expected a PNG, JPEG, WebP, GIF, BMP, TIFF, PPM or AVIF image"
+EXPECTED = "expected a PNG, JPEG, WebP, GIF, BMP, TIFF, PPM, AVIF or JPEG 2000 image"
+
+# The longest message: some names, and what to do.
+MOST_CHARACTERS = 700
 
 
 class ImageError(ValueError):
-    """An image or image set that cannot be used; the message names it, what is wrong, and what to do."""
+    """An image or image set that cannot be used; the message names it, what is wrong, and what to do.
+
+    The message is one line whatever a file's names and bytes contain.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message, MOST_CHARACTERS))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetReading:
+    """How a set is to be read.
+
+    size: what its images are brought to. classes: the names that labels shall index. mapping: labels as they stand to
+    classes by name or number. labelled: whether labels are wanted; without, folders and their names mean nothing.
+    """
+
+    size: SetSize = None
+    classes: tuple[str, ...] | None = None
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    labelled: bool = True
+    limits: ReadingLimits = COMMAND_LINE
 
 
 @dataclass(frozen=True, eq=False)

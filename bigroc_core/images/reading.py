@@ -4,42 +4,57 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageCms
 from torch import Tensor
 
-from bigroc_core.images.image import EXPECTED, FORMATS, ImageError, ImageSource, ReadImage, Size
+from bigroc_core.images.formats import readable_formats, recognised
+from bigroc_core.images.image import EXPECTED, ImageError, ImageSource, ReadImage, Size
 from bigroc_core.images.resizing import fit_to
 from bigroc_core.images.rounding import from_uint8
-from bigroc_core.limits import MAX_IMAGE_BYTES, MAX_PIXELS, MIB
+from bigroc_core.images.wide_grey import Span, is_wide, wide_grey
+from bigroc_core.limits import COMMAND_LINE, MIB, ReadingLimits
+from bigroc_core.messages import printable
+
+MOST_SCANS = 100
 
 
-def read_image(source: ImageSource, size: Size | None = None, name: str | None = None) -> ReadImage:
+def read_image(
+    source: ImageSource,
+    size: Size | None = None,
+    name: str | None = None,
+    limits: ReadingLimits = COMMAND_LINE,
+    span: Span | None = None,
+) -> ReadImage:
     """Read one image, by the rules in this package's docstring.
 
     source: a path; the bytes of an image file; a PIL image; or a numpy array (H, W), (H, W, 1..4) with the
         channels L, LA, RGB or RGBA, uint8, uint16, bool or float in [0, 1].
     size: None, or what `fit_to` then brings the image to.
     name: what messages call the image; by default its file name.
+    limits: how much one image may take; `UPLOAD` for what strangers send.
+    span: the values that are black and white where the file does not say so (float and 32-bit grey); None to tell it
+        from this image alone. All images of a set have the same.
 
     Raises ImageError (a ValueError) for anything that is not an image, is damaged, or exceeds `limits`.
     """
+    name = None if name is None else printable(name)
     if isinstance(source, np.ndarray):
-        read = _from_array(source, name or "the array")
+        read = _from_array(source, name or "the array", limits)
     elif isinstance(source, Image.Image):
-        read = _from_pil(source, name or "the image")
+        read = _from_pil(source, name or "the image", limits, span)
     elif isinstance(source, bytes):
-        name = name or "the image"
-        read = _from_bytes(source, name)
+        read = _from_bytes(source, name or "the image", limits, span)
     elif isinstance(source, str | os.PathLike):
         path = Path(source)
-        name = name or path.name
-        read = _from_bytes(file_bytes(path, name), name)
+        name = name or printable(path.name)
+        read = _from_bytes(file_bytes(path, name, limits.image_bytes), name, limits, span)
     else:
         raise ImageError(
             f"{name or 'the image'}: is a {type(source).__name__}; expected a path, bytes, a PIL "
@@ -51,58 +66,87 @@ def read_image(source: ImageSource, size: Size | None = None, name: str | None =
     return ReadImage(fitted.pixels, read.notes + fitted.notes)
 
 
-def file_bytes(path: Path, name: str) -> bytes:
+def check_together(paths: Sequence[str | os.PathLike[str]], limits: ReadingLimits) -> None:
+    """ImageError where image files have more pixels together than `limits.pixels`, by their headers.
+
+    Files that are no images are left to `read_image`, which says so.
+    """
+    pixels = 0
+    for path in map(Path, paths):
+        with contextlib.suppress(ImageError):
+            pixels += math.prod(open_header(file_bytes(path, path.name, limits.image_bytes), path.name, limits).size)
+    if limits.pixels is not None and pixels > limits.pixels:
+        raise ImageError(
+            f"the {len(paths)} images have {pixels // 1_000_000:,} million pixels together, more than the "
+            f"{limits.pixels // 1_000_000} million that can be read at once. Make them smaller, or take fewer."
+        )
+
+
+def file_bytes(path: Path, name: str, most: int = COMMAND_LINE.image_bytes) -> bytes:
+    """A file's bytes, at most so many. Raises ImageError for what is no file, is empty or too long."""
+    name = printable(name)
     if path.is_dir():
         raise ImageError(f"{name}: is a folder; {EXPECTED} file.")
+    if path.is_symlink() and not path.exists():
+        raise ImageError(
+            f"{name}: is a link to {printable(os.readlink(path))}, where there is nothing. Mend or remove the link."
+        )
     if not path.exists():
         raise ImageError(f"{path}: does not exist; {EXPECTED} file. Check the path.")
     if not path.is_file():
         raise ImageError(f"{name}: is not a regular file; {EXPECTED} file.")
     try:
-        check_bytes(path.stat().st_size, name)
+        check_bytes(path.stat().st_size, name, most)
         return path.read_bytes()
     except OSError as error:
         raise ImageError(f"{name}: could not be read ({error.strerror}). Check the file's permissions.") from error
 
 
-def check_bytes(count: int, name: str) -> None:
+def check_bytes(count: int, name: str, most: int = COMMAND_LINE.image_bytes) -> None:
     if count == 0:
-        raise ImageError(f"{name}: is empty (0 bytes); {EXPECTED}. Export or upload it again.")
-    if count > MAX_IMAGE_BYTES:
+        raise ImageError(f"{printable(name)}: is empty (0 bytes); {EXPECTED}. Export or upload it again.")
+    if count > most:
         raise ImageError(
-            f"{name}: has {count / MIB:.1f} MiB, more than the {MAX_IMAGE_BYTES // MIB} MiB one image "
-            "may have. Save it smaller or as JPEG."
+            f"{printable(name)}: has {count / MIB:.1f} MiB, more than the {most // MIB} MiB it may have. Save it "
+            "smaller, an image for instance as JPEG."
         )
 
 
-def check_pixels(width: int, height: int, name: str) -> None:
+def check_pixels(width: int, height: int, name: str, most: int = COMMAND_LINE.image_pixels) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"{name}: is {width}×{height} pixels; expected at least 1×1.")
-    if width * height > MAX_PIXELS:
+    if width * height > most:
         raise ImageError(
-            f"{name}: is {width:,}×{height:,} pixels, more than the {MAX_PIXELS // 1_000_000} million "
+            f"{name}: is {width:,}×{height:,} pixels, more than the {most // 1_000_000} million "
             "one image may have. Make it smaller."
         )
 
 
-def open_header(data: bytes, name: str) -> Image.Image:
+def open_header(data: bytes, name: str, limits: ReadingLimits = COMMAND_LINE) -> Image.Image:
     """Parse the header alone; nothing is decoded before format and size have been accepted."""
-    check_bytes(len(data), name)
-    Image.init()
+    check_bytes(len(data), name, limits.image_bytes)
+    kind = recognised(data)
     try:
-        image = Image.open(io.BytesIO(data), formats=[known for known in FORMATS if known in Image.OPEN])
+        image = Image.open(io.BytesIO(data), formats=readable_formats(kind))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
-            f"{name}: has more pixels than the {MAX_PIXELS // 1_000_000} million one image may have "
+            f"{name}: has more pixels than the {limits.image_pixels // 1_000_000} million one image may have "
             f"({error}). Make it smaller."
         ) from error
     except Image.UnidentifiedImageError as error:
+        if kind:
+            raise ImageError(
+                f"{name}: is a {kind.name} image that cannot be read here; {kind.advice}, or save it as PNG or JPEG."
+            ) from error
         raise ImageError(
             f"{name}: is not an image, or its beginning is damaged; {EXPECTED}. Convert it to one of these."
         ) from error
     except Exception as error:  # Pillow's parsers raise nearly anything on a malformed file
         raise ImageError(f"{name}: is damaged ({error}); {EXPECTED}. Export or upload it again.") from error
-    check_pixels(*image.size, name)
+    check_pixels(*image.size, name, limits.image_pixels)
+    # Only a progressive JPEG has several scans, about ten, and each is work for all of its pixels.
+    if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > MOST_SCANS:
+        raise ImageError(f"{name}: is a JPEG of more than {MOST_SCANS} scans, which no camera makes. Save it again.")
     return image
 
 
@@ -124,8 +168,8 @@ def orientation_of(image: Image.Image) -> int:
     return 1
 
 
-def _from_bytes(data: bytes, name: str) -> ReadImage:
-    image = open_header(data, name)
+def _from_bytes(data: bytes, name: str, limits: ReadingLimits, span: Span | None) -> ReadImage:
+    image = open_header(data, name, limits)
     if image.format == "PNG":
         # Pillow decodes past wrong checksums, which are what a PNG has to tell damage by.
         try:
@@ -134,9 +178,9 @@ def _from_bytes(data: bytes, name: str) -> ReadImage:
             raise ImageError(
                 f"{name}: is truncated or damaged ({error}); {EXPECTED}, whole. Export or upload it again."
             ) from error
-        image = open_header(data, name)
+        image = open_header(data, name, limits)
     frames = _frames(image)
-    read = _from_pil(image, name)
+    read = _from_pil(image, name, limits, span)
     return ReadImage(read.pixels, (f"the first of {frames} frames was taken", *read.notes) if frames else read.notes)
 
 
@@ -156,9 +200,9 @@ def _frames(image: Image.Image) -> str | None:
     return str(frames) if frames > 1 else None
 
 
-def _from_pil(image: Image.Image, name: str) -> ReadImage:
-    check_pixels(*image.size, name)
-    notes = []
+def _from_pil(image: Image.Image, name: str, limits: ReadingLimits, span: Span | None) -> ReadImage:
+    check_pixels(*image.size, name, limits.image_pixels)
+    notes: list[str] = []
     try:
         turned = orientation_of(image) in _UPRIGHT
         image.load()
@@ -174,10 +218,7 @@ def _from_pil(image: Image.Image, name: str) -> ReadImage:
             image = image.transpose(_UPRIGHT[orientation])
         if turned or orientation in _UPRIGHT:
             notes.append("turned upright as its EXIF orientation says")
-        if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-            pixels = _from_wide_grey(image, name, notes)
-        else:
-            pixels = _from_8_bit(image, notes)
+        pixels = wide_grey(image, name, span, notes) if is_wide(image) else _from_8_bit(image, notes)
     except ImageError:
         raise
     except Exception as error:
@@ -227,43 +268,14 @@ def _to_srgb(colour: Image.Image, icc: bytes | None, notes: list[str]) -> Image.
     return colour.convert("RGB")
 
 
-def _from_wide_grey(image: Image.Image, name: str, notes: list[str]) -> Tensor:
-    """Grey of more than 8 bits: divided by the largest value of its depth, so that nothing is clipped.
-
-    A float image already in [0, 1] is taken as it is; values beyond the usual ranges are stretched from their
-    own lowest and highest.
-    """
-    values = np.array(image).astype(np.float32)
-    if not np.isfinite(values).all():
-        raise ImageError(f"{name}: has NaN or infinite pixels; expected finite numbers. Export it again.")
-    low, high = float(values.min()), float(values.max())
-    tags: Any = getattr(image, "tag_v2", {})
-    depth = tags.get(258, (16,))[0]
-    if image.mode.startswith("I;16"):
-        scale = float(2 ** min(depth, 16) - 1)
-        values /= scale if high <= scale else 65535.0
-        if tags.get(262) == 0:  # TIFF's WhiteIsZero, which Pillow leaves to us at 16 bits
-            values = 1 - values
-    elif image.mode == "F" and low >= 0 and high <= 1:
-        pass
-    elif image.mode == "F" and low >= 0 and high <= 255:
-        values /= 255
-    elif low >= 0 and high <= 65535:
-        values /= 65535
-    else:
-        values = (values - low) / (high - low) if high > low else np.zeros_like(values)
-        notes.append(f"its values {low:g} to {high:g} were stretched to black to white")
-    return torch.from_numpy(values).clamp_(0, 1).expand(3, -1, -1).clone()
-
-
-def _from_array(array: np.ndarray, name: str) -> ReadImage:
+def _from_array(array: np.ndarray, name: str, limits: ReadingLimits) -> ReadImage:
     expected = "expected (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or (H, W, 4)"
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4):
         turn = " Move the channels last." if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
         raise ImageError(f"{name}: has shape {tuple(array.shape)}; {expected}.{turn}")
-    check_pixels(array.shape[1], array.shape[0], name)
+    check_pixels(array.shape[1], array.shape[0], name, limits.image_pixels)
     if array.dtype == np.uint8:
         levels = 255.0
     elif array.dtype == np.uint16:
@@ -288,9 +300,15 @@ def _from_array(array: np.ndarray, name: str) -> ReadImage:
     return ReadImage(colour, tuple(notes))
 
 
-def size_in_header(data: bytes, name: str) -> tuple[int, int]:
-    """(width, height) once upright, without decoding."""
-    image = open_header(data, name)
+def upright_size(image: Image.Image, data: bytes) -> tuple[int, int]:
+    """(width, height) of an image whose header was read from `data`, once it is upright."""
     width, height = image.size
     # Pillow reports a TIFF's size as it will be once turned.
-    return (height, width) if orientation_of(image) >= 5 and image.format != "TIFF" else (width, height)
+    if image.format == "TIFF" or not _may_be_turned(image, data):
+        return width, height
+    return (height, width) if orientation_of(image) >= 5 else (width, height)
+
+
+def _may_be_turned(image: Image.Image, data: bytes) -> bool:
+    """Whether to ask for the orientation. A PNG may have it after its pixels, for which Pillow decodes them all."""
+    return image.format != "PNG" or any(mark in data for mark in (b"eXIf", b"Raw profile type exif", b"adobe.xmp"))

@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from bigroc_core.images.folder_layout import STATE, class_folders
+from bigroc_core.files import make_folder
+from bigroc_core.images.folder_layout import MARKER, STATE, class_folders
 from bigroc_core.images.image import SUFFIXES
 from bigroc_core.images.rounding import encode_png, to_uint8
+
+MARKED = b"bigroc_core wrote this folder. Where it lies inside a folder of images, that is read without it.\n"
 
 
 class ImageSetWriter:
@@ -104,6 +107,8 @@ class ImageSetWriter:
                 assembled = self._state / "assembled.tmp"
                 self._assemble(assembled)
                 os.replace(assembled, self.out)
+            elif not self._is_npz:
+                self._put(self.out / MARKER, MARKED)
             # The settings go last: until then a killed clean-up is still recognised as this run.
             for leftover in self._state.iterdir():
                 if leftover.name != "settings.json":
@@ -192,7 +197,8 @@ def write_image_set(
     A folder gets `CLASS/000012.png` where labels are known (the class's name, or its number without
     `classes`), else `000012.png`; an .npz gets `arr_0` and `arr_1` as OpenAI's guided-diffusion writes them.
     Names sort by index, and `open_image_set` reads either back in order. Files appear whole or not at all;
-    the .npz appears at the end. A run that was killed and is started again finds what it wrote through a
+    the .npz appears at the end. A folder keeps a hidden file, `.bigroc-output`, so that the
+    folder around it can be read without it. A run that was killed and is started again finds what it wrote through a
     hidden folder of state (`.bigroc-partial` inside the output folder, or beside the .npz), continues with
     the batches that are missing and gives the same bytes.
 
@@ -232,8 +238,9 @@ def write_image_set(
         occupied = out.exists()
     if occupied:
         raise ValueError(f"{out}: exists already and is not an unfinished run. Choose another name, or remove it.")
+    make_folder(state.parent)
     with writer._explaining_os_errors():
-        state.mkdir(parents=True, exist_ok=True)
+        state.mkdir(exist_ok=True)
         writer._put(settings_file, json.dumps(record, indent=1, sort_keys=True).encode())
     return writer
 

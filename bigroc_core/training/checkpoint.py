@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,26 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from bigroc_core.cards import Card
+from bigroc_core.files import write_text
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary place to write to, put in the place of `path` once that is done; OSError, naming it, if not."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch has a RuntimeError for a full disk
+        raise OSError(f"{path} could not be written: {str(error).splitlines()[0]}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write a run's state (tensors and plain containers); a kill at any moment leaves the old file or the new one."""
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    with written_whole(path) as temporary:
+        torch.save(state, temporary)
 
 
 def load_state(path: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
@@ -41,9 +56,12 @@ def load_state(path: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def append_log(path: Path, entry: dict[str, Any]) -> None:
-    """Add one JSON line to a run's log."""
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
+    """Add one JSON line to a run's log; OSError, naming it, if it cannot be written."""
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+    except OSError as error:
+        raise OSError(f"{path} could not be written: {error}") from error
 
 
 def trim_log(path: Path, step: int) -> None:
@@ -53,14 +71,12 @@ def trim_log(path: Path, step: int) -> None:
     kept = []
     for line in path.read_text("utf-8").splitlines():
         try:
-            if json.loads(line)["step"] > step:
+            if json.loads(line).get("step", 0) > step:
                 break
-        except (json.JSONDecodeError, KeyError, TypeError):
+        except (json.JSONDecodeError, AttributeError, TypeError):
             break
         kept.append(line + "\n")
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept), "utf-8")
-    os.replace(temporary, path)
+    write_text(path, "".join(kept))
 
 
 def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -75,8 +91,7 @@ def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def export(network: nn.Module, card: Card, folder: Path) -> None:
     """Write NAME.safetensors (fp16) and NAME.json into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights, text = folder / f"{card.name}.safetensors", folder / f"{card.name}.json"
-    weights.with_suffix(".tmp").write_bytes(save(half(network.state_dict())))
-    os.replace(weights.with_suffix(".tmp"), weights)
-    text.with_suffix(".json.tmp").write_text(card.to_json(), "utf-8")
-    os.replace(text.with_suffix(".json.tmp"), text)
+    with written_whole(folder / f"{card.name}.safetensors") as temporary:
+        temporary.write_bytes(save(half(network.state_dict())))
+    with written_whole(folder / f"{card.name}.json") as temporary:
+        temporary.write_text(card.to_json(), "utf-8")

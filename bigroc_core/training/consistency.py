@@ -14,21 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from bigroc_core.cards import Card, card_of_folder
 from bigroc_core.generators.pipelines import PipelineSampler, pipeline_block
 from bigroc_core.generators.sampling import Generator, Sampler
 
-SIDE = 32
 # The scheduler's grid that timesteps count in, as OpenAI's models have it; the levels of training are another matter.
 TIMESTEPS = 201
-# Of one and of two steps. The second of two starts at σ = 0.82, as iCT has it for CIFAR-10.
-TIMESTEPS_OF = {"1": [0], "2": [123, 0]}
-# Intervals between noise levels at the start and at the end of a run. iCT ends at 1280, after 400,000 steps.
-INTERVALS = (10, 80)
-# Mean and deviation of iCT's normal distribution of ln σ, Section 3.5.
-LOG_SIGMA = (-1.1, 2.0)
 
 
 def pseudo_huber(images: Tensor, others: Tensor, offset: float) -> Tensor:
@@ -103,6 +97,14 @@ def consistency_loss(
 # ------------------------------------------------------------------------------------------- networks and pipelines
 
 
+def timesteps_of(side: int) -> dict[str, list[int]]:
+    """Timesteps of one and of two steps at a side in pixels, by their number.
+
+    The second of two starts at σ = 0.82 at 32 pixels, as iCT has it for CIFAR-10, and at 1.53 above, as for ImageNet.
+    """
+    return {"1": [0], "2": [123 if side <= 32 else 111, 0]}
+
+
 def consistency_scheduler() -> Any:
     """The scheduler that a pipeline of ours is sampled with."""
     from diffusers import CMStochasticIterativeScheduler
@@ -110,13 +112,13 @@ def consistency_scheduler() -> Any:
     return CMStochasticIterativeScheduler(num_train_timesteps=TIMESTEPS)
 
 
-def build_unet(arguments: dict[str, Any], classes: int) -> nn.Module:
-    """diffusers' UNet2DModel for 32×32 images of so many classes, untrained, without attention unless the arguments
-    ask for it; ValueError for arguments that it does not take."""
+def build_unet(arguments: dict[str, Any], classes: int, side: int = 32) -> nn.Module:
+    """diffusers' UNet2DModel for images of `side` pixels and so many classes, untrained, without attention unless the
+    arguments ask for it; ValueError for arguments that it does not take."""
     from diffusers import UNet2DModel
 
     widths = arguments.get("block_out_channels", (16, 32, 64, 96))
-    fixed = {"sample_size": SIDE, "in_channels": 3, "out_channels": 3, "num_class_embeds": classes}
+    fixed = {"sample_size": side, "in_channels": 3, "out_channels": 3, "num_class_embeds": classes}
     try:
         if clash := sorted(set(fixed) & set(arguments)):
             raise ValueError(f"{clash[0]} is {fixed[clash[0]]} for these images")
@@ -134,7 +136,7 @@ def build_unet(arguments: dict[str, Any], classes: int) -> nn.Module:
         )
         # Some of what does not fit shows only in computing.
         with torch.no_grad():
-            unet(torch.zeros(1, 3, SIDE, SIDE), 0, torch.zeros(1, dtype=torch.int64))
+            unet(torch.zeros(1, 3, side, side), 0, torch.zeros(1, dtype=torch.int64))
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"diffusers' UNet2DModel cannot be built with {arguments}: {reason}") from error
@@ -152,7 +154,7 @@ def consistency_generators(unet: nn.Module, card: Card) -> list[Generator]:
             pipeline,
             {"num_inference_steps": None, "timesteps": timesteps},
             len(card.classes),
-            pipeline_block(pipeline.device, SIDE),
+            pipeline_block(pipeline.device, card.input_size[0]),
         )
         for timesteps in card.arguments["timesteps"].values()
     ]
@@ -162,13 +164,24 @@ def consistency_generators(unet: nn.Module, card: Card) -> list[Generator]:
 def export_consistency(unet: nn.Module, card: Card, folder: Path) -> None:
     """Write folder/NAME, a ConsistencyModelPipeline with fp16 weights, and NAME.json.
 
-    File by file, the weights by a rename: a kill at any moment leaves a pipeline that can be read, or none yet.
+    File by file, the weights by a rename: a kill at any moment leaves a pipeline that can be read, or none yet. Raises
+    OSError, naming the folder, if it cannot be written.
     """
+    place, written = folder / card.name, folder / f".{card.name}.tmp"
+    try:
+        _write_pipeline(unet, card, place, written)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise OSError(f"{place} could not be written: {str(error).splitlines()[0]}") from error
+    finally:
+        shutil.rmtree(written, ignore_errors=True)
+
+
+def _write_pipeline(unet: nn.Module, card: Card, place: Path, written: Path) -> None:
+    """Write the pipeline at `written`, and move its files and its card to `place` and beside it."""
     from diffusers import ConsistencyModelPipeline
 
     half = copy.deepcopy(unet).half().to("cpu").to(memory_format=torch.contiguous_format)
     pipeline: Any = ConsistencyModelPipeline(half, consistency_scheduler())
-    place, written = folder / card.name, folder / f".{card.name}.tmp"
     shutil.rmtree(written, ignore_errors=True)
     pipeline.save_pretrained(written, safe_serialization=True)
     (written / "card").write_text(card.to_json(), "utf-8")
@@ -181,4 +194,3 @@ def export_consistency(unet: nn.Module, card: Card, folder: Path) -> None:
         # safetensors writes for the owner's eyes alone.
         path.chmod(card_of_folder(place).stat().st_mode)
         os.replace(path, target)
-    shutil.rmtree(written)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from bigroc_core.generators.sizes import doublings
+
 Normaliser = Callable[[nn.Module], nn.Module]
 
 
@@ -20,29 +22,28 @@ def unchanged(module: nn.Module) -> nn.Module:
 
 class DCGANBackbone(nn.Module):
     """Strided convolutions, spectrally normalised (Miyato et al. 2018) where DCGAN had BatchNorm: it keeps short
-    trainings stable. Images (N, 3, 32, 32) -> local features (N, 4·width, 8, 8) and final ones (N, 4·width, 4, 4)."""
+    trainings stable.
 
-    def __init__(self, width: int) -> None:
+    Images (N, 3, size, size) -> local features (N, channels, 8, 8) and final ones (N, channels, 4, 4); channels are
+    4·width at 32 pixels, and twice as many for each doubling of the size.
+    """
+
+    def __init__(self, width: int, size: int = 32) -> None:
         super().__init__()
-        self.channels = 4 * width
+        stages = doublings(size, 8)
+        self.channels = width * 2**stages
         self.places = 4.0
 
         def conv(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
             return spectral_norm(nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=1))
 
-        self.layers = nn.Sequential(
-            conv(3, width, 3, 1),
-            nn.LeakyReLU(0.1),
-            conv(width, width, 4, 2),
-            nn.LeakyReLU(0.1),
-            conv(width, 2 * width, 3, 1),
-            nn.LeakyReLU(0.1),
-            conv(2 * width, 2 * width, 4, 2),
-            nn.LeakyReLU(0.1),
-            conv(2 * width, 4 * width, 3, 1),
-            nn.LeakyReLU(0.1),
-        )
-        self.last = nn.Sequential(conv(4 * width, 4 * width, 4, 2), nn.LeakyReLU(0.1))
+        layers, inputs = [], 3
+        for stage in range(stages):
+            outputs = width * 2**stage
+            layers += [conv(inputs, outputs, 3, 1), nn.LeakyReLU(0.1), conv(outputs, outputs, 4, 2), nn.LeakyReLU(0.1)]
+            inputs = outputs
+        self.layers = nn.Sequential(*layers, conv(inputs, self.channels, 3, 1), nn.LeakyReLU(0.1))
+        self.last = nn.Sequential(conv(self.channels, self.channels, 4, 2), nn.LeakyReLU(0.1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         local = self.layers(images)
@@ -75,10 +76,13 @@ class DownBlock(nn.Module):
 
 
 class ResNetBackbone(nn.Module):
-    """SNGAN's residual critic of 32×32 images (Miyato et al. 2018), spectrally normalised, or WGAN-GP's with layer
-    normalisation. Images -> local features (N, width, 8, 8) after three blocks, and final ones after the fourth."""
+    """SNGAN's residual critic (Miyato et al. 2018), spectrally normalised, or WGAN-GP's with layer normalisation.
 
-    def __init__(self, width: int, *, spectral: bool = True) -> None:
+    Images (N, 3, size, size) -> local features (N, width, 8, 8) after all blocks but one (three at 32 pixels), and
+    final ones.
+    """
+
+    def __init__(self, width: int, size: int = 32, *, spectral: bool = True) -> None:
         super().__init__()
         self.channels = width
         self.places = 1.0
@@ -87,7 +91,8 @@ class ResNetBackbone(nn.Module):
         def block(inputs: int, *, down: bool, first: bool = False) -> DownBlock:
             return DownBlock(inputs, width, down=down, first=first, normaliser=normaliser, layer_norm=not spectral)
 
-        self.blocks = nn.Sequential(block(3, down=True, first=True), block(width, down=True), block(width, down=False))
+        more = (block(width, down=True) for _ in range(doublings(size, 8) - 1))
+        self.blocks = nn.Sequential(block(3, down=True, first=True), *more, block(width, down=False))
         self.last = nn.Sequential(block(width, down=False), nn.ReLU())
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

@@ -124,7 +124,8 @@ def _known(place: Path, classes: tuple[str, ...]) -> tuple[str, ...] | None:
 
 def _labels(images: ImageSet, where: str) -> Tensor:
     if images.labels is None:
-        raise ValueError(f"{where} has no labels; expected images in class folders, such as {where}/train/CLASS")
+        why = f" ({'; '.join(images.notes)})" if images.notes else ""
+        raise ValueError(f"{where} has no labels; expected images in class folders, such as {where}/train/CLASS{why}")
     return images.labels
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bigroc_core.generators.sizes import NAMED, SIDES
 from bigroc_core.training.critics import Critic, DCGANBackbone, ResNetBackbone
 
 
@@ -50,15 +51,30 @@ FAMILIES = {
 VAE = "vae"
 # Trained by consistency with itself, without a critic; a diffusers pipeline.
 CONSISTENCY = "consistency"
+# Gaussians of 8×8 pixels, fitted in closed form.
+SEEDS = "seeds"
 
 # Dimensions that InfoMax-GAN compares local and global features in, per channel of the critic (published: 8 × 128).
 INFOMAX_PER_CHANNEL = 8
 
+KNOWN = (*FAMILIES, VAE, CONSISTENCY, SEEDS)
 
-def build_critic(family: Family, width: int, classes: int, auxiliary: bool) -> Critic:
-    """A family's critic; width: channels of a ResNet, a quarter of the channels of a DCGAN."""
+
+def check_size(family: str, size: tuple[int, int]) -> None:
+    """ValueError for images of a size (height, width) that a family does not make: all but `seeds`, which makes images
+    of any size, are of one of SIDES."""
+    if family != SEEDS and size[0] not in SIDES:
+        raise ValueError(
+            f"{family} makes images of {NAMED} pixels a side, and the data are at {size[0]}; give --size, or "
+            f"--family {SEEDS}, which makes images of any size"
+        )
+
+
+def build_critic(family: Family, width: int, classes: int, auxiliary: bool, size: int = 32) -> Critic:
+    """A family's critic of images of `size` pixels a side; width: channels of a ResNet, or of a DCGAN's first layer."""
     spectral = family.penalty == 0
-    backbone = DCGANBackbone(width) if family.critic == "dcgan" else ResNetBackbone(width, spectral=spectral)
+    dcgan = family.critic == "dcgan"
+    backbone = DCGANBackbone(width, size) if dcgan else ResNetBackbone(width, size, spectral=spectral)
     return Critic(
         backbone,
         classes=classes,

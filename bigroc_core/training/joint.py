@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from bigroc_core.attack import L2Ball, targeted_pgd
+from bigroc_core.attack import L2Ball, input_gradient, targeted_pgd
 from bigroc_core.cards import Card
 from bigroc_core.classifiers.architectures import feature_names, new_network
 from bigroc_core.classifiers.checkpoints import load_weights
@@ -25,52 +23,12 @@ from bigroc_core.evaluation.realism import realism_statistics, scores, separatio
 from bigroc_core.losses import class_logits, discrimination
 from bigroc_core.training.augmentation import augment
 from bigroc_core.training.averaging import running_average
-from bigroc_core.training.batches import share_of_batch
-from bigroc_core.training.checkpoint import append_log, export, half, load_state, save_state, trim_log
+from bigroc_core.training.checkpoint import export, half
 from bigroc_core.training.classifier import accuracy
-from bigroc_core.training.precision import fastest_precision
+from bigroc_core.training.recipes import CURVES, Curves, JointRecipe
+from bigroc_core.training.run import Run
 from bigroc_core.training.sources import GeneratedSource, Mixture, RealImages
 from bigroc_core.training.splits import LabelledImages
-
-
-@dataclass(frozen=True, kw_only=True)
-class JointRecipe:
-    """How a joint model is trained. Sizes of attacks are L2, in units of images in [0, 1].
-
-    init: the robust classifier that training starts from. real, generated: names of the images; weights: each
-    source's share of the generated ones. vanilla: train on the images as they are, attacking none.
-    real_*: the attack on real images. generated_*: the attack on generated ones, whose number of steps T grows by one
-    every `grow_every` iterations from `first_steps` to `last_steps`; None lets the run reach the last just before its
-    end. batch_size: real images of each iteration, and as many generated ones. lr: of the body, reached linearly over
-    `warmup` iterations; lr_head: of the fresh head. Both are kept for a fifth of the run, then fall linearly to 0.
-    """
-
-    name: str
-    init: str
-    real: str
-    generated: tuple[str, ...]
-    weights: tuple[float, ...]
-    size: tuple[int, int]
-    vanilla: bool = False
-    real_eps: float = 0.5
-    real_step_size: float = 0.25
-    real_steps: int = 2
-    generated_eps: float = 5.0
-    generated_step_size: float = 0.2
-    first_steps: int = 1
-    last_steps: int = 8
-    grow_every: int | None = None
-    steps: int = 3_000
-    batch_size: int = 32
-    lr: float = 0.01
-    lr_head: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    warmup: int = 200
-    ema: float = 0.998
-    augmentation: str = "flip"
-    precision: str = field(default_factory=fastest_precision)
-    seed: int = 0
 
 
 def generated_steps(step: int, recipe: JointRecipe) -> int:
@@ -102,16 +60,14 @@ class ClassLogit:
         self.sign = {"down": 1.0, "up": -1.0}[direction]
 
     def gradient(self, images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            leaf = images.detach().requires_grad_()
-            with self.autocast():
-                logits = self.model(leaf).float()
-            total = self.sign * class_logits(logits, self.labels[rows]).sum()
-            (gradient,) = torch.autograd.grad(total, leaf)
-        return logits.detach(), gradient
+        return input_gradient(lambda z: self.sign * class_logits(z, self.labels[rows]), self._look, images)
 
     def logits(self, images: Tensor, rows: Tensor) -> Tensor:
-        with torch.no_grad(), self.autocast():
+        with torch.no_grad():
+            return self._look(images)
+
+    def _look(self, images: Tensor) -> Tensor:
+        with self.autocast():
             return self.model(images).float()
 
 
@@ -144,6 +100,39 @@ def attacked(
         real.index_copy_(0, point.rows, reading(point.logits, point.rows))
         stopped.index_copy_(0, point.rows, point.resting)
     return Attacked(moved, real, stopped)
+
+
+def both_attacked(
+    model: nn.Module,
+    real: tuple[Tensor, Tensor],
+    generated: tuple[Tensor, Tensor],
+    steps: int,
+    recipe: JointRecipe,
+    accelerator: Any,
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Real images made less real and generated ones more, as far as the real ones' mean (P2 3.1.1 and 3.1.2).
+
+    real, generated: images (N, 3, H, W) and their classes (N,). steps: T of the attack on generated ones. Returns both
+    kinds as attacked, and the means that the log tells.
+    """
+    less = attacked(
+        ClassLogit(model, real[1], "down", accelerator.autocast),
+        real[0],
+        recipe.real_eps,
+        recipe.real_step_size,
+        recipe.real_steps,
+    )
+    bound = accelerator.reduce(less.real.mean(), "mean")
+    more = attacked(
+        ClassLogit(model, generated[1], "up", accelerator.autocast),
+        generated[0],
+        recipe.generated_eps,
+        recipe.generated_step_size,
+        steps,
+        bound,
+    )
+    told = {"real": less.real.mean(), "generated": more.real.mean(), "stopped": more.stopped.float().mean()}
+    return less.images, more.images, told
 
 
 def joint_loss(real: Tensor, real_labels: Tensor, generated: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -199,149 +188,79 @@ def train_joint(
     folder: Path,
     command: str,
     save_minutes: float = 3.0,
-    watched: int = 256,
-    reports: int = 20,
+    curves: Curves = CURVES,
 ) -> Classifier:
     """Train by a recipe, in `folder`, resuming the run that lies there; returns the averaged network as exported.
 
-    Every `save_minutes` the run's state is written to folder/state.pt. `reports` times a run a line is added to
+    Every `save_minutes` the run's state is written to folder/state.pt. As often as `curves` says a line is added to
     folder/log.jsonl (means over the iterations since the last: the loss and its terms, σ(f_c) of attacked real and
-    generated images, the share of generated ones whose attack was stopped; and of the averaged network, on `watched`
-    held-out real images and as many generated ones of each source: the area under the curve that tells them apart,
-    clean accuracy and accuracy under PGD), and the averaged weights are exported with their card, with ℓ₀ (P2 Eq. 14)
-    of those images. The last export's ℓ₀ is of all held-out real images. Under `accelerate launch` each process takes
-    its share of every batch.
+    generated images, the share of generated ones whose attack was stopped; and of the averaged network, on held-out
+    real images and as many generated ones of each source: the area under the curve that tells them apart, clean
+    accuracy and accuracy under PGD), and the averaged weights are exported with their card, with ℓ₀ (P2 Eq. 14) of
+    those images. The last export's ℓ₀ is of all held-out real images. Under `accelerate launch` each process takes its
+    share of every batch.
     Raises ValueError for an init classifier that no joint model can be made of, fewer images than a batch takes, or a
-    folder that holds a run of another recipe.
+    folder that holds a run of another recipe, or of other data.
     """
-    from accelerate import Accelerator
-
     if recipe.batch_size > len(real.train):
         raise ValueError(f"a batch of {recipe.batch_size} is more than the {len(real.train)} real training images")
-    accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
-    device = accelerator.device
-    share = share_of_batch(recipe.batch_size, accelerator.num_processes)
+    known = {"data": real.fingerprint} if real.fingerprint else {}
     torch.manual_seed(recipe.seed)
     network, head = fresh_joint_network(init, len(real.classes))
-    folder.mkdir(parents=True, exist_ok=True)
-    arguments = {name: value for name, value in init.card.arguments.items() if name != "classes"}
+    run = Run(folder, {**dataclasses.asdict(recipe), **known}, recipe.steps, save_minutes)
+    accelerator, device, share = run.accelerator, run.device, run.share
     card = Card(
         name=recipe.name,
         kind="classifier",
         architecture=init.card.architecture,
-        arguments=arguments,
+        arguments={name: value for name, value in init.card.arguments.items() if name != "classes"},
         classes=real.classes,
         input_size=recipe.size,
         mean=init.card.mean,
         std=init.card.std,
-        training={"recipe": dataclasses.asdict(recipe), "command": command},
+        training=run.training(command),
         data=f"{real.data}; images of {', '.join(source.name for source in sources)}",
         license=init.card.license,
         source="trained for this project",
     )
     model = Classifier(network, card, feature_names(network)).to(device).to(memory_format=torch.channels_last)
     average = running_average(model, recipe.ema)
-    heads = [p for name, p in model.named_parameters() if name.startswith(f"network.{head}.")]
-    body = [p for name, p in model.named_parameters() if not name.startswith(f"network.{head}.")]
-    optimizer = torch.optim.SGD(
-        [
-            {"params": [p for p in body if p.ndim > 1], "weight_decay": recipe.weight_decay},
-            {"params": [p for p in body if p.ndim <= 1], "weight_decay": 0.0},
-            {"params": heads, "weight_decay": recipe.weight_decay},
-        ],
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=True,
-    )
-    first, elapsed = 0, 0.0
-    ends: list[int] = []
-    sums: dict[str, Tensor] = {}
-    if (state := load_state(folder / "state.pt", dataclasses.asdict(recipe))) is not None:
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        first, elapsed, ends = state["step"], state["seconds"], state["ends"]
-        sums = {name: total.to(device) for name, total in state["sums"].items()}
-    if ends:
-        card = dataclasses.replace(card, training={**card.training, "ended_before": ends})
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    wrapped, optimizer = accelerator.prepare(model, _optimizer(model, head, recipe))
+    run.restore(model=model, average=average, optimizer=optimizer)
     mixture = Mixture(sources, recipe.weights)
-    steps_per_epoch = len(real.train) // recipe.batch_size
-    report_every = max(1, recipe.steps // reports)
-    watch = _Watch(real, sources, watched, recipe.real_eps) if accelerator.is_main_process else None
-    if watch is not None:
-        # A run that was killed after its last state does these iterations, and their lines, once more.
-        trim_log(folder / "log.jsonl", first)
-    began = saved = time.monotonic()
+    report_every = max(1, recipe.steps // curves.reports)
+    watch = _Watch(real, sources, curves.watched, recipe.real_eps) if run.is_main else None
 
-    def write_state(step: int) -> None:
-        if accelerator.is_main_process:
-            save_state(
-                folder / "state.pt",
-                {
-                    "recipe": dataclasses.asdict(recipe),
-                    "step": step,
-                    "seconds": elapsed + time.monotonic() - began,
-                    "ends": ends,
-                    "sums": sums,
-                    "model": model.state_dict(),
-                    "average": average.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                },
-            )
-
-    def attack(images: Tensor, labels: Tensor, generated: Tensor, generated_labels: Tensor, steps: int) -> Any:
-        """Both kinds attacked, in eval mode, and the means that the log tells."""
-        model.eval()
-        less = attacked(
-            ClassLogit(model, labels, "down", accelerator.autocast),
-            images,
-            recipe.real_eps,
-            recipe.real_step_size,
-            recipe.real_steps,
-        )
-        bound = accelerator.reduce(less.real.mean(), "mean")
-        more = attacked(
-            ClassLogit(model, generated_labels, "up", accelerator.autocast),
-            generated,
-            recipe.generated_eps,
-            recipe.generated_step_size,
-            steps,
-            bound,
-        )
-        model.train()
-        told = {"real": less.real.mean(), "generated": more.real.mean(), "stopped": more.stopped.float().mean()}
-        return less.images, more.images, told
+    def report(step: int, steps: int) -> None:
+        assert watch is not None
+        average.eval()
+        with accelerator.autocast():
+            seen = watch(average.module)
+        counted = run.kept["iterations"]
+        means = {name: (total / counted).item() for name, total in run.kept.items() if name != "iterations"}
+        run.log(step, T=steps, **means, **seen)
+        told = (f"{name} {value:.3f}" for name, value in (means | seen).items() if isinstance(value, float))
+        tqdm.write(f"{recipe.name} {step}: {', '.join(told)}")
+        export(average.module.get_submodule("network"), dataclasses.replace(card, l0=seen["l0"]), folder)
 
     model.train()
-    order, order_of = torch.empty(0), -1
-    progress = tqdm(
-        range(first, recipe.steps),
-        initial=first,
-        total=recipe.steps,
-        desc=recipe.name,
-        mininterval=5,
-        disable=not accelerator.is_main_process,
-    )
-    for step in progress:
-        epoch, within = divmod(step, steps_per_epoch)
-        if epoch != order_of:
-            draws = torch.Generator().manual_seed(recipe.seed * 10_007 + epoch)
-            order, order_of = torch.randperm(len(real.train), generator=draws), epoch
-        mine = accelerator.process_index * share
-        # Every draw of this step comes from here, so a resumed run repeats an unbroken one.
-        draws = torch.Generator().manual_seed((recipe.seed * 1_000_003 + step) * 64 + accelerator.process_index)
-        index = order[within * recipe.batch_size + mine :][:share]
+    for step in run.steps():
+        index, draws = run.rows(len(real.train), step), run.draws(step)
         labels = real.train.labels[index].to(device)
-        generated, generated_labels = mixture.draw(step * recipe.batch_size + mine, share, draws)
+        start = step * recipe.batch_size + accelerator.process_index * share
+        generated, generated_labels = mixture.draw(start, share, draws)
         generated_labels = generated_labels.to(device)
         # The same for both, or it would tell them apart.
         both = augment(torch.cat([real.train.floats(index), generated]), recipe.augmentation, draws, recipe.size)
         images, generated = both.to(device, memory_format=torch.channels_last).split(share)
-        now = generated_steps(step, recipe)
+        now = 0 if recipe.vanilla else generated_steps(step, recipe)
         told: dict[str, Tensor] = {}
         if not recipe.vanilla:
-            images, generated, told = attack(images, labels, generated, generated_labels, now)
+            model.eval()
+            images, generated, told = both_attacked(
+                model, (images, labels), (generated, generated_labels), now, recipe, accelerator
+            )
+            model.train()
         rate, head_rate = learning_rates(step, recipe)
         for group, lr in zip(optimizer.param_groups, (rate, rate, head_rate), strict=True):
             group["lr"] = lr
@@ -353,39 +272,33 @@ def train_joint(
         optimizer.step()
         average.update_parameters(model)
         for name, value in {**terms, **told, "iterations": torch.ones((), device=device)}.items():
-            sums[name] = sums.get(name, torch.zeros((), device=device)) + value.detach()
+            run.kept[name] = run.kept.get(name, torch.zeros((), device=device)) + value.detach()
         if step % 20 == 0:
-            progress.set_postfix(T=now, loss=f"{terms['loss'].item():.3f}")
-        last = step + 1 == recipe.steps
-        if (step + 1) % report_every == 0 or last:
-            if watch is not None:
-                average.eval()
-                with accelerator.autocast():
-                    seen = watch(average.module)
-                counted = sums.pop("iterations")
-                means = {name: (total / counted).item() for name, total in sums.items()}
-                append_log(
-                    folder / "log.jsonl",
-                    {
-                        "step": step + 1,
-                        "seconds": elapsed + time.monotonic() - began,
-                        "T": 0 if recipe.vanilla else now,
-                        **means,
-                        **seen,
-                    },
-                )
-                tqdm.write(
-                    f"{recipe.name} {step + 1}: "
-                    + ", ".join(
-                        f"{name} {value:.3f}" for name, value in (means | seen).items() if isinstance(value, float)
-                    )
-                )
-                export(average.module.get_submodule("network"), dataclasses.replace(card, l0=seen["l0"]), folder)
-            sums = {}
-        if last or time.monotonic() - saved > 60 * save_minutes:
-            write_state(step + 1)
-            saved = time.monotonic()
-    return _finished(average.module, card, real, folder, accelerator.is_main_process)
+            run.progress.set_postfix(T=now, loss=f"{terms['loss'].item():.3f}")
+        if (step + 1) % report_every == 0 or step + 1 == recipe.steps:
+            if run.is_main:
+                report(step + 1, now)
+            run.kept.clear()
+        if run.is_time_to_save(step):
+            run.save(step + 1)
+    return _finished(average.module, card, real, folder, run.is_main)
+
+
+def _optimizer(model: nn.Module, head: str, recipe: JointRecipe) -> torch.optim.Optimizer:
+    """SGD with the head's parameters in a group of their own, the last."""
+    prefix = f"network.{head}."
+    heads = [p for name, p in model.named_parameters() if name.startswith(prefix)]
+    body = [p for name, p in model.named_parameters() if not name.startswith(prefix)]
+    return torch.optim.SGD(
+        [
+            {"params": [p for p in body if p.ndim > 1], "weight_decay": recipe.weight_decay},
+            {"params": [p for p in body if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": heads, "weight_decay": recipe.weight_decay},
+        ],
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=True,
+    )
 
 
 class _Watch:

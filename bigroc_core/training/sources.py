@@ -13,19 +13,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bigroc_core.cards import CIFAR10_CLASSES
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.generators.registry import load_generator
 from bigroc_core.images import ImageSet, from_uint8, open_image_set, to_uint8
 from bigroc_core.images.classes import class_table
-from bigroc_core.training.cifar10 import load_cifar10
+from bigroc_core.training.cifar10 import is_cifar10
+from bigroc_core.training.data import load_data
 from bigroc_core.training.splits import Images
 
 GENERATOR_PREFIX = "generator:"
 # Added to a run's seed, so that no image it trains on or watches is one that is boosted and measured later.
 TRAINED_ON, WATCHED = 2**42, 2**43
 HELD_OUT = 5_000
-CIFAR10_TRAIN = "CIFAR-10 training images without the last 5,000"
 
 
 class SetImages:
@@ -47,37 +46,42 @@ class SetImages:
 
 @dataclass(frozen=True)
 class RealImages:
-    """Real images of named classes, said to be `data`. held_out: other ones, for every choice and for ℓ₀."""
+    """Real images of named classes, said to be `data`. held_out: other ones, for every choice and for ℓ₀.
+
+    fingerprint: of the training images, where they were read as a whole, by which a resumed run knows them again.
+    """
 
     data: str
     classes: tuple[str, ...]
     train: Images
     held_out: Images
+    fingerprint: str = ""
 
 
 def load_real(
     real: str | None,
     held_out: str | None,
-    cifar10: Path | None,
+    data: str | Path | None,
     size: tuple[int, int],
     init: Classifier,
     mapping: Mapping[str, str],
 ) -> RealImages:
     """The real images to train on, brought to `size`.
 
-    real: class folders, a zip or an .npz with labels; None is CIFAR-10, at `cifar10`. held_out: the same of other
-    images; without it one in ten of the training images, at most 5,000, is held out. Classes are the folders' names;
-    bare numbers, and ImageNet's folders by WordNet number, are the init classifier's. mapping: of --map-classes, for a
-    held-out set of other names.
-    Raises ValueError for a set without labels, or with fewer than two images.
+    data: a data set with training and validation images as `load_data` reads it, of the init classifier's classes; None
+    is CIFAR-10. real: instead of it, class folders, a zip or an .npz with labels, whose images are read as they are
+    wanted. held_out: the same of other images; without it one in ten of the training images, at most 5,000, is held
+    out. Classes are the folders' names; bare numbers, and ImageNet's folders by WordNet number, are the init
+    classifier's. mapping: of --map-classes, for a held-out set of other names.
+    Raises ValueError for a set without labels, or with fewer than two images, and for data of another size or of other
+    classes.
     """
     if real is None:
         if held_out is not None:
-            raise ValueError("--held-out goes with --real: CIFAR-10 has held-out images of its own")
-        if size != (32, 32):
-            raise ValueError(f"CIFAR-10's images are of 32×32, and the model takes {size[0]}×{size[1]}; give --real")
-        splits = load_cifar10(cifar10)
-        return RealImages(CIFAR10_TRAIN, CIFAR10_CLASSES, splits.train, splits.validation)
+            raise ValueError("--held-out goes with --real: --data, or else CIFAR-10, has held-out images of its own")
+        return _of_data(data, size, init)
+    if data is not None:
+        raise ValueError("--data and --real both say which images are real; give one of them")
     found = open_image_set(real, size)
     labels = _labels_of(found, real)
     classes = _class_names(found, labels, init)
@@ -95,6 +99,34 @@ def load_real(
     return RealImages(Path(real).name, classes, train, SetImages(kept, torch.arange(len(kept)), kept_labels))
 
 
+def _of_data(data: str | Path | None, size: tuple[int, int], init: Classifier) -> RealImages:
+    """A data set's training and validation images."""
+    if size[0] != size[1]:
+        raise ValueError(f"--data is read at one size a side, and the model takes {size[0]}×{size[1]}; give --real")
+    if size != (32, 32) and (data is None or is_cifar10(Path(data))):
+        raise ValueError(f"CIFAR-10's images are of 32×32, and the model takes {size[0]}×{size[1]}; give other --data")
+    splits = load_data(data, size[0])
+    classes = splits.classes
+    if _are_wordnet(classes) and len(classes) == len(init.classes):
+        classes = init.classes
+    if set(classes) != set(init.classes):
+        raise ValueError(
+            f"{splits.name} has the classes {_listed(classes)}, and {init.card.name} was trained on "
+            f"{_listed(init.classes)}; start from a classifier of the same classes (train robust with this --data), or "
+            "give the images as --real"
+        )
+    return RealImages(splits.description, classes, splits.train, splits.validation, splits.fingerprint())
+
+
+def _listed(classes: tuple[str, ...]) -> str:
+    more = f" and {len(classes) - 5} more" if len(classes) > 5 else ""
+    return f"{', '.join(classes[:5])}{more}"
+
+
+def _are_wordnet(classes: tuple[str, ...]) -> bool:
+    return all(re.fullmatch(r"n[0-9]{8}", name) for name in classes)
+
+
 def _labels_of(found: ImageSet, named: str) -> Tensor:
     if found.labels is None:
         raise ValueError(f"{named} has no labels; real images must come in class folders, or with labels")
@@ -103,7 +135,7 @@ def _labels_of(found: ImageSet, named: str) -> Tensor:
 
 def _class_names(found: ImageSet, labels: Tensor, init: Classifier) -> tuple[str, ...]:
     if found.classes is not None:
-        numbered = all(re.fullmatch(r"n[0-9]{8}", name) for name in found.classes)
+        numbered = _are_wordnet(found.classes)
         # Sorted WordNet numbers are the order of ImageNet's classes.
         return init.classes if numbered and len(found.classes) == len(init.classes) else found.classes
     most = int(labels.max())

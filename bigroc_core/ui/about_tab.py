@@ -11,11 +11,11 @@ from bigroc_core.limits import (
     MAX_EVALUATION_IMAGES,
     MAX_EVALUATION_SEEDS,
     MAX_IMAGES_PER_REQUEST,
-    MAX_PIXELS,
     MAX_SAMPLES_PER_REQUEST,
     MAX_STEPS_PER_REQUEST,
     MAX_UPLOAD_BYTES,
     MIB,
+    UPLOAD,
 )
 from bigroc_core.ui import controls
 
@@ -67,9 +67,9 @@ download. ε is on pixels in [0, 1]; P1's CIFAR-10 numbers are on [-1, 1], twice
 
 Per request at most {MAX_IMAGES_PER_REQUEST} images, {MAX_STEPS_PER_REQUEST} steps, {MAX_SAMPLES_PER_REQUEST:,}
 samples for debiasing; per evaluation {MAX_EVALUATION_IMAGES:,} images of each of {MAX_EVALUATION_SEEDS} seeds; files up
-to {MAX_UPLOAD_BYTES // MIB} MiB and {MAX_PIXELS // 1_000_000} megapixels. Uploads and results are deleted from the
-server once they are {KEEP_FILES_SECONDS // 60} minutes old (looked at every {KEEP_FILES_SECONDS // 360} minutes). The
-page sends nothing anywhere else. All of it can be called from a program: see *Use via API* below.
+to {MAX_UPLOAD_BYTES // MIB} MiB and {UPLOAD.image_pixels // 1_000_000} megapixels. Uploads and results are deleted from
+the server once they are {KEEP_FILES_SECONDS // 60} minutes old (looked at every {KEEP_FILES_SECONDS // 360} minutes).
+The page sends nothing anywhere else. All of it can be called from a program: see *Use via API* below.
 """
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from bigroc_core.checks import real
+from bigroc_core.checks import number
 from bigroc_core.experiments import snippets
 from bigroc_core.experiments.boost import Run, archive, settings_json
 from bigroc_core.images import from_uint8, to_pil
@@ -95,9 +95,9 @@ def pick(run: Run, step: float, gain: float, event: gr.EventData) -> tuple[Any, 
 
 def checked_gain(gain: float) -> float:
     """How strongly the difference is amplified; ValueError where that is no such number."""
-    return real(gain, "gain", 0, MAX_GAIN)
+    return number(gain, "gain", 0, MAX_GAIN)
 
 
 def _place(run: Run, step: float, image: float) -> tuple[int, int]:
-    wanted = int(real(image, "image", -(2.0**31), 2.0**31))
-    return run.frame_at(int(real(step, "step", 0, 2.0**31))), min(max(wanted, 1), len(run.targets)) - 1
+    wanted = int(number(image, "image", -(2.0**31), 2.0**31))
+    return run.frame_at(int(number(step, "step", 0, 2.0**31))), min(max(wanted, 1), len(run.targets)) - 1

@@ -26,7 +26,7 @@ from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD, Source, example_pat
 from bigroc_core.ui import controls, links, pictures
 from bigroc_core.ui.boost_results import MAX_GAIN, checked_gain, look, pick, preview, results
 from bigroc_core.ui.errors import explained, readable
-from bigroc_core.ui.forms import Form, connect, endpoint, plainly, shared_names
+from bigroc_core.ui.forms import Form, connect, endpoint, shared_names
 from bigroc_core.ui.live import Stops, live
 from bigroc_core.ui.presets import (
     QUIET,
@@ -38,6 +38,7 @@ from bigroc_core.ui.presets import (
     preset_radio,
     readings,
 )
+from bigroc_core.ui.values import plainly
 
 STOPS = Stops()
 OPENING_GAIN = 5

@@ -10,12 +10,13 @@ import gradio as gr
 
 from bigroc_core.catalogue import classifier_cards
 from bigroc_core.experiments.compare import CLASSIFIER, EPS, STEPS, CompareRequest, commands, compare_on_gpu, settle
-from bigroc_core.experiments.threat_models import TABLE_HEADERS, Comparison, archive, settings_json
+from bigroc_core.experiments.comparison import TABLE_HEADERS, Comparison, archive
+from bigroc_core.experiments.growing import settings_json
 from bigroc_core.limits import MAX_COMPARED
 from bigroc_core.settings import default_of
 from bigroc_core.ui import controls, links, pictures
 from bigroc_core.ui.downloads import saved
-from bigroc_core.ui.forms import Form, connect, endpoint
+from bigroc_core.ui.forms import Form, connect, endpoint, run_buttons
 from bigroc_core.ui.live import Stops, live
 from bigroc_core.ui.presets import QUIET
 
@@ -126,9 +127,7 @@ def build(opening: Comparison, boost: links.Restorable, above: Form) -> links.Re
                 form.add("vary")
                 form.add("values", elem_id="compared-values")
                 form.add("classifiers", visible=False, elem_id="compared-classifiers")
-            with gr.Row():
-                go = gr.Button("Compare", variant="primary", elem_id="compared", scale=3)
-                stop = gr.Button("Cancel", variant="stop", elem_id="compared-cancel", scale=1, min_width=90)
+            buttons = run_buttons("Compare", "compared")
             links.link_button("boost", form.shared, "Link to this comparison", "compared")
         with gr.Column(scale=8, min_width=320):
             status = controls.html(shown[0], elem_id="compared-status", label="Status")
@@ -153,7 +152,7 @@ def build(opening: Comparison, boost: links.Restorable, above: Form) -> links.Re
         compare,
         STOPS,
         [status, rows, table, save, command, settings],
-        (go, stop),
+        buttons,
         ("compare", "cancel_compare", "Stop the running comparison of settings and keep what it has reached."),
     )
     own: list[Any] = [form.controls[name] for name in OWN]

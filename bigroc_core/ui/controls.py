@@ -12,10 +12,11 @@ from bigroc_core.experiments.requests import BoostingRequest, ProbabilityStopReq
 from bigroc_core.experiments.requests import presets_of as presets_of
 from bigroc_core.limits import MAX_STEPS_PER_REQUEST
 from bigroc_core.sources import ImagesRequest
-from bigroc_core.ui.forms import control, plainly
+from bigroc_core.ui.forms import control
 from bigroc_core.ui.forms import for_programs as for_programs
 from bigroc_core.ui.forms import show_results_js as show_results_js
 from bigroc_core.ui.live import PREVIEW_SECONDS as PREVIEW_SECONDS
+from bigroc_core.ui.values import plainly
 
 # Radii a slider reaches: beyond 16 an L2 ball around a 32-pixel image no longer holds the image itself.
 SLIDER_EPS = {"l2": 16.0, "linf": 0.5}

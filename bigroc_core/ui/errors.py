@@ -14,24 +14,26 @@ from typing import Any
 import gradio as gr
 from pydantic import ValidationError
 
+from bigroc_core.messages import printable
+
 # Of a longer text the beginning, which names what is wrong, and the end, which says what to do.
-MAX_CHARACTERS, LAST_CHARACTERS = 500, 150
+MAX_CHARACTERS = 500
 
 
 def readable(text: str) -> str:
     """A text of any length and any characters as one short line of printable ones."""
-    if len(text) > MAX_CHARACTERS:
-        text = f"{text[: MAX_CHARACTERS - LAST_CHARACTERS]} … {text[-LAST_CHARACTERS:]}"
-    line = " ".join(text.split())
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
+    # Shortened before it is split, which would take long over megabytes of blanks.
+    if len(text) > 2 * MAX_CHARACTERS:
+        text = f"{text[:MAX_CHARACTERS]} … {text[-MAX_CHARACTERS:]}"
+    return printable(" ".join(text.split()), MAX_CHARACTERS)
 
 
 def sentence(error: Exception | str) -> str:
     """An error's text as a sentence, for where the page shows plain text."""
     text = readable(str(error))
-    beginning = text.partition(": ")[0]
-    # A setting's name or a file's own is not a word that begins a sentence.
-    if text.split(" ")[0].isalpha() and "." not in beginning:
+    beginning, word = text.partition(": ")[0], text.partition(" ")[0]
+    # A file's own name, a setting's, a symbol's: none of them is a word that begins a sentence.
+    if word.isascii() and word.isalpha() and (len(word) > 1 or word == "a") and "." not in beginning:
         text = text[:1].upper() + text[1:]
     return text + ("" if text.endswith((".", "!", "?")) else ".")
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import math
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import Any, TypeVar
+from typing import Any
 
 import gradio as gr
 
 from bigroc_core.settings import Request, Unfit, default_of, described, hints
 from bigroc_core.ui import links
-from bigroc_core.ui.errors import explained, refusal, validations
+from bigroc_core.ui.errors import explained, validations
 from bigroc_core.ui.live import Stops, canceller
+from bigroc_core.ui.values import plainly
 
 # Characters of a row of numbers, so many as the longest that is of use.
 MAX_NUMBERS = 200
@@ -66,52 +66,6 @@ def as_text(value: Any) -> str:
     if isinstance(value, tuple | list):
         return ", ".join(map(as_text, value))
     return "" if value is None else value if isinstance(value, str) else f"{value:g}"
-
-
-C = TypeVar("C", bound=gr.components.Component)
-
-
-def plainly(control: C) -> C:
-    """Make the control refuse a value by its own name, in a sentence, and leave no traceback in the server's log.
-
-    Browsers offer no such value; other clients may send it. Gradio would round 1.5, let NaN through all bounds, and
-    take several choices for one.
-    """
-    own = control.preprocess
-
-    def preprocess(payload: Any) -> Any:
-        wanted, fits = _wanted(control, payload)
-        if not fits:
-            raise refusal(f"{control.label}: {wanted}, not {payload!r:.60}")
-        try:
-            return payload if hasattr(control, links.ANY_OF) else own(payload)
-        except (gr.Error, TypeError, ValueError) as error:
-            raise refusal(f"{control.label}: {getattr(error, 'message', 'not a value it takes')}") from None
-
-    # On this one control: a subclass would make Gradio write a stub file beside this module.
-    control.preprocess = preprocess  # type: ignore[method-assign]
-    return control
-
-
-def _wanted(control: gr.components.Component, payload: Any) -> tuple[str, bool]:
-    """What a control takes, in words, and whether a value is such a one; of a text box or an upload, any is."""
-    if isinstance(control, gr.Dropdown | gr.Radio | gr.CheckboxGroup):
-        several = isinstance(control, gr.CheckboxGroup) or bool(getattr(control, "multiselect", False))
-        allowed = getattr(control, links.ANY_OF, None) or [value for _, value in control.choices]
-        given = payload if several else [payload]
-        fits = payload is None or (isinstance(given, list) and all(one in allowed for one in given))
-        return f"{'any' if several else 'one'} of {', '.join(map(str, allowed))}", fits
-    if isinstance(control, gr.Number | gr.Slider):
-        whole = control.precision == 0
-        least, most = control.minimum, control.maximum
-        plain = isinstance(payload, int | float) and not isinstance(payload, bool)
-        fits = plain and (least is None or payload >= least) and (most is None or payload <= most)
-        fits = fits and (isinstance(payload, int) or (math.isfinite(payload) and (not whole or payload.is_integer())))
-        bounds = "" if least is None or most is None else f" from {least:g} to {most:g}"
-        return f"a{' whole' if whole else ''} number{bounds}", fits or (
-            payload is None and isinstance(control, gr.Number)
-        )
-    return "true or false", isinstance(payload, bool) or not isinstance(control, gr.Checkbox)
 
 
 class Form:

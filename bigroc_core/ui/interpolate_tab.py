@@ -29,7 +29,8 @@ from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.errors import explained
 from bigroc_core.ui.forms import Form, connect, endpoint, run_buttons, shared_names
 from bigroc_core.ui.live import Stops, live
-from bigroc_core.ui.one_image import QUIET, linked_card, one_image, show_kind
+from bigroc_core.ui.one_image import linked_card, one_image, show_kind
+from bigroc_core.ui.presets import QUIET
 
 STOPS = Stops()
 UPLOAD_HINT = '<p class="note">One image of any size: it is cropped to a square and brought to 32×32 pixels.</p>'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import gradio as gr
 from starlette.datastructures import QueryParams
 
 from bigroc_core.ui import errors
+from bigroc_core.ui.values import MAX_TEXT, Unusable, value_of
 
 # A link is made in the browser, which alone knows under which address it reached the page.
 LINK_JS = """(...values) => {
@@ -27,13 +27,6 @@ LINK_JS = """(...values) => {
   navigator.clipboard?.writeText(link).catch(() => {});
   return link;
 }"""
-MAX_TEXT = 40
-# On a control whose choices follow another's: all that a link may ask for.
-ANY_OF = "any_of"
-
-
-class Unusable(ValueError):
-    """A value that the control does not take; the message says what it takes."""
 
 
 @dataclass(frozen=True)
@@ -141,45 +134,6 @@ def read(query: QueryParams, shared: Mapping[str, gr.components.Component]) -> t
         except Unusable as error:
             problems.append(f"{name}: {error}")
     return values, problems
-
-
-def value_of(control: gr.components.Component, given: Sequence[str]) -> Any:
-    """The value of a control from the texts of a link; Unusable if the control does not take it."""
-    if isinstance(control, (gr.Dropdown, gr.Radio, gr.CheckboxGroup)):
-        several = isinstance(control, gr.CheckboxGroup) or (isinstance(control, gr.Dropdown) and control.multiselect)
-        if several and list(given) == [""]:
-            return []
-        allowed = getattr(control, ANY_OF, None) or [value for _, value in control.choices]
-        for text in given:
-            if text not in allowed:
-                raise Unusable(f"{text[:MAX_TEXT]!r} is not among its choices")
-        if not several and len(given) != 1:
-            raise Unusable("it takes one value")
-        return list(given) if several else given[0]
-    if len(given) != 1:
-        raise Unusable("it takes one value")
-    text = given[0]
-    if isinstance(control, gr.Checkbox):
-        if text not in ("true", "false"):
-            raise Unusable(f"it is true or false, not {text[:MAX_TEXT]!r}")
-        return text == "true"
-    if isinstance(control, (gr.Slider, gr.Number)):
-        try:
-            value = float(text)
-        except ValueError:
-            raise Unusable(f"{text[:MAX_TEXT]!r} is not a number") from None
-        least, most = control.minimum, control.maximum
-        if not math.isfinite(value) or not (least is None or value >= least) or not (most is None or value <= most):
-            bounds = f" from {least:g} to {most:g}" if least is not None and most is not None else ""
-            raise Unusable(f"it takes a number{bounds}, not {text[:MAX_TEXT]}")
-        whole = isinstance(control, gr.Number) and control.precision == 0
-        if whole and value != int(value):
-            raise Unusable(f"it takes a whole number, not {text[:MAX_TEXT]}")
-        return int(value) if value == int(value) else value
-    most_characters = getattr(control, "max_length", None) or MAX_TEXT
-    if len(text) > most_characters:
-        raise Unusable(f"it takes {most_characters} characters at most")
-    return text
 
 
 def warn(problems: Sequence[str]) -> None:

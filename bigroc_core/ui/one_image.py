@@ -9,9 +9,7 @@ import gradio as gr
 from bigroc_core.catalogue import generator_cards
 from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD, example_paths
 from bigroc_core.ui.forms import Form
-
-# The page's own wiring computes nothing, so it waits in no queue.
-QUIET: dict[str, Any] = {"api_visibility": "undocumented", "queue": False, "show_progress": "hidden"}
+from bigroc_core.ui.presets import QUIET
 
 
 def show_kind(kind: str) -> tuple[Any, ...]:

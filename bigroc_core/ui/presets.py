@@ -17,9 +17,10 @@ from bigroc_core.experiments.requests import (
     presets_of,
 )
 from bigroc_core.presets import PAPER_PRESETS, settings_of
-from bigroc_core.ui import controls, links
+from bigroc_core.ui import controls
 from bigroc_core.ui.errors import explained
 from bigroc_core.ui.forms import Form, control
+from bigroc_core.ui.values import ANY_OF
 
 # The page's own wiring computes nothing, so it waits in no queue.
 AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
@@ -126,7 +127,7 @@ def loss_radio(classifier: str) -> gr.components.Component:
     """The loss that is descended, of those that the classifier can do."""
     made: Any = control(BoostingRequest, "loss", choices=loss_choices(classifier))
     # The choices follow the classifier; links, and clients that set both at once, may ask for any.
-    setattr(made, links.ANY_OF, tuple(LOSS_LINES))
+    setattr(made, ANY_OF, tuple(LOSS_LINES))
     everything = dict(made.api_info()) | {"enum": list(LOSS_LINES)}
     made.api_info = lambda: everything
     return made

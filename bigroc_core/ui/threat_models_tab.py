@@ -23,7 +23,8 @@ from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.forms import Form, connect, endpoint, run_buttons, shared_names
 from bigroc_core.ui.forms import restored as restored_form
 from bigroc_core.ui.live import Stops, live
-from bigroc_core.ui.one_image import QUIET, kind_boxes, linked_card, one_image, show_kind
+from bigroc_core.ui.one_image import kind_boxes, linked_card, one_image, show_kind
+from bigroc_core.ui.presets import QUIET
 
 # One visitor's comparisons, of either kind, are one run at a time.
 STOPS = Stops()

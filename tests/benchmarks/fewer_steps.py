@@ -86,6 +86,9 @@ class Guided:
     def project(self, delta: Tensor) -> Tensor:
         return self.ball.project(delta)
 
+    def of(self, rows: Tensor) -> Guided:
+        raise NotImplementedError("no image rests early in such a walk")
+
 
 @dataclass(frozen=True, kw_only=True)
 class GuidedConfig(BoostConfig):

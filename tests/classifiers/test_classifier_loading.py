@@ -30,6 +30,8 @@ def folder(tmp_path, monkeypatch):
             classes=CIFAR10_CLASSES,
             mean=(0.5, 0.4, 0.3),
             std=(0.2, 0.3, 0.4),
+            role="judge" if name == "cifar10-judge" else "boosts",
+            robust=name == "cifar10-robust",
         )
         export(build_network("resnet9", classes=10, width=4), card, tmp_path)
     return tmp_path

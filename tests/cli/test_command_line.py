@@ -196,7 +196,12 @@ def test_one_damaged_image_among_good_ones_leaves_nothing_behind(models, tmp_pat
 
 def test_a_judge_does_not_boost(models, tmp_path, capsys):
     card = Card(
-        name="cifar10-judge", kind="classifier", architecture="resnet9", arguments={"width": 4}, classes=CIFAR10_CLASSES
+        name="cifar10-judge",
+        kind="classifier",
+        architecture="resnet9",
+        arguments={"width": 4},
+        classes=CIFAR10_CLASSES,
+        role="judge",
     )
     export(ResNet9(10, 4), card, tmp_path)
     assert (
@@ -374,3 +379,19 @@ def test_training_continues_in_its_own_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("BIGROC_DATA", str(tmp_path / "nothing-here"))
     assert main(["train", "robust", "--name", "tiny", "--run", str(tmp_path / "run")]) == 2
     assert "CIFAR-10" in capsys.readouterr().err
+
+
+def test_a_fault_of_the_programs_own_is_one_line_that_says_how_to_report_it(monkeypatch, capsys):
+    def broken(*_):
+        raise RuntimeError("first\nsecond " + "x" * 90_000)
+
+    monkeypatch.setattr("bigroc_core.cli.models._preset_rows", broken)
+    assert main(["presets"]) == 70
+    told = capsys.readouterr().err
+    assert told.startswith("error: RuntimeError: first second")
+    assert "report" in told
+    assert len(told) < 3_000
+    assert told.count("\n") == 1
+    monkeypatch.setenv("BIGROC_TRACEBACK", "1")
+    with pytest.raises(RuntimeError):
+        main(["presets"])

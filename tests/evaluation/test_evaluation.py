@@ -447,7 +447,7 @@ def test_judges_do_not_boost_and_boosters_do_not_judge(
     with pytest.raises(ValueError, match="would measure"):
         evaluate(SOURCE, robust, judge, config, references, count=COUNT, seeds=(0,), control=judge)
     marked = classifier_of(7, "marked")
-    marked.card = dataclasses.replace(marked.card, training={"role": "judge"})
+    marked.card = dataclasses.replace(marked.card, role="judge")
     with pytest.raises(ValueError, match="marked only ever judges"):
         evaluate(SOURCE, marked, judge, config, references, count=COUNT, seeds=(0,))
     with pytest.raises(ValueError, match="marked only ever judges"):

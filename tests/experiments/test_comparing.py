@@ -19,8 +19,8 @@ from bigroc_core.__main__ import main
 from bigroc_core.experiments import compare as comparing
 from bigroc_core.experiments.boost import BoostRequest, boost
 from bigroc_core.experiments.compare import CLASSIFIER, EPS, STEPS, CompareRequest, commands, compare, settle
+from bigroc_core.experiments.comparison import Comparison, archive
 from bigroc_core.experiments.requests import DEBIASED, ESTIMATED, GIVEN
-from bigroc_core.experiments.threat_models import Comparison, archive
 from bigroc_core.images import from_uint8, read_image, to_uint8
 from bigroc_core.limits import MAX_COMPARED
 from bigroc_core.sources import UPLOAD

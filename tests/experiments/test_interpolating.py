@@ -19,6 +19,7 @@ from PIL import Image
 
 import bigroc_core as bc
 from bigroc_core.__main__ import main
+from bigroc_core.experiments import interpolate as experiment
 from bigroc_core.experiments.frames import TABLE_HEADERS, Interpolation, animation, archive
 from bigroc_core.experiments.growing import last
 from bigroc_core.experiments.interpolate import InterpolateRequest, Walk, interpolation_of, opening, opening_request
@@ -164,6 +165,16 @@ def test_the_kept_example_belongs_to_the_embedded_classifiers() -> None:
         )
         np.testing.assert_allclose(kept.distances[strip], found.numpy(), rtol=1e-3)
         assert all(kept.l2(strip, i) <= c * kept.whole + 0.11 for i, c in enumerate(kept.fractions))
+
+
+def test_an_example_is_kept_so_that_it_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = dataclasses.replace(opening_request(), steps=2, fractions=(0.5, 1.0))
+    monkeypatch.setattr(experiment, "opening_request", lambda: request)
+    experiment.keep_opening(tmp_path / "kept.npz")
+    monkeypatch.setattr(experiment, "interpolation_of", None)  # nothing is computed any more
+    kept = opening(tmp_path / "kept.npz")
+    assert kept.settings == request.walk.settings()
+    assert (kept.done, kept.total, kept.finished) == (8, 8, True)
 
 
 @pytest.mark.parametrize("content", [b"not a file of arrays", b"PK\x03\x04 cut off"])

@@ -111,6 +111,28 @@ def test_a_card_beside_a_published_checkpoint_names_its_classes(tmp_path: Path) 
         load_generator(tmp_path / "netG.pth")
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda right, _: {"G_ema": right, "step": 7},
+        lambda right, wrong: {"G": wrong, "G_ema": right},
+        lambda right, _: {f"module.{key}": value for key, value in right.items()},
+        lambda right, _: {"generator": {f"_orig_mod.{key}": value for key, value in right.items()}, "D": {}},
+        lambda right, wrong: {"params": wrong, "params_ema": right},
+    ],
+    ids=["G_ema alone", "G beside G_ema", "DataParallel", "compiled", "params_ema"],
+)
+def test_generators_are_found_under_what_trainers_wrap_around_them(tmp_path: Path, wrap) -> None:
+    torch.manual_seed(0)
+    right, wrong = (ResNet32Generator(latent=16, width=8, classes=3).eval() for _ in range(2))
+    torch.save(wrap(right.state_dict(), wrong.state_dict()), tmp_path / "netG.pth")
+    generator = load_generator(tmp_path / "netG.pth")
+    latents, labels = torch.randn(2, 16), torch.tensor([0, 2])
+    assert torch.equal(generator.sampler.network(latents, labels), right(latents, labels))
+    # Said where another network's weights lie beside the averaged ones.
+    assert ("averaged weights" in "; ".join(generator.notes)) == ({"G", "params"} & set(wrap({}, {})) != set())
+
+
 def broken(path: Path, kind: str) -> str:
     state = dict(ResNet32Generator(16, 8).state_dict())
     if kind == "missing":

@@ -14,9 +14,10 @@ from bigroc_core.classifiers.networks import ResNet9
 from bigroc_core.generators.dcgan import DCGANGenerator
 from bigroc_core.images import from_uint8, open_image_set, to_uint8
 from bigroc_core.images.classes import class_number, class_table, nearest, parse_mapping
+from bigroc_core.images.writing import ImageSetWriter
 from bigroc_core.training.checkpoint import export
 
-STL10 = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "Ship", "truck")
+STL10 = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "Ships", "truck")
 TO_CIFAR10 = [0, 2, 1, 3, 4, 5, 7, 8, 9]
 
 
@@ -70,7 +71,7 @@ def error_of(capsys):
 
 
 def test_a_mapping_moves_labels_and_leaves_images_alone(models, tmp_path):
-    mapping = ["--map-classes", "car=automobile, Ship=8", "--count", "18"]
+    mapping = ["--map-classes", "car=automobile, Ships=8", "--count", "18"]
     assert boosted(models, source(models, "stl10"), tmp_path / "out.npz", *mapping) == 0
     images, labels = load_generator(models / "stl10.safetensors").sample(18)
     with np.load(tmp_path / "out.npz") as written:
@@ -87,17 +88,17 @@ def test_the_same_names_in_another_order_need_no_mapping(models, tmp_path):
 def test_the_error_names_the_classes_that_do_not_match_and_offers_a_mapping(models, tmp_path, capsys):
     assert boosted(models, source(models, "stl10"), tmp_path / "out.npz") == 2
     error = error_of(capsys)
-    assert "2 of stl10's 9 classes (car, Ship)" in error
-    assert "--map-classes car=CLASS,Ship=ship" in error
+    assert "2 of stl10's 9 classes (car, Ships)" in error
+    assert "--map-classes car=CLASS,Ships=ship" in error
     assert boosted(models, source(models, "stl10"), tmp_path / "out.npz", "--map-classes", "car=automobile") == 2
-    assert "1 of stl10's 9 classes (Ship)" in error_of(capsys)
+    assert "1 of stl10's 9 classes (Ships)" in error_of(capsys)
     assert not (tmp_path / "out.npz").exists()
 
 
 def test_another_mapping_is_another_run(models, tmp_path, capsys):
     out = tmp_path / "out"
-    assert boosted(models, source(models, "stl10"), out, "--count", "9", "--map-classes", "car=1,Ship=8") == 0
-    assert boosted(models, source(models, "stl10"), out, "--count", "9", "--map-classes", "car=9,Ship=8") == 2
+    assert boosted(models, source(models, "stl10"), out, "--count", "9", "--map-classes", "car=1,Ships=8") == 0
+    assert boosted(models, source(models, "stl10"), out, "--count", "9", "--map-classes", "car=9,Ships=8") == 2
     assert "out" in error_of(capsys)
     assert sorted(path.name for path in out.iterdir() if path.is_dir()) == sorted(
         {CIFAR10_CLASSES[number] for number in TO_CIFAR10}
@@ -110,10 +111,10 @@ def test_another_mapping_is_another_run(models, tmp_path, capsys):
         ("car", "FROM=TO"),
         ("", "FROM=TO"),
         ("car=", "FROM=TO"),
-        ("car=1,,Ship=8", "FROM=TO"),
+        ("car=1,,Ships=8", "FROM=TO"),
         ("car=1,car=2", "twice"),
-        ("car=autombile,Ship=ship", "did you mean automobile?"),
-        ("car=10,Ship=ship", "no class '10'"),
+        ("car=autombile,Ships=ship", "did you mean automobile?"),
+        ("car=10,Ships=ship", "no class '10'"),
         ('"car=1', "read"),
     ],
 )
@@ -189,7 +190,7 @@ def test_evaluate_counts_errors_on_the_mapped_labels(models, tmp_path):
                 "--output",
                 str(written),
                 "--map-classes",
-                f"car={cars},Ship=ship",
+                f"car={cars},Ships=ship",
             ]
         )
         assert status == 0
@@ -227,3 +228,58 @@ def test_names_that_two_classes_share_are_told_apart_by_number():
         class_number("crane", known)
     assert class_number("2", known) == 2
     assert parse_mapping('"tench, Tinca tinca=fish",b=c') == {"tench, Tinca tinca": "fish", "b": "c"}
+
+
+def folders(root, *names):
+    """A folder with one image in each of these folders."""
+    for number, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32), (number, 0, 0)).save(root / name / f"{number:06d}.bmp")
+    return root
+
+
+def test_folders_of_any_names_are_boosted_where_their_labels_are_not_wanted(models, tmp_path, capsys):
+    images = folders(tmp_path / "in", "what", "ever")
+    assert boosted(models, str(images), tmp_path / "own") == 2
+    assert "does not exist" in error_of(capsys)
+    for number, more in enumerate((["--estimate"], ["--target", "3"], ["--debias-set", str(images)])):
+        assert boosted(models, str(images), tmp_path / f"{number}.npz", *more, "--debias-count", "2") == 0
+        assert "not looked at" in capsys.readouterr().out
+        assert len(np.load(tmp_path / f"{number}.npz")["arr_0"]) == 2
+
+
+def test_folders_that_only_group_are_boosted_as_without_labels(models, tmp_path, capsys):
+    images = folders(tmp_path / "in", "000000", "000001")
+    assert boosted(models, str(images), tmp_path / "grouped.npz") == 0
+    assert "only group the images" in capsys.readouterr().out
+    assert boosted(models, str(images), tmp_path / "estimated.npz", "--estimate") == 0
+    assert (tmp_path / "grouped.npz").read_bytes() == (tmp_path / "estimated.npz").read_bytes()
+
+
+def test_a_killed_run_does_not_go_on_with_other_images(models, tmp_path, capsys, monkeypatch):
+    images = folders(tmp_path / "in", "cat", "dog")
+    write = ImageSetWriter.write
+
+    def killed(self, start, *arguments):
+        if start:
+            raise KeyboardInterrupt
+        write(self, start, *arguments)
+
+    monkeypatch.setattr(ImageSetWriter, "write", killed)
+    assert boosted(models, str(images), tmp_path / "out", "--batch-size", "1") == 130
+    monkeypatch.setattr(ImageSetWriter, "write", write)
+    before = (images / "dog" / "000001.bmp").read_bytes()
+    Image.new("RGB", (32, 32), (99, 0, 0)).save(images / "dog" / "000001.bmp")
+    assert len(before) == (images / "dog" / "000001.bmp").stat().st_size
+    assert boosted(models, str(images), tmp_path / "out", "--batch-size", "1") == 2
+    assert "other settings" in error_of(capsys)
+    (images / "dog" / "000001.bmp").write_bytes(before)
+    assert boosted(models, str(images), tmp_path / "out", "--batch-size", "1") == 0
+
+
+def test_the_mapping_of_a_file_is_the_mapping_of_the_option(models, tmp_path):
+    (tmp_path / "map.txt").write_text("# of STL-10\ncar = automobile\nShips = 8\n")
+    for name, mapping in (("file", f"@{tmp_path / 'map.txt'}"), ("option", "car=automobile,Ships=8")):
+        where = source(models, "stl10")
+        assert boosted(models, where, tmp_path / f"{name}.npz", "--count", "9", "--map-classes", mapping) == 0
+    assert (tmp_path / "file.npz").read_bytes() == (tmp_path / "option.npz").read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,23 +25,24 @@ from bigroc_core.generators.cost import sampling_cost
 from bigroc_core.generators.pipelines import load_pipeline
 from bigroc_core.generators.registry import load_generator
 from bigroc_core.generators.sampling import index_seed
-from bigroc_core.training import generator as training
+from bigroc_core.training import run as training
 from bigroc_core.training.consistency import (
-    LOG_SIGMA,
-    TIMESTEPS_OF,
     ConsistencyFunction,
     build_unet,
     consistency_loss,
     consistency_scheduler,
     discretisation,
     draw_intervals,
+    export_consistency,
     huber_offset,
     noise_levels,
     pseudo_huber,
+    timesteps_of,
 )
 from bigroc_core.training.generator import GeneratorRecipe, train_generator
 from bigroc_core.training.splits import Splits
 
+TIMESTEPS_OF = timesteps_of(32)
 TINY = {"block_out_channels": [8, 16], "norm_num_groups": 4}
 
 
@@ -106,7 +108,7 @@ def test_the_discretisation_doubles_from_first_to_last() -> None:
     assert discretisation(0, 1, 10, 80) == 10
 
 
-@pytest.mark.parametrize("log_sigma", [LOG_SIGMA, (2.5, 1.5)])
+@pytest.mark.parametrize("log_sigma", [(-1.1, 2.0), (2.5, 1.5)])
 def test_levels_are_karras_and_intervals_lognormal(log_sigma: tuple[float, float]) -> None:
     scheduler = consistency_scheduler()
     levels = noise_levels(scheduler, 18)
@@ -221,7 +223,7 @@ def test_training_resumes(trained: Path, splits: Splits, tmp_path: Path, monkeyp
     # Weights are stored as fp16.
     assert (resumed.sample(5, seed=1)[0] - expected).abs().max() < 0.01
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text("utf-8").splitlines()]
-    assert [line["step"] for line in log] == [1, 3, 3]
+    assert [line["step"] for line in log] == [1, 2, 3]
     assert all(math.isfinite(value) for line in log for value in line.values())
     with pytest.raises(ValueError, match="another recipe"):
         train_generator(recipe(intervals=(2, 8)), splits, tmp_path, "train")
@@ -267,6 +269,19 @@ def test_the_folder_is_diffusers_own_and_has_no_pickles(trained: Path) -> None:
     images, labels = ours.sample(2, seed=5)
     assert labels is not None
     torch.testing.assert_close(torch.from_numpy(theirs.images).permute(0, 3, 1, 2), images, rtol=0, atol=1e-5)
+
+
+def test_a_full_disk_is_named_and_the_pipeline_that_was_there_can_be_read(trained: Path, model: Path) -> None:
+    before, _ = load_generator(model).sample(2)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="tiny could not be written: "):
+            export_consistency(untrained(), read_card(trained / "tiny.json"), model.parent)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert torch.equal(load_generator(model).sample(2)[0], before)
+    assert sorted(path.name for path in model.parent.iterdir()) == ["tiny", "tiny.json"]
 
 
 @pytest.mark.parametrize("steps", [1, 2])

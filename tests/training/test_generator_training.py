@@ -176,7 +176,7 @@ def test_training_resumes_and_exports_what_it_samples(
     log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text("utf-8").splitlines()]
     assert all(math.isfinite(value) for line in log for value in line.values())
     # Killed after its second step, it goes on to the same images.
-    from bigroc_core.training import generator as module
+    from bigroc_core.training import run as module
 
     write, written = module.save_state, []
 
@@ -212,7 +212,7 @@ def test_a_run_that_has_ended_goes_on_to_more_steps_and_its_card_says_so(splits:
 def test_an_unfinished_run_does_not_become_a_longer_one(
     splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bigroc_core.training import generator as module
+    from bigroc_core.training import run as module
 
     write = module.save_state
 

@@ -10,63 +10,36 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_data import RGB as CLASSES
+from small_data import joint_images, pictures
+from small_data import tiny_robust as tiny
 from torch import Tensor, nn
 
 import bigroc_core as bc
 from bigroc_core.__main__ import main
 from bigroc_core.cards import Card, read_card
-from bigroc_core.classifiers.networks import Classifier, build_network
+from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.generators.sampling import Generator
 from bigroc_core.images import write_image_set
 from bigroc_core.training import joint
 from bigroc_core.training.checkpoint import export, trim_log
-from bigroc_core.training.joint import JointRecipe, fresh_joint_network, generated_steps, joint_loss, train_joint
+from bigroc_core.training.data import load_data
+from bigroc_core.training.joint import fresh_joint_network, generated_steps, joint_loss, train_joint
+from bigroc_core.training.recipes import Curves, JointRecipe
 from bigroc_core.training.sources import GeneratedSource, Mixture, RealImages, load_real, open_generated
 from bigroc_core.training.splits import LabelledImages
 
-CLASSES = ("red", "green", "blue")
 SHARE = 12
-
-
-def pictures(count: int, seed: int, *, generated: bool, side: int = 16) -> LabelledImages:
-    """The brightest channel is the class; generated ones carry a weak pattern of columns."""
-    draw = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, 3, (count,), generator=draw)
-    images = torch.randint(0, 100, (count, 3, side, side), generator=draw)
-    images[torch.arange(count), labels] += 100
-    if generated:
-        images[:, :, :, ::2] += 30
-    return LabelledImages(images.to(torch.uint8), labels)
-
-
-def tiny(classes: tuple[str, ...] = CLASSES, side: int = 16) -> Classifier:
-    torch.manual_seed(5)
-    arguments = {"width": 4, "activation": "silu", "pool": "before"}
-    card = Card(
-        name="init",
-        kind="classifier",
-        architecture="resnet9",
-        arguments=arguments,
-        classes=classes,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.05, 0.05, 0.05),
-        input_size=(side, side),
-    )
-    return Classifier(build_network("resnet9", classes=len(classes), **arguments), card).eval().requires_grad_(False)
 
 
 @pytest.fixture
 def real() -> RealImages:
-    return RealImages("pictures", CLASSES, pictures(96, 0, generated=False), pictures(60, 1, generated=False))
+    return joint_images()[0]
 
 
 @pytest.fixture
 def source() -> GeneratedSource:
-    def draw(start: int, count: int, _draws: torch.Generator) -> tuple[Tensor, Tensor]:
-        data = pictures(count, 10_000 + start, generated=True)
-        return data.floats(slice(None)), data.labels
-
-    return GeneratedSource("columns", draw, lambda count: draw(10**6, count, torch.Generator()))
+    return joint_images()[1]
 
 
 RECIPE = JointRecipe(
@@ -222,7 +195,7 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("at", [1, 4, 6])
 def test_a_killed_run_resumes_to_the_same_weights_and_curves(tmp_path, real, source, monkeypatch, at):
-    options = {"save_minutes": 1e-9, "watched": 12, "reports": 4}
+    options = {"save_minutes": 1e-9, "curves": Curves(watched=12, reports=4)}
     train_joint(RECIPE, tiny(), real, [source], tmp_path / "whole", "train", **options)
     steps, original = 0, torch.optim.SGD.step
 
@@ -267,7 +240,7 @@ def test_the_model_tells_generated_from_real_and_its_card_has_their_reference(tm
     recipe = dataclasses.replace(
         RECIPE, steps=60, batch_size=16, last_steps=3, real_eps=0.2, real_step_size=0.1, lr=0.05
     )
-    returned = train_joint(recipe, tiny(), real, [source], tmp_path, "train", watched=60, reports=3)
+    returned = train_joint(recipe, tiny(), real, [source], tmp_path, "train", curves=Curves(watched=60, reports=3))
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["loss"] < lines[0]["loss"]
     assert lines[-1]["auc"] == lines[-1]["auc_of"]["columns"] > 0.9
@@ -390,6 +363,34 @@ def test_real_images_are_resized_divided_and_rounded(tmp_path):
     assert torch.equal(images.mean((2, 3)).argmax(1), order[labels])
 
 
+def test_data_give_their_own_held_out_images_at_the_models_size_and_a_run_knows_them_again(tmp_path, source):
+    folder = as_folder(pictures(60, 0, generated=False, side=24), tmp_path / "mine")
+    real = load_real(None, None, folder, (16, 16), tiny(), {})
+    splits = load_data(folder, 16)
+    assert real.classes == ("blue", "green", "red")
+    assert torch.equal(real.train.floats(slice(None)), splits.train.floats(slice(None)))
+    assert torch.equal(real.held_out.floats(slice(None)), splits.validation.floats(slice(None)))
+    recipe = dataclasses.replace(RECIPE, steps=2, last_steps=1, batch_size=8)
+    train_joint(recipe, tiny(), real, [source], tmp_path / "run", "train")
+    assert read_card(tmp_path / "run" / "tiny-joint.json").training["recipe"]["data"] == splits.fingerprint()
+    as_folder(pictures(60, 1, generated=False, side=24), tmp_path / "other")
+    other = load_real(None, None, tmp_path / "other", (16, 16), tiny(), {})
+    with pytest.raises(ValueError, match="another recipe"):
+        train_joint(recipe, tiny(), other, [source], tmp_path / "run", "train")
+
+
+def test_data_of_other_classes_than_the_init_classifiers_are_refused_and_wordnet_numbers_are_its_classes(tmp_path):
+    strange = as_folder(pictures(30, 0, generated=False), tmp_path / "strange", ("red", "green", "mauve"))
+    with pytest.raises(ValueError, match="the classes green, mauve, red, and init was trained on red, green"):
+        load_real(None, None, strange, (16, 16), tiny(), {})
+    with pytest.raises(ValueError, match="--data and --real both"):
+        load_real(str(strange), None, strange, (16, 16), tiny(), {})
+    numbered = as_folder(pictures(30, 0, generated=False), tmp_path / "n", ("n01440764", "n01443537", "n01484850"))
+    assert load_real(None, None, numbered, (16, 16), tiny(), {}).classes == CLASSES
+    with pytest.raises(ValueError, match="only 16 pixels on their shorter side, and --size 64 would enlarge them"):
+        load_real(None, None, numbered, (64, 64), tiny(side=64), {})
+
+
 def test_wordnet_folders_are_the_init_classifiers_classes(tmp_path):
     folder = as_folder(pictures(30, 0, generated=False), tmp_path / "real", ("n01440764", "n01443537", "n01484850"))
     assert load_real(str(folder), None, None, (16, 16), tiny(), {}).classes == CLASSES
@@ -482,7 +483,7 @@ def test_real_images_without_labels_or_of_another_size_than_cifar10s_are_refused
     unlabelled = as_npz(pictures(12, 0, generated=False), tmp_path / "real.npz", labelled=False)
     with pytest.raises(ValueError, match=r"real\.npz has no labels"):
         load_real(str(unlabelled), None, None, (16, 16), tiny(), {})
-    with pytest.raises(ValueError, match="the model takes 16×16; give --real"):
+    with pytest.raises(ValueError, match="the model takes 16×16; give other --data"):
         load_real(None, None, None, (16, 16), tiny(), {})
 
 
@@ -525,7 +526,7 @@ def test_all_but_the_head_is_the_init_classifiers():
         (["--generated", "generator:cifar10-dcgan", "generator:cifar10-dcgan"], "twice"),
         (["--generated", "generator:nothing"], "there is no generator 'nothing'"),
         (["--held-out", "x"], "--held-out goes with --real"),
-        (["--size", "64"], "the model takes 64×64; give --real"),
+        (["--size", "64"], "the model takes 64×64; give other --data"),
         (["--watched", "1"], "--watched must be"),
         (["--steps", "0"], "--steps must be"),
     ],

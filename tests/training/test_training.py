@@ -2,14 +2,16 @@
 
 import itertools
 import json
+import resource
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_data import divided
+from small_data import divided, tiny_robust
 from torch import nn
 
 from bigroc_core.training.augmentation import augment
+from bigroc_core.training.checkpoint import append_log, export, save_state
 from bigroc_core.training.classifier import ClassifierRecipe, accuracy, l2_attack, learning_rate, train_classifier
 from bigroc_core.training.splits import LabelledImages
 
@@ -104,3 +106,25 @@ def test_augmentation_repeats_from_its_generator_and_keeps_range():
     assert first.max() <= 1
     with pytest.raises(ValueError, match="augmentation"):
         augment(images, "colour", torch.Generator(), (32, 32))
+
+
+def test_a_full_disk_is_named_and_leaves_what_was_there(tmp_path):
+    model = tiny_robust()
+    (tmp_path / "init.safetensors").write_bytes(b"before")
+    kept = {"state.pt": b"state", "init.safetensors": b"before"}
+    (tmp_path / "state.pt").write_bytes(b"state")
+    writes = {
+        "state.pt": lambda: save_state(tmp_path / "state.pt", {"weights": torch.zeros(9_999)}),
+        "init.safetensors": lambda: export(model.network, model.card, tmp_path),
+        "log.jsonl": lambda: append_log(tmp_path / "log.jsonl", {"loss": [1.0] * 999}),
+    }
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for name, write in writes.items():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limits[1]))
+        try:
+            with pytest.raises(OSError, match=f"{name} could not be written: ") as told:
+                write()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert "\n" not in str(told.value)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.suffix != ".jsonl"} == kept

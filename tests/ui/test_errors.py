@@ -32,6 +32,7 @@ def test_a_files_own_name_keeps_its_letters() -> None:
     assert errors.sentence("cat.png: is not an image") == "cat.png: is not an image."
     assert errors.sentence("my cat.png: is not an image").startswith("my cat")
     assert errors.sentence("step_size must be a number") == "step_size must be a number."
+    assert errors.sentence("ε = 2 is there twice") == "ε = 2 is there twice."
     assert errors.sentence("these images carry no class") == "These images carry no class."
 
 

@@ -1,0 +1,56 @@
+"""The catalogue: what is offered, from here and from elsewhere, and which control goes with a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+import bigroc_core as bc
+from bigroc_core import catalogue
+from bigroc_core.sources import OneImage
+
+
+@pytest.fixture
+def afterwards_as_before() -> Iterator[None]:
+    """What a test offers is gone after it."""
+    yield
+    for offered in (catalogue._CLASSIFIERS, catalogue._GENERATORS):
+        offered.clear()
+    catalogue.classifier_cards.cache_clear()
+    catalogue.generator_cards.cache_clear()
+
+
+def test_the_control_is_a_network_that_is_not_robust() -> None:
+    assert catalogue.control_for("cifar10-robust") == "cifar10-standard"
+    assert catalogue.control_for("cifar10-joint") == "cifar10-standard"
+    assert catalogue.control_for("cifar10-standard") is None
+    kinds = {name: catalogue.kind_of(card) for name, card in catalogue.classifier_cards().items()}
+    assert kinds["cifar10-robust"] == "robust"
+    assert kinds["cifar10-standard"] == "standard: not robust"
+    with pytest.raises(ValueError, match="no classifier 'cifar10-judge'"):
+        catalogue.control_for("cifar10-judge")
+
+
+@pytest.mark.usefixtures("afterwards_as_before")
+def test_models_from_elsewhere_can_be_offered() -> None:
+    classifier = bc.load_classifier("cifar10-standard", device="cpu")
+    classifier.card = replace(classifier.card, name="mine", input_size=(64, 64))
+    catalogue.offer_classifier(classifier)
+    assert catalogue.classifier_named("mine", "cpu") is classifier
+    assert "mine" in catalogue.classifier_cards()
+    assert catalogue.control_for("mine") is None  # none takes such images
+
+    generator = bc.load_generator("cifar10-dcgan")
+    catalogue.offer_generator(generator, "folder/mine.safetensors")
+    image, _ = OneImage(generator="folder/mine.safetensors", seed=3, number=5).read((32, 32), "cpu")
+    wanted, _ = generator.sample(1, seed=3, start=5)
+    assert torch.equal(image, (wanted[0] * 255).round() / 255)
+
+
+def test_what_a_test_offered_is_gone() -> None:
+    assert "mine" not in catalogue.classifier_cards()
+    with pytest.raises(ValueError, match="no classifier 'mine'"):
+        catalogue.classifier_named("mine", "cpu")
