@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import hashlib
 import html
 import io
 import json
@@ -28,7 +27,7 @@ from torch import Tensor
 
 from bigroc_core import __version__
 from bigroc_core.boosting import BoostConfig
-from bigroc_core.cards import weights_of
+from bigroc_core.cards import checkpoint_hash
 from bigroc_core.images import from_uint8, to_uint8
 from bigroc_core.limits import (
     MAX_COLUMNS,
@@ -388,14 +387,6 @@ def _said_in(data: bytes) -> str | None:
         return re.sub(rb"\\(.)", rb"\1", found.group(1)).decode("latin-1") if found else None
     found_text = re.search(rb"<dc:description>(.*?)</dc:description>", data, re.DOTALL)
     return html.unescape(found_text.group(1).decode("utf-8", "replace")) if found_text else None
-
-
-def checkpoint_hash(name: str) -> str | None:
-    """SHA-256 of an embedded model's weights, None for a model that is not embedded."""
-    # A name, not a way to some other file.
-    if Path(name).name != name or not (paths := weights_of(name)):
-        return None
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def model_names(recipe: Recipe) -> list[str]:
