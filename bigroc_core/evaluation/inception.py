@@ -18,12 +18,22 @@ import torch
 from torch import Tensor
 
 from bigroc_core.evaluation.features import Extractor
-from bigroc_core.evaluation.shards import ALONE, Measuring, Progress, Run, Share, Stage, join, mapped
+from bigroc_core.evaluation.shards import (
+    ALONE,
+    Measuring,
+    Progress,
+    Run,
+    Share,
+    Stage,
+    join,
+    load_arrays,
+    mapped,
+    save_arrays,
+)
 from bigroc_core.evaluation.statistics import (
     FeatureStatistics,
     feature_statistics,
     frechet_distance,
-    require_images,
 )
 from bigroc_core.files import whole_or_not_at_all
 from bigroc_core.sources import ImageStream
@@ -63,11 +73,17 @@ class Metric:
 
 @dataclass(frozen=True)
 class Reference:
-    """Images to compare with, in a network's features: their statistics, and a file (.npy) of all (N, D) of them."""
+    """Images to compare with, in a network's features: their statistics, None where they are too few for a covariance,
+    and a file (.npy) of all (N, D) of them."""
 
     name: str
-    statistics: FeatureStatistics
+    statistics: FeatureStatistics | None
     features: Path
+
+    @property
+    def count(self) -> int:
+        """N."""
+        return len(mapped(self.features)) if self.statistics is None else self.statistics.count
 
 
 def reference_features(
@@ -81,9 +97,7 @@ def reference_features(
     """A network's features of the first `count` images of a stream, computed shard by shard and kept in `cache`.
 
     cache: a folder for these images and this network alone; one that holds others is refused (ValueError).
-    Raises ValueError for too few images.
     """
-    require_images(count, network.dimensions)
     features, statistics = cache / "features.npy", cache / "statistics.npz"
     if not statistics.exists():
         settings = {"kind": "reference", "images": stream.name, network.kind: network.key}
@@ -93,13 +107,14 @@ def reference_features(
         if share.index == 0:
             with whole_or_not_at_all(features) as path:
                 join(path, count, run.values("reference", "as they are", 0, f"{network.kind}/features"))
-            found = feature_statistics(mapped(features).split(1000))
-            with whole_or_not_at_all(statistics) as path, open(path, "wb") as file:
-                np.savez(file, count=np.asarray(found.count), mean=found.mean, covariance=found.covariance)
+            enough = count > network.dimensions
+            found = feature_statistics(mapped(features).split(1000)) if enough else None
+            save_arrays(statistics, {} if found is None else vars(found))
             shutil.rmtree(cache / "shards")
         share.wait()
-    with np.load(statistics, allow_pickle=False) as kept:
-        return Reference(stream.name, FeatureStatistics(int(kept["count"]), kept["mean"], kept["covariance"]), features)
+    kept = load_arrays(statistics) or {}
+    found = FeatureStatistics(int(kept["count"]), kept["mean"], kept["covariance"]) if kept else None
+    return Reference(stream.name, found, features)
 
 
 def _as_they_are(_seed: int, _start: int, images: Tensor, _labels: Tensor | None) -> tuple[dict[str, Tensor], Tensor]:
@@ -111,14 +126,14 @@ def check_counts(metrics: Sequence[str], count: int, references: Sequence[Refere
     known = (*METRICS, *LITE0_METRICS)
     if unknown := set(metrics) - set(known):
         raise ValueError(f"metrics are {', '.join(known)}, not {', '.join(sorted(unknown))}")
-    for name, kernel in zip(FRECHET, KERNEL, strict=True):
-        if name in metrics and count <= dimensions:
-            raise ValueError(
-                f"{count} images are too few for {name}, a Fréchet distance in {dimensions} dimensions: at least "
-                f"{dimensions + 1} are needed; {kernel} needs {KID_SUBSET_SIZE:,}"
-            )
-    sizes = {"the images": count, **{reference.name: reference.statistics.count for reference in references}}
+    sizes = {"the images": count, **{reference.name: reference.count for reference in references}}
     for name, size in sizes.items():
+        for distance, kernel in zip(FRECHET, KERNEL, strict=True):
+            if distance in metrics and size <= dimensions:
+                raise ValueError(
+                    f"{distance} is a Fréchet distance in {dimensions} dimensions; {name} are {size}: at least "
+                    f"{dimensions + 1} are needed. {kernel} needs {KID_SUBSET_SIZE:,}"
+                )
         if set(KERNEL) & set(metrics) and size < KID_SUBSET_SIZE:
             raise ValueError(
                 f"KID is the mean over subsets of {KID_SUBSET_SIZE} images; {name} are {size}: at least "
@@ -158,7 +173,7 @@ class OutsideMetrics:
                 features = stack.enter_context(run.on_disk(stage, variant, seed, f"{kind}/features"))
             statistics = feature_statistics(run.features(stage, variant, seed, kind)) if fid else None
             for reference in self.references:
-                if statistics is not None:
+                if statistics is not None and reference.statistics is not None:
                     distance = frechet_distance(statistics, reference.statistics)
                     scores |= {Metric(FRECHET[name], reference.name, False): distance for name in fid}
                 if kid:
