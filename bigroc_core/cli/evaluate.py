@@ -68,6 +68,7 @@ def add_evaluate_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         "goes on where it stopped; accelerate launch spreads it over processes.",
     )
     add_measured_images(parser, COUNT, SEEDS)
+    parser.add_argument("--classifier", help="boost through it (default: the preset's, else cifar10-robust)")
     parser.add_argument("--control", default="cifar10-standard", help="the control's classifier, or none")
     parser.add_argument("--no-random-direction", action="store_true", help="leave that control out")
     parser.add_argument(
@@ -182,6 +183,7 @@ def add_sweep_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         "where it stopped; accelerate launch spreads it over processes.",
     )
     add_measured_images(parser, SWEEP_COUNT, SWEEP_SEEDS, "; never those of a report")
+    parser.add_argument("--classifier", help="boost through it (default: cifar10-robust)")
     parser.add_argument("--reference", default="validation", metavar="SET", help=REFERENCE_HELP)
     add_sweeping(parser)
     parser.add_argument(

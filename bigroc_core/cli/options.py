@@ -163,7 +163,6 @@ def add_measured_images(parser: argparse.ArgumentParser, count: int, seeds: tupl
     parser.add_argument(
         "--seeds", type=int, nargs="+", help=f"default: {' '.join(map(str, seeds))}; an image set has one alone{more}"
     )
-    parser.add_argument("--classifier", help="boost through it (default: the preset's, else cifar10-robust)")
     parser.add_argument(
         "--debias",
         type=int,

@@ -12,7 +12,7 @@ from bigroc_core.cli.options import Commands, add_data, add_device, command_line
 from bigroc_core.evaluation.comparison import mean_and_std
 from bigroc_core.evaluation.report import cell
 from bigroc_core.experiments.tables import PARTS, Tables, TablesRequest, tables
-from bigroc_core.files import write_text
+from bigroc_core.files import whole_or_not_at_all, write_text
 from bigroc_core.sources import DEBIAS_SEED
 
 # FIDs that P2 prints: none, robust classifier, non-robust joint, robust joint (Table 1); none, robust classifier, joint
@@ -110,7 +110,8 @@ def write(made: Tables, output: Path) -> None:
         from bigroc_core.figures.drawing import quality_against_time, render
 
         picture = output.with_name(f"{output.stem}-curve.png")
-        picture.write_bytes(render(quality_against_time(made.curve, made.request.judge), "png"))
+        with whole_or_not_at_all(picture) as path:
+            path.write_bytes(render(quality_against_time(made.curve, made.request.judge), "png"))
     write_text(output, page(made, picture))
 
 

@@ -22,6 +22,7 @@ from bigroc_core.classifiers.networks import Classifier, build_network
 from bigroc_core.cli.evaluate import add_evaluate_parser, add_sweep_parser, run_evaluate, run_sweep
 from bigroc_core.cli.evaluate_classifier import add_evaluate_classifier_parser, run_evaluate_classifier
 from bigroc_core.cli.options import update_card
+from bigroc_core.debiasing import fit_debias
 from bigroc_core.evaluation import (
     ERRORS,
     UNBOOSTED,
@@ -45,8 +46,9 @@ from bigroc_core.evaluation import (
 )
 from bigroc_core.evaluation.features import Reading
 from bigroc_core.evaluation.report import as_csv, as_text, score, sweep_table
-from bigroc_core.experiments.measuring import Beside
+from bigroc_core.experiments.measuring import Beside, Opened, Subject
 from bigroc_core.images import from_uint8, open_image_set, to_uint8
+from bigroc_core.sources import DEBIAS_SEED
 from bigroc_core.training.checkpoint import export
 from bigroc_core.training.cifar10 import find_cifar10, load_cifar10
 from bigroc_core.training.classifier import accuracy
@@ -334,6 +336,25 @@ def test_without_labels_the_target_is_the_boosting_classifiers_estimate(
         estimate = (robust(images) + (0 if debias is None else debias)).argmax(1)
         wrong = float((judge(images).argmax(1) != estimate).float().mean())
         assert found.rows[0].scores[ERRORS][0] == pytest.approx(wrong)
+
+
+def test_debiasing_is_fitted_on_the_one_seed_of_debiasing_or_the_one_that_is_said(robust: Classifier) -> None:
+    drawn: list[tuple[int, int, int]] = []
+
+    def draw(*at: int) -> tuple[Tensor, None]:
+        drawn.append(at)  # type: ignore[arg-type]
+        return pictures(*at)[0], None
+
+    opened = Opened(ImageStream("drawn", draw), robust, "cpu")
+    asked = Subject(images="drawn", classifier="boosts", debias=12)
+    shift, other = opened.shift(asked), opened.shift(dataclasses.replace(asked, debias_seed=7))
+    assert drawn == [(DEBIAS_SEED, 0, 12), (7, 0, 12)]
+    assert DEBIAS_SEED == 1_000_000
+    assert shift is not None
+    assert other is not None
+    torch.testing.assert_close(shift, fit_debias(robust, pictures(DEBIAS_SEED, 0, 12)[0]))
+    assert not torch.equal(shift, other)
+    assert opened.shift(dataclasses.replace(asked, debias=0)) is None
 
 
 def test_table_and_dictionary_tell_the_same(
