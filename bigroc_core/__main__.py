@@ -10,15 +10,12 @@ import sys
 from types import FrameType
 
 from bigroc_core.cli.boost import add_boost_parser, run_boost
-from bigroc_core.cli.evaluate import (
+from bigroc_core.cli.evaluate import add_evaluate_parser, add_sweep_parser, run_evaluate, run_sweep
+from bigroc_core.cli.evaluate_classifier import (
     add_evaluate_classifier_parser,
-    add_evaluate_parser,
     add_reference_statistics_parser,
-    add_sweep_parser,
-    run_evaluate,
     run_evaluate_classifier,
     run_reference_statistics,
-    run_sweep,
 )
 from bigroc_core.cli.evaluate_joint import add_evaluate_joint_parser, run_evaluate_joint
 from bigroc_core.cli.figure import add_figure_parser, run_figure

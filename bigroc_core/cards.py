@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from dataclasses import dataclass, field
@@ -158,6 +159,14 @@ def weights_of(name: str, folder: Path = CHECKPOINTS) -> list[Path]:
         return [single]
     pipeline = folder / name
     return sorted(pipeline.rglob("*.safetensors")) if (pipeline / "model_index.json").is_file() else []
+
+
+def checkpoint_hash(name: str) -> str | None:
+    """SHA-256 of an embedded model's weights, None for a model that is not embedded."""
+    # A name, not a way to some other file.
+    if name not in {path.stem for path in CHECKPOINTS.glob("*.json")} or not (paths := weights_of(name)):
+        return None
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def embedded_cards(folder: Path, kind: str) -> dict[str, Card]:

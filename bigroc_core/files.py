@@ -30,7 +30,8 @@ def one_line_each(entries: dict[str, Any]) -> str:
 @contextlib.contextmanager
 def whole_or_not_at_all(path: Path) -> Iterator[Path]:
     """A path beside `path` to write a file or a folder to: if all goes well it takes the place of `path`, or of an
-    empty folder there, and if not it vanishes. Raises OSError, naming `path`, where it cannot be written."""
+    empty folder there, and if not it vanishes. Raises OSError, naming `path` and saying that nothing is lost, where it
+    cannot be written."""
     # Not the process number: processes on several machines may share it, and the folder.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     make_folder(path.parent)
@@ -38,7 +39,11 @@ def whole_or_not_at_all(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise OSError(f"{path} could not be written ({error.strerror or error})") from error
+        raise OSError(
+            error.errno,
+            f"{path} could not be written ({error.strerror or error}). Nothing written so far is lost: "
+            "once that is mended, for instance by making room, the same command goes on",
+        ) from error
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)

@@ -26,11 +26,11 @@ from bigroc_core.cli.options import (
     require_embedded,
 )
 from bigroc_core.evaluation import evaluate_classifier, realism_statistics, scores, separation
+from bigroc_core.experiments.judging import labelled_for, splits_for
 from bigroc_core.files import write_text
 from bigroc_core.generators.registry import embedded_generators
 from bigroc_core.images import open_image_set
 from bigroc_core.sources import GENERATOR_PREFIX, open_stream
-from bigroc_core.training.cifar10 import load_cifar10
 from bigroc_core.training.sources import SetImages
 from bigroc_core.training.splits import Images, LabelledImages
 
@@ -57,16 +57,19 @@ def add_evaluate_joint_parser(commands: Commands[argparse.ArgumentParser]) -> No
     parser.add_argument(
         "--real",
         metavar="SET",
-        help="real images to tell them from and to classify, with labels; default: CIFAR-10's test images",
+        help="real images to tell them from and to classify, with labels; default: test images of CIFAR-10 or --data",
     )
     parser.add_argument(
         "--held-out",
         metavar="SET",
-        help="real images that ℓ₀ is of; default: CIFAR-10's validation images, or with --real the card's ℓ₀ stays",
+        help="real images that ℓ₀ is of; default: validation images of CIFAR-10 or --data; with --real the card's "
+        "ℓ₀ stays",
     )
     parser.add_argument("--count", type=int, default=2_000, help="real images, and images of each source")
     parser.add_argument("--seed", type=int, default=0, help="of generators")
-    parser.add_argument("--eps", type=float, default=0.5, help="L2 radius of PGD, images in [0, 1]")
+    parser.add_argument(
+        "--eps", type=float, help="L2 radius of PGD, images in [0, 1] (default: 0.5 at 32 pixels, scaled with the side)"
+    )
     parser.add_argument("--steps", type=int, default=20, help="PGD steps")
     add_class_mapping(parser)
     add_common(parser)
@@ -80,9 +83,9 @@ def run_evaluate_joint(options: argparse.Namespace) -> None:
     if options.count < 1:
         raise ValueError(f"--count must be at least 1, not {options.count}")
     classifier = load_classifier(options.classifier, device=default_device(options.device))
-    real, held_out = _real_images(options, classifier)
-    named = options.generated or _embedded_of(classifier.card.input_size)
     mapping = mapping_of(options, classifier)
+    real, held_out = _real_images(options, classifier, mapping)
+    named = options.generated or _embedded_of(classifier.card.input_size)
     sources = [open_stream(one, classifier, mapping) for one in named]
     data = _in_memory(real, options.count)
     measured: dict[str, Any] = {"realism": None if held_out is None else realism_statistics(classifier, held_out)}
@@ -113,14 +116,21 @@ def run_evaluate_joint(options: argparse.Namespace) -> None:
         write_text(path, dataclasses.replace(card, metrics=metrics).to_json())
 
 
-def _real_images(options: argparse.Namespace, classifier: Classifier) -> tuple[Images, Images | None]:
+def _real_images(
+    options: argparse.Namespace, classifier: Classifier, mapping: dict[str, str]
+) -> tuple[Images, Images | None]:
     """The images to tell generated ones from, and those that ℓ₀ is of."""
-    if options.real is None:
-        if options.held_out is not None:
-            raise ValueError("--held-out goes with --real: CIFAR-10 has validation images of its own")
-        splits = load_cifar10(options.data)
-        return splits.test, splits.validation
-    return _set(options.real, classifier), None if options.held_out is None else _set(options.held_out, classifier)
+    if options.real is not None:
+        return _set(options.real, classifier), None if options.held_out is None else _set(options.held_out, classifier)
+    if options.held_out is not None:
+        raise ValueError("--held-out goes with --real: CIFAR-10 and --data have validation images of their own")
+    data = splits_for(classifier.card, options.data)
+    # The mapping may be of the generators' classes alone.
+    own = {name: other for name, other in mapping.items() if name in data.classes}
+    parts = [labelled_for(classifier, data, part, own) for part in (data.test, data.validation)]
+    for note in parts[0][1]:
+        print(f"note: {note}")
+    return parts[0][0], parts[1][0]
 
 
 def _set(named: str, classifier: Classifier) -> SetImages:

@@ -7,20 +7,23 @@ import dataclasses
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from tqdm import tqdm
 
 from bigroc_core.boosting import GRADIENTS, NORMS, BoostConfig
 from bigroc_core.cards import CHECKPOINTS, Card, read_card
 from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.evaluation import ALONE, Share
 from bigroc_core.files import write_text
 from bigroc_core.images.classes import OPTION, parse_mapping
 from bigroc_core.losses import LOSSES
 from bigroc_core.presets import settings_of
-from bigroc_core.sources import ImageStream
+from bigroc_core.sources import DEBIAS_SEED, ImageStream
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -126,19 +129,110 @@ def process_state() -> PartialState:
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU", not torch.accelerator.is_available()))
 
 
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where real images lie."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="CIFAR-10 (torchvision's folder, an .npz or class folders), or your own class folders or a zip of them",
+    )
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Add the option that says what computes."""
+    """Add the option that says where to compute."""
     parser.add_argument("--device", help="torch device; default: cuda where there is one, else cpu")
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add the options of every measurement."""
-    parser.add_argument("--data", type=Path, help="CIFAR-10: torchvision's folder, an .npz or class folders")
+    add_data(parser)
     add_device(parser)
     parser.add_argument("--output", type=Path, help="also write the result as JSON")
     parser.add_argument(
         "--write-card", action="store_true", help="write the result, with this command, into the embedded model's card"
     )
+
+
+def add_measured_images(parser: argparse.ArgumentParser, count: int, seeds: tuple[int, ...], more: str = "") -> None:
+    """Add what is measured: the images, how many, of which seeds, with which classes, and by how many to debias.
+
+    count, seeds: a generator's, if none are given.
+    """
+    parser.add_argument("images", metavar="IN", help="generator:NAME, or a folder, zip or .npz of images")
+    parser.add_argument("--count", type=int, help=f"images per seed (default: {count}, an image set's: all)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", help=f"default: {' '.join(map(str, seeds))}; an image set has one alone{more}"
+    )
+    parser.add_argument(
+        "--debias",
+        type=int,
+        default=0,
+        metavar="N",
+        help="estimate targets with debiasing, fitted to N more images of the generator",
+    )
+    parser.add_argument("--debias-seed", type=int, default=DEBIAS_SEED, metavar="SEED", help="these images' seed")
+    parser.add_argument(
+        "--run",
+        dest="run_folder",
+        type=Path,
+        metavar="DIR",
+        help="folder of the run (default: one in runs/ for these settings)",
+    )
+    add_class_mapping(parser)
+
+
+def add_sweeping(parser: argparse.ArgumentParser) -> None:
+    """Add how an ε is looked for."""
+    parser.add_argument("--chooser", default="cifar10-standard", help="an ε is chosen in its features")
+    parser.add_argument(
+        "--largest",
+        type=float,
+        default=4.0,
+        help="try L2 ε up to this, and L∞ ε of the same change per pixel (default 4)",
+    )
+
+
+def subject_of(options: argparse.Namespace, classifier: str | None) -> dict[str, Any]:
+    """The fields of a Subject that `add_measured_images` and `add_data` have options for.
+
+    classifier: in place of none given, before cifar10-robust.
+    """
+    return {
+        "images": options.images,
+        "classifier": options.classifier or classifier or "cifar10-robust",
+        "count": options.count,
+        "seeds": tuple(options.seeds or ()),
+        "debias": options.debias,
+        "debias_seed": options.debias_seed,
+        "map_classes": options.map_classes,
+        "data": options.data,
+        "run": options.run_folder,
+    }
+
+
+def progress_bars() -> Callable[[str, int, int], None]:
+    """Progress bars, one after the other, for whatever reports (what, done, total)."""
+    bars: dict[str, tqdm[Any]] = {}
+
+    def report(text: str, done: int, total: int) -> None:
+        if text not in bars:
+            for bar in bars.values():
+                bar.close()
+            bars.clear()
+            bars[text] = tqdm(total=total, desc=text, unit="img")
+        bars[text].update(done - bars[text].n)
+        if done >= total:
+            bars.pop(text).close()
+
+    return report
+
+
+def process_share(device: str | None) -> tuple[Share, torch.device]:
+    """This process's part under `accelerate launch`, and its device; alone: all of it, and the device asked for."""
+    state = process_state()
+    if state.num_processes == 1:
+        return ALONE, default_device(device)
+    return Share(state.process_index, state.num_processes, state.wait_for_everyone), state.device
 
 
 def finish(options: argparse.Namespace, result: dict[str, Any]) -> None:

@@ -5,45 +5,58 @@ from bigroc_core.evaluation.comparison import (
     ERRORS,
     UNBOOSTED,
     Evaluation,
-    InceptionMeasuring,
+    Judges,
     Row,
     Way,
+    Ways,
     evaluate,
     summary,
 )
 from bigroc_core.evaluation.controls import moved_by
 from bigroc_core.evaluation.features import ClassifierFeatures, InceptionFeatures, fingerprint
-from bigroc_core.evaluation.inception import METRICS, Metric, Reference, reference_features
+from bigroc_core.evaluation.inception import (
+    LITE0_METRICS,
+    METRICS,
+    Metric,
+    OutsideMetrics,
+    Reference,
+    reference_features,
+)
 from bigroc_core.evaluation.realism import realism_statistics, scores, separation
 from bigroc_core.evaluation.references import (
     cache_folder,
     content_of,
     embed_statistics,
+    embedded_data,
     embedded_statistics,
     reference_statistics,
 )
-from bigroc_core.evaluation.shards import ALONE, Progress, Share
+from bigroc_core.evaluation.shards import ALONE, Measuring, Progress, Share
 from bigroc_core.evaluation.statistics import (
     FeatureStatistics,
     feature_statistics,
     frechet_distance,
     require_images,
 )
-from bigroc_core.evaluation.sweeping import Sweep, SweepPoint, around_the_best, sweep
+from bigroc_core.evaluation.sweeping import Chooser, Sweep, SweepPoint, around_the_best, sweep
 from bigroc_core.sources import ImageStream, generator_stream, image_set_stream, relabelled, tensor_stream
 
 __all__ = [
     "ALONE",
     "ERRORS",
+    "LITE0_METRICS",
     "METRICS",
     "UNBOOSTED",
+    "Chooser",
     "ClassifierFeatures",
     "Evaluation",
     "FeatureStatistics",
     "ImageStream",
     "InceptionFeatures",
-    "InceptionMeasuring",
+    "Judges",
+    "Measuring",
     "Metric",
+    "OutsideMetrics",
     "Progress",
     "Reference",
     "Row",
@@ -51,10 +64,12 @@ __all__ = [
     "Sweep",
     "SweepPoint",
     "Way",
+    "Ways",
     "around_the_best",
     "cache_folder",
     "content_of",
     "embed_statistics",
+    "embedded_data",
     "embedded_statistics",
     "evaluate",
     "evaluate_classifier",

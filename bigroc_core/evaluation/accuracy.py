@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,15 +11,22 @@ import torch
 from torch import Tensor
 
 from bigroc_core.attack import l2_attack
+from bigroc_core.cards import Card
 from bigroc_core.checks import MAX_EPS, MAX_STEPS, number, whole
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.training.splits import LabelledImages
 
 
+def usual_eps(card: Card) -> float:
+    """The L2 radius that accuracy is told under: 0.5 at 32 pixels, scaled with the side."""
+    height, width = card.input_size
+    return 0.5 * math.sqrt(height * width) / 32
+
+
 def evaluate_classifier(
     classifier: Classifier,
     data: LabelledImages,
-    eps: float = 0.5,
+    eps: float | None = None,
     steps: int = 20,
     autoattack: int = 0,
     batch_size: int = 250,
@@ -26,7 +34,8 @@ def evaluate_classifier(
 ) -> dict[str, Any]:
     """Clean accuracy, and accuracy under untargeted L2 PGD: cross-entropy, step 2.5·eps/steps, zero start.
 
-    data: the images, all of which are attacked and counted. eps: radius in [0, 1] pixel units. autoattack: of how
+    data: the images, all of which are attacked and counted. eps: radius in [0, 1] pixel units, None for
+    `usual_eps`. autoattack: of how
     many of the first images AutoAttack's accuracy is measured too, through the torchattacks package.
     Returns a JSON-ready dictionary: images, clean, pgd, protocol, and autoattack {images, accuracy}.
     Raises ValueError for an empty set, labels the classifier does not have, sizes out of range, or if AutoAttack is
@@ -36,7 +45,7 @@ def evaluate_classifier(
 
     if not len(data):
         raise ValueError("there are no images to measure accuracy on")
-    number(eps, "eps", 0, MAX_EPS)
+    eps = number(usual_eps(classifier.card) if eps is None else eps, "eps", 0, MAX_EPS)
     whole(autoattack, "autoattack", 0, len(data))
     whole(steps, "steps", 1, MAX_STEPS)
     whole(batch_size, "batch_size", 1, 2**31)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -18,9 +16,9 @@ from bigroc_core.boosting import BoostConfig, boost
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import refuse_judge
 from bigroc_core.evaluation.controls import moved_by
-from bigroc_core.evaluation.features import ClassifierFeatures, Extractor, InceptionFeatures, fingerprint
-from bigroc_core.evaluation.inception import METRICS, Metric, Reference, check_counts, inception_scores
-from bigroc_core.evaluation.shards import ALONE, SHARD, Pictures, Progress, Run, Share, Variants
+from bigroc_core.evaluation.features import ClassifierFeatures, Extractor, fingerprint
+from bigroc_core.evaluation.inception import Metric, OutsideMetrics
+from bigroc_core.evaluation.shards import SHARD, Measuring, Pictures, Run, Stage, Variants
 from bigroc_core.evaluation.statistics import (
     FeatureStatistics,
     feature_statistics,
@@ -28,7 +26,7 @@ from bigroc_core.evaluation.statistics import (
     require_images,
 )
 from bigroc_core.generators.sampling import latents
-from bigroc_core.sources import ImageStream, check_stream
+from bigroc_core.sources import ImageStream
 
 # Added to a run's seed, so that a random direction is independent of the latent of the image it is added to.
 DIRECTION_SEED = 2**40
@@ -144,15 +142,6 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
     return {"mean": mean, "std": std, "per_seed": [value if math.isfinite(value) else None for value in values]}
 
 
-@dataclass(frozen=True)
-class InceptionMeasuring:
-    """What to measure in Inception's features: metrics of METRICS, against these references."""
-
-    network: InceptionFeatures
-    references: tuple[Reference, ...]
-    metrics: tuple[str, ...] = METRICS
-
-
 class Way(NamedTuple):
     """A way of boosting: through this classifier, with these settings."""
 
@@ -182,126 +171,150 @@ class Way(NamedTuple):
         }
 
 
-def evaluate(
-    source: ImageStream,
-    classifier: Classifier,
-    judge: Classifier | None,
-    config: BoostConfig,
-    references: Mapping[str, FeatureStatistics],
-    *,
-    count: int,
-    seeds: Sequence[int] = (0, 1, 2),
-    control: Classifier | None = None,
-    random_direction: bool = True,
-    beside: Sequence[Way] = (),
-    debias: Tensor | None = None,
-    inception: InceptionMeasuring | None = None,
-    run: Path | None = None,
-    images_to: Path | None = None,
-    progress: Progress | None = None,
-    share: Share = ALONE,
-) -> Evaluation:
-    """Does boosting bring images nearer to real ones, and to their classes, and is it the robust classifier's doing?
+@dataclass(frozen=True, kw_only=True)
+class Ways:
+    """The ways of making images that are compared.
 
-    Per seed `count` images as they came, boosted through `classifier` with `config` (P1 Alg. 2) and in each of the ways
-    of `beside` towards the same targets, and as controls at the same ‖δ‖₂ image by image: boosted through `control` (a
-    standard network) and scaled, and moved in a random direction. In `judge`'s features against each of
-    `references`, and by its errors: the share of images to which it gives another class than the target; with
-    `inception` also FID, IS, KID, precision and recall. Targets are the labels; without labels the classes that
-    `classifier` estimates, with `debias` (P1 Eq. 2) if given.
-
-    run: folder in which the measurement is kept and from which a killed one goes on; None keeps nothing. images_to:
-    folder that gets the images of every row, as the metrics saw them. share: this process's part; all processes use
-    one `run` folder, on a disk that all of them see, and each gets the same result.
-    Raises ValueError if the judge took part (as classifier or control), for too few images, classifiers with other
-    classes, labels together with debias, neither judge nor inception, or a `run` folder of other settings.
+    main: P1 Alg. 2's boosting. beside: other ways, towards the same targets. control: a standard network to boost
+    through, scaled to the same ‖δ‖₂ image by image. random_direction: a control moved as far, anywhere. debias: (C,),
+    P1 Eq. 2, for targets that `main` estimates.
     """
-    check_stream(source, count, seeds)
-    if judge is None and inception is None:
-        raise ValueError("there is nothing to measure with: give a judge, or Inception's metrics")
-    if share.count > 1 and run is None:
-        raise ValueError("several processes need one folder for the run that all of them see")
-    extractors: dict[str, Extractor] = {}
-    if judge is not None:
-        check_roles(judge, classifier, *([control] if control else []), *(way.classifier for way in beside))
-        if not references:
-            raise ValueError(f"{judge.card.name} needs at least one reference to measure distances to")
-        extractors["judge"] = ClassifierFeatures(judge)
-        require_images(count, extractors["judge"].dimensions)
-    for booster in (classifier, *([control] if control else []), *(way.classifier for way in beside)):
-        refuse_judge(booster.card)
-    if inception is not None:
-        extractors["inception"] = inception.network
-        check_counts(inception.metrics, count, inception.references, inception.network.dimensions)
-    boosted_name = f"boosted, {classifier.card.name}"
-    control_name = f"boosted, {control.card.name}, same ‖δ‖" if control else ""
-    main = Way(classifier, config)
-    others = {way.name: way for way in beside if way.settings() != main.settings()}
-    names = [
-        UNBOOSTED,
-        boosted_name,
-        *others,
-        *([control_name] if control else []),
-        *([RANDOM_DIRECTION] if random_direction else []),
-    ]
 
-    def variants(seed: int, start: int, images: Tensor, labels: Tensor | None) -> Variants:
-        result = boost(classifier, images, labels, config=config, debias=debias)
-        made = {UNBOOSTED: images, boosted_name: result.images}
-        for name, way in others.items():
+    main: Way
+    beside: Sequence[Way] = ()
+    control: Classifier | None = None
+    random_direction: bool = True
+    debias: Tensor | None = None
+
+    @property
+    def boosting(self) -> list[Classifier]:
+        """Every classifier that takes part."""
+        return [self.main.classifier, *filter(None, [self.control]), *(way.classifier for way in self.beside)]
+
+    @property
+    def others(self) -> dict[str, Way]:
+        """What is beside the main way and not the same, by name."""
+        return {way.name: way for way in self.beside if way.settings() != self.main.settings()}
+
+    @property
+    def boosted_name(self) -> str:
+        """What the main way's row is called."""
+        return f"boosted, {self.main.classifier.card.name}"
+
+    @property
+    def control_name(self) -> str:
+        """What the control's row is called, "" without one."""
+        return f"boosted, {self.control.card.name}, same ‖δ‖" if self.control else ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The rows' names in order."""
+        controls = [self.control_name, RANDOM_DIRECTION if self.random_direction else ""]
+        return (UNBOOSTED, self.boosted_name, *self.others, *filter(None, controls))
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides what becomes of an image: JSON-ready."""
+        return {
+            **self.main.settings(),
+            "control": fingerprint(self.control) if self.control else None,
+            "random_direction": self.random_direction,
+            "beside": [way.settings() for way in self.others.values()],
+            "debias": None if self.debias is None else self.debias.tolist(),
+        }
+
+    def __call__(self, seed: int, start: int, images: Tensor, labels: Tensor | None) -> Variants:
+        """Every way's images of these (N, 3, H, W), by name, and their targets (N,)."""
+        config = self.main.config
+        result = boost(self.main.classifier, images, labels, config=config, debias=self.debias)
+        made = {UNBOOSTED: images, self.boosted_name: result.images}
+        for name, way in self.others.items():
             made[name] = boost(way.classifier, images, result.labels, config=way.config).images
         lengths = l2_norms(result.images - images)
-        if control is not None:
+        if self.control is not None:
             # Without early stopping, so that it uses the ball it is to be compared in.
             whole = dataclasses.replace(config, stop_at=None)
-            other_way = boost(control, images, result.labels, config=whole)
-            made[control_name] = moved_by(images, other_way.images - images, lengths)
-        if random_direction:
+            other_way = boost(self.control, images, result.labels, config=whole)
+            made[self.control_name] = moved_by(images, other_way.images - images, lengths)
+        if self.random_direction:
             noise = latents(tuple(images.shape[1:]), seed + DIRECTION_SEED, range(start, start + len(images)))
             made[RANDOM_DIRECTION] = moved_by(images, noise, lengths)
         return made, result.labels
 
-    settings = {
-        "kind": "evaluate",
-        "source": source.name,
-        **main.settings(),
-        "control": fingerprint(control) if control else None,
-        "random_direction": random_direction,
-        "beside": [way.settings() for way in others.values()],
-        "debias": None if debias is None else debias.tolist(),
-        "shard": SHARD,
-    }
-    pictures = Pictures(images_to, tuple(names), classifier.classes or None) if images_to is not None else None
-    rows: dict[str, list[tuple[dict[Metric, float], float]]] = {name: [] for name in names}
-    with tempfile.TemporaryDirectory() as scratch:
-        kept = Run(run or Path(scratch), settings)
-        kept.open()
-        for seed in seeds:
-            kept.measure("evaluate", source, extractors, variants, count, seed, progress, share, pictures)
-        for number, seed in enumerate(seeds):
-            if progress:
-                progress("metrics", number, len(seeds))
-            for name in names:
-                at = ("evaluate", name, count, seed)
-                scores: dict[Metric, float] = {}
-                if judge is not None:
-                    own = feature_statistics(kept.features(*at, "judge"))
-                    for key, reference in references.items():
-                        scores[Metric("distance", key, False)] = frechet_distance(own, reference)
-                    scores[ERRORS] = kept.mean(*at, "wrong")
-                if inception is not None:
-                    scores |= inception_scores(kept, *at, inception.metrics, inception.references)
-                rows[name].append((scores, kept.mean(*at, "l2")))
-        if progress:
-            progress("metrics", len(seeds), len(seeds))
-        share.wait()
+
+@dataclass(frozen=True, kw_only=True)
+class Judges:
+    """What measures: a judge against references by name, and outside networks' metrics."""
+
+    judge: Classifier | None = None
+    references: Mapping[str, FeatureStatistics] = field(default_factory=dict)
+    outside: Sequence[OutsideMetrics] = ()
+
+    def extractors(self, count: int, boosting: Sequence[Classifier]) -> list[Extractor]:
+        """The networks that read images; ValueError where they cannot measure `count` images that these boost."""
+        if self.judge is None and not self.outside:
+            raise ValueError("there is nothing to measure with: give a judge, or metrics in another network's features")
+        found: list[Extractor] = []
+        if self.judge is not None:
+            check_roles(self.judge, *boosting)
+            if not self.references:
+                raise ValueError(f"{self.judge.card.name} needs at least one reference to measure distances to")
+            found.append(ClassifierFeatures(self.judge))
+            require_images(count, found[0].dimensions)
+        for classifier in boosting:
+            refuse_judge(classifier.card)
+        for outside in self.outside:
+            outside.check(count)
+            found.append(outside.network)
+        return found
+
+    def scores(self, run: Run, stage: str, variant: str, seed: int) -> dict[Metric, float]:
+        """Everything that is measured of one variant of one seed."""
+        scores: dict[Metric, float] = {}
+        if self.judge is not None:
+            own = feature_statistics(run.features(stage, variant, seed, "judge"))
+            for name, reference in self.references.items():
+                scores[Metric("distance", name, False)] = frechet_distance(own, reference)
+            scores[ERRORS] = run.mean(stage, variant, seed, "wrong")
+        for outside in self.outside:
+            scores |= outside.scores(run, stage, variant, seed)
+        return scores
+
+
+def evaluate(source: ImageStream, ways: Ways, judges: Judges, measuring: Measuring) -> Evaluation:
+    """Does boosting bring images nearer to real ones, and to their classes, and is it the robust classifier's doing?
+
+    Per seed `measuring.count` images as they came and moved in each of the ways, the controls at the same ‖δ‖₂ image by
+    image. In the judge's features against each of its references, and by its errors: the share of images to which it
+    gives another class than the target; with outside networks also FID and its like. Targets are the labels; without
+    labels the classes that the main way's classifier estimates.
+
+    Every process of `measuring.share` gets the same result.
+    Raises ValueError if the judge took part (as classifier or control), for too few images, classifiers with other
+    classes, labels together with debias, nothing to measure with, or a run's folder of other settings.
+    """
+    measuring.check(source)
+    extractors = judges.extractors(measuring.count, ways.boosting)
+    settings = {"kind": "evaluate", "source": source.name, **ways.settings(), "shard": SHARD}
+    pictures = None
+    if measuring.images_to is not None:
+        pictures = Pictures(measuring.images_to, ways.names, ways.main.classifier.classes or None)
+    rows: dict[str, list[tuple[dict[Metric, float], float]]] = {name: [] for name in ways.names}
+    with measuring.kept(settings) as run:
+        run.measure(Stage("evaluate", source, extractors, ways, pictures))
+        for number, seed in enumerate(measuring.seeds):
+            measuring.tell("metrics", number, len(measuring.seeds))
+            for name, found in rows.items():
+                scores = judges.scores(run, "evaluate", name, seed)
+                found.append((scores, run.mean("evaluate", name, seed, "l2")))
+        measuring.tell("metrics", len(measuring.seeds), len(measuring.seeds))
+        measuring.share.wait()
     return Evaluation(
         source.name,
-        judge.card.name if judge else "",
-        inception.network.name if inception else "",
-        count,
-        tuple(seeds),
-        config,
+        judges.judge.card.name if judges.judge else "",
+        next((one.network.name for one in judges.outside if one.network.kind == "inception"), ""),
+        measuring.count,
+        tuple(measuring.seeds),
+        ways.main.config,
         tuple(
             Row(
                 name,

@@ -41,7 +41,11 @@ class Reading:
 
 
 class Extractor(Protocol):
-    """Makes features of images. `name` is for people; `key` is a digest of all that decides what comes out."""
+    """Makes features of images. kind: a word under which they are kept on disk. name: for people. key: a digest of all
+    that decides what comes out."""
+
+    @property
+    def kind(self) -> str: ...
 
     @property
     def name(self) -> str: ...
@@ -62,10 +66,11 @@ class Extractor(Protocol):
 def fingerprint(classifier: Classifier) -> str:
     """SHA-256 of all that decides a classifier's output: architecture, preprocessing and weights."""
     card = classifier.card
-    return _digest_of_weights([card.architecture, card.arguments, card.mean, card.std], classifier)
+    return digest_of_weights([card.architecture, card.arguments, card.mean, card.std], classifier)
 
 
-def _digest_of_weights(described: list[Any], module: nn.Module) -> str:
+def digest_of_weights(described: list[Any], module: nn.Module) -> str:
+    """SHA-256 of a description and all of a module's tensors."""
     digest = hashlib.sha256(json.dumps(described).encode())
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -80,6 +85,8 @@ def _digest_of_weights(described: list[Any], module: nn.Module) -> str:
 class ClassifierFeatures:
     """A classifier as an extractor, in a frozen copy in eval mode: features are read through hooks, which threads
     sharing a module would mix up."""
+
+    kind = "judge"
 
     def __init__(self, classifier: Classifier) -> None:
         self.classifier = classifier
@@ -122,6 +129,8 @@ class InceptionFeatures:
     Raises ValueError if the weights cannot be had or are no such file.
     """
 
+    kind = "inception"
+
     def __init__(self, weights: Path | None = None, layer: str = "2048", device: torch.device | str = "cpu") -> None:
         if layer not in INCEPTION_LAYERS:
             raise ValueError(f"Inception has the layers {', '.join(INCEPTION_LAYERS)}, not {layer!r}")
@@ -130,7 +139,7 @@ class InceptionFeatures:
         self.dimensions = int(layer)
         self._network = _inception(weights, layer).to(device)
         self._device = device
-        self.key = _digest_of_weights(["inception-v3-compat", layer], self._network)
+        self.key = digest_of_weights(["inception-v3-compat", layer], self._network)
 
     def __call__(self, images: Tensor) -> Reading:
         """See Extractor; images may be of any size, which the network itself brings to 299×299."""

@@ -1,7 +1,8 @@
 """FID, IS, KID, precision and recall: torch-fidelity's formulas on features that lie on disk.
 
-All of them are in Inception's features. For precision and recall that is guided-diffusion's choice; torch-fidelity's
-own default there is VGG-16 (`--feature-extractor inception-v3-compat` gives these numbers).
+These names are of Inception's features. In another network's the same formulas have other names: fd-lite0, kid-lite0.
+For precision and recall Inception is guided-diffusion's choice; torch-fidelity's own default there is VGG-16
+(`--feature-extractor inception-v3-compat` gives these numbers).
 """
 
 from __future__ import annotations
@@ -16,17 +17,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bigroc_core.evaluation.features import InceptionFeatures
-from bigroc_core.evaluation.shards import ALONE, Progress, Run, Share, join, mapped, whole_or_not_at_all
+from bigroc_core.evaluation.features import Extractor
+from bigroc_core.evaluation.shards import (
+    ALONE,
+    Measuring,
+    Progress,
+    Run,
+    Share,
+    Stage,
+    join,
+    load_arrays,
+    mapped,
+    save_arrays,
+)
 from bigroc_core.evaluation.statistics import (
     FeatureStatistics,
     feature_statistics,
     frechet_distance,
-    require_images,
 )
+from bigroc_core.files import whole_or_not_at_all
 from bigroc_core.sources import ImageStream
 
 METRICS = ("fid", "is", "kid", "prc")
+LITE0_METRICS = ("fd-lite0", "kid-lite0")
+# What tables call the distances, by the metrics' names; the kernel distance that goes with each Fréchet distance.
+FRECHET = {"fid": "FID", "fd-lite0": "fd-lite0"}
+KERNEL = {"kid": "KID", "kid-lite0": "kid-lite0"}
 # torch-fidelity's own defaults, spelt out because the numbers depend on them.
 IS_SPLITS, IS_SEED = 10, 2020
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
@@ -57,63 +73,68 @@ class Metric:
 
 @dataclass(frozen=True)
 class Reference:
-    """Images to compare with, in Inception's features: their statistics, and a file (.npy) of all (N, D) of them."""
+    """Images to compare with, in a network's features: their statistics, None where they are too few for a covariance,
+    and a file (.npy) of all (N, D) of them."""
 
     name: str
-    statistics: FeatureStatistics
+    statistics: FeatureStatistics | None
     features: Path
+
+    @property
+    def count(self) -> int:
+        """N."""
+        return len(mapped(self.features)) if self.statistics is None else self.statistics.count
 
 
 def reference_features(
-    inception: InceptionFeatures,
+    network: Extractor,
     stream: ImageStream,
     count: int,
     cache: Path,
     progress: Progress | None = None,
     share: Share = ALONE,
 ) -> Reference:
-    """Inception's features of the first `count` images of a stream, computed shard by shard and kept in `cache`.
+    """A network's features of the first `count` images of a stream, computed shard by shard and kept in `cache`.
 
     cache: a folder for these images and this network alone; one that holds others is refused (ValueError).
-    Raises ValueError for too few images.
     """
-    require_images(count, inception.dimensions)
     features, statistics = cache / "features.npy", cache / "statistics.npz"
     if not statistics.exists():
-        stage = "reference"
-        run = Run(cache / "shards", {"kind": "reference", "images": stream.name, "inception": inception.key})
+        settings = {"kind": "reference", "images": stream.name, network.kind: network.key}
+        run = Run(cache / "shards", settings, Measuring(count=count, seeds=(0,), progress=progress, share=share))
         run.open()
-        run.measure(
-            stage,
-            stream,
-            {"inception": inception},
-            lambda _seed, _start, images, _labels: ({"as they are": images}, torch.zeros(len(images))),
-            count,
-            0,
-            progress,
-            share,
-        )
+        run.measure(Stage("reference", stream, [network], _as_they_are))
         if share.index == 0:
             with whole_or_not_at_all(features) as path:
-                join(path, count, run.values(stage, "as they are", count, 0, "inception/features"))
-            found = feature_statistics(mapped(features).split(1000))
-            with whole_or_not_at_all(statistics) as path, open(path, "wb") as file:
-                np.savez(file, count=np.asarray(found.count), mean=found.mean, covariance=found.covariance)
+                join(path, count, run.values("reference", "as they are", 0, f"{network.kind}/features"))
+            enough = count > network.dimensions
+            found = feature_statistics(mapped(features).split(1000)) if enough else None
+            save_arrays(statistics, {} if found is None else vars(found))
             shutil.rmtree(cache / "shards")
         share.wait()
-    with np.load(statistics, allow_pickle=False) as kept:
-        return Reference(stream.name, FeatureStatistics(int(kept["count"]), kept["mean"], kept["covariance"]), features)
+    kept = load_arrays(statistics) or {}
+    found = FeatureStatistics(int(kept["count"]), kept["mean"], kept["covariance"]) if kept else None
+    return Reference(stream.name, found, features)
+
+
+def _as_they_are(_seed: int, _start: int, images: Tensor, _labels: Tensor | None) -> tuple[dict[str, Tensor], Tensor]:
+    return {"as they are": images}, torch.zeros(len(images))
 
 
 def check_counts(metrics: Sequence[str], count: int, references: Sequence[Reference], dimensions: int) -> None:
     """ValueError, with the number that is needed, where images or references are too few for a metric."""
-    if unknown := set(metrics) - set(METRICS):
-        raise ValueError(f"metrics are {', '.join(METRICS)}, not {', '.join(sorted(unknown))}")
-    if "fid" in metrics:
-        require_images(count, dimensions)
-    sizes = {"the images": count, **{reference.name: reference.statistics.count for reference in references}}
+    known = (*METRICS, *LITE0_METRICS)
+    if unknown := set(metrics) - set(known):
+        raise ValueError(f"metrics are {', '.join(known)}, not {', '.join(sorted(unknown))}")
+    sizes = {"the images": count, **{reference.name: reference.count for reference in references}}
     for name, size in sizes.items():
-        if "kid" in metrics and size < KID_SUBSET_SIZE:
+        for distance, kernel in zip(FRECHET, KERNEL, strict=True):
+            if distance in metrics and size <= dimensions:
+                raise ValueError(
+                    f"{distance} is a Fréchet distance in {dimensions} dimensions; {name} are {size}: at least "
+                    f"{dimensions + 1} are needed. {kernel} needs {KID_SUBSET_SIZE:,}"
+                )
+        if set(KERNEL) & set(metrics) and size < KID_SUBSET_SIZE:
             raise ValueError(
                 f"KID is the mean over subsets of {KID_SUBSET_SIZE} images; {name} are {size}: at least "
                 f"{KID_SUBSET_SIZE} are needed"
@@ -127,38 +148,42 @@ def check_counts(metrics: Sequence[str], count: int, references: Sequence[Refere
         raise ValueError(f"the Inception score splits the images in {IS_SPLITS}; {count} are too few")
 
 
-def inception_scores(
-    run: Run,
-    stage: str,
-    variant: str,
-    count: int,
-    seed: int,
-    metrics: Sequence[str],
-    references: Sequence[Reference],
-) -> dict[Metric, float]:
-    """The metrics of one variant of one seed, from its features on disk ("inception/features" and "/logits")."""
-    scores: dict[Metric, float] = {}
-    at = (stage, variant, count, seed)
-    if "is" in metrics:
-        with run.on_disk(*at, "inception/logits") as logits:
-            scores[Metric("IS", "", True)] = inception_score(logits)
-    if not {"fid", "kid", "prc"} & set(metrics):
+@dataclass(frozen=True)
+class OutsideMetrics:
+    """What to measure in an outside network's features: metrics of METRICS or LITE0_METRICS, against references."""
+
+    network: Extractor
+    references: tuple[Reference, ...]
+    metrics: tuple[str, ...] = METRICS
+
+    def check(self, count: int) -> None:
+        """ValueError where images are too few for a metric."""
+        check_counts(self.metrics, count, self.references, self.network.dimensions)
+
+    def scores(self, run: Run, stage: str, variant: str, seed: int) -> dict[Metric, float]:
+        """The metrics of one variant of one seed, from its features and logits on disk."""
+        scores: dict[Metric, float] = {}
+        metrics, kind = set(self.metrics), self.network.kind
+        if "is" in metrics:
+            with run.on_disk(stage, variant, seed, f"{kind}/logits") as logits:
+                scores[Metric("IS", "", True)] = inception_score(logits)
+        fid, kid = metrics & set(FRECHET), metrics & set(KERNEL)
+        with contextlib.ExitStack() as stack:
+            if kid or "prc" in metrics:
+                features = stack.enter_context(run.on_disk(stage, variant, seed, f"{kind}/features"))
+            statistics = feature_statistics(run.features(stage, variant, seed, kind)) if fid else None
+            for reference in self.references:
+                if statistics is not None and reference.statistics is not None:
+                    distance = frechet_distance(statistics, reference.statistics)
+                    scores |= {Metric(FRECHET[name], reference.name, False): distance for name in fid}
+                if kid:
+                    distance = kernel_distance(features, mapped(reference.features))
+                    scores |= {Metric(KERNEL[name], reference.name, False): distance for name in kid}
+                if "prc" in metrics:
+                    precision, recall = precision_recall(features, mapped(reference.features))
+                    scores[Metric("precision", reference.name, True)] = precision
+                    scores[Metric("recall", reference.name, True)] = recall
         return scores
-    with contextlib.ExitStack() as stack:
-        features = (
-            stack.enter_context(run.on_disk(*at, "inception/features")) if {"kid", "prc"} & set(metrics) else None
-        )
-        statistics = feature_statistics(run.features(*at, "inception")) if "fid" in metrics else None
-        for reference in references:
-            if statistics is not None:
-                scores[Metric("FID", reference.name, False)] = frechet_distance(statistics, reference.statistics)
-            if features is not None and "kid" in metrics:
-                scores[Metric("KID", reference.name, False)] = kernel_distance(features, mapped(reference.features))
-            if features is not None and "prc" in metrics:
-                precision, recall = precision_recall(features, mapped(reference.features))
-                scores[Metric("precision", reference.name, True)] = precision
-                scores[Metric("recall", reference.name, True)] = recall
-    return scores
 
 
 def inception_score(logits: Tensor) -> float:

@@ -16,6 +16,9 @@ from bigroc_core.evaluation.shards import SHARD, Progress, load_arrays, save_arr
 from bigroc_core.evaluation.statistics import FeatureStatistics, feature_statistics
 from bigroc_core.sources import ImageStream
 
+# What statistics are of that do not say so.
+EMBEDDED_DATA = "CIFAR-10"
+
 
 def cache_folder() -> Path:
     """Where references are kept: $BIGROC_CACHE, else bigroc in the user's cache folder."""
@@ -69,9 +72,14 @@ def _embedded_path(name: str) -> Path:
     return CHECKPOINTS / f"{name}.statistics.npz"
 
 
-def embed_statistics(classifier: Classifier, statistics: dict[str, FeatureStatistics]) -> Path:
-    """Lay statistics of named reference sets beside an embedded classifier, so that no data set is needed for them."""
-    arrays: dict[str, np.ndarray] = {"fingerprint": np.asarray(fingerprint(classifier))}
+def embed_statistics(
+    classifier: Classifier, statistics: dict[str, FeatureStatistics], data: str = EMBEDDED_DATA
+) -> Path:
+    """Lay statistics of named reference sets beside an embedded classifier, so that no data set is needed for them.
+
+    data: the name of what the sets are of.
+    """
+    arrays: dict[str, np.ndarray] = {"fingerprint": np.asarray(fingerprint(classifier)), "data": np.asarray(data)}
     for name, found in statistics.items():
         upper = found.covariance[np.triu_indices(len(found.mean))]
         arrays[f"{name}/count"] = np.asarray(found.count)
@@ -82,13 +90,24 @@ def embed_statistics(classifier: Classifier, statistics: dict[str, FeatureStatis
     return path
 
 
+def _embedded(classifier: Classifier) -> dict[str, np.ndarray]:
+    """What `embed_statistics` laid beside this very classifier; nothing where there is none."""
+    kept = load_arrays(_embedded_path(classifier.card.name)) or {}
+    return kept if kept and str(kept["fingerprint"]) == fingerprint(classifier) else {}
+
+
 def embedded_statistics(classifier: Classifier, name: str) -> FeatureStatistics | None:
     """Statistics that `embed_statistics` laid beside this very classifier, or None."""
-    kept = load_arrays(_embedded_path(classifier.card.name))
-    if kept is None or f"{name}/mean" not in kept or str(kept["fingerprint"]) != fingerprint(classifier):
+    kept = _embedded(classifier)
+    if f"{name}/mean" not in kept:
         return None
     mean = kept[f"{name}/mean"].astype(np.float64)
     covariance = np.zeros((len(mean), len(mean)))
     upper = np.triu_indices(len(mean))
     covariance[upper] = kept[f"{name}/covariance"]
     return FeatureStatistics(int(kept[f"{name}/count"]), mean, covariance + np.triu(covariance, 1).T)
+
+
+def embedded_data(classifier: Classifier) -> str:
+    """The name of the data that the statistics beside a classifier are of."""
+    return str(_embedded(classifier).get("data", EMBEDDED_DATA))

@@ -42,6 +42,8 @@ def caption(found: Evaluation) -> str:
     parts = []
     if found.judge:
         parts.append(f"distance: Fréchet distance in {found.judge}'s features; errors: {found.judge}'s on the targets")
+    if any("lite0" in metric.name for metric in found.metrics):
+        parts.append("fd-lite0 and kid-lite0: Fréchet distance and KID in EfficientNet-Lite0's features")
     if found.inception:
         parts.append(f"FID, IS, KID, precision and recall: {found.inception}, by torch-fidelity")
     seeds = " ".join(map(str, found.seeds))
@@ -88,7 +90,8 @@ def as_csv(found: Evaluation) -> str:
     for row in found.rows:
         for metric, values in row.scores.items():
             gains = found.gains(row, metric)
-            features = found.judge if metric.name in ("distance", "errors") else found.inception
+            features = "EfficientNet-Lite0" if "lite0" in metric.name else found.inception
+            features = found.judge if metric.name in ("distance", "errors") else features
             writer.writerow(
                 [
                     row.name,

@@ -7,11 +7,9 @@ import csv
 import hashlib
 import io
 import json
-import os
-import secrets
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +20,9 @@ from torch import Tensor
 
 from bigroc_core.attack import l2_norms
 from bigroc_core.evaluation.features import Extractor
-from bigroc_core.files import make_folder
+from bigroc_core.files import whole_or_not_at_all, write_text
 from bigroc_core.images import ImageSetWriter, is_unfinished, write_image_set
-from bigroc_core.sources import ImageStream
+from bigroc_core.sources import ImageStream, check_stream
 
 # Images per shard: the unit of resuming and of splitting, and the batch that is boosted together.
 SHARD = 250
@@ -68,32 +66,60 @@ def load_arrays(path: Path) -> dict[str, np.ndarray] | None:
         return None
 
 
-@contextlib.contextmanager
-def whole_or_not_at_all(path: Path) -> Iterator[Path]:
-    """A path to write to, which becomes `path` if all goes well and vanishes if not.
-
-    Raises OSError, saying that nothing is lost, where it cannot be written.
-    """
-    make_folder(path.parent)
-    # Not the process number: processes on several machines may share it, and the folder.
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"{path} could not be written ({error.strerror or error}). Nothing written so far is lost: "
-            "once that is mended, for instance by making room, the same command goes on",
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an .npz whole or not at all."""
     with whole_or_not_at_all(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measuring:
+    """How much is measured, where it is kept, and which part of it is this process's.
+
+    count: images per seed. run: folder in which the measurement is kept and from which a killed one goes on; None keeps
+    nothing. images_to: folder that also gets the images of every row.
+    """
+
+    count: int
+    seeds: Sequence[int] = (0, 1, 2)
+    run: Path | None = None
+    images_to: Path | None = None
+    progress: Progress | None = None
+    share: Share = ALONE
+
+    def check(self, source: ImageStream) -> None:
+        """ValueError unless `source` can give as many images, and all processes know one folder."""
+        check_stream(source, self.count, self.seeds)
+        if self.share.count > 1 and self.run is None:
+            raise ValueError("several processes need one folder for the run that all of them see")
+
+    def tell(self, text: str, done: int, total: int) -> None:
+        """Report progress, where somebody listens."""
+        if self.progress:
+            self.progress(text, done, total)
+
+    @contextlib.contextmanager
+    def kept(self, settings: Mapping[str, Any]) -> Iterator[Run]:
+        """The run of these settings: in its folder, or in one that vanishes again."""
+        with tempfile.TemporaryDirectory() as scratch:
+            run = Run(self.run or Path(scratch), settings, self)
+            run.open()
+            yield run
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a run does to every image: variants(seed, start, images, labels) makes them, and extractors read them.
+
+    Of the extractor called "judge" the logits say which images look like another class than the target; of others they
+    are kept. pictures: where to write the images themselves, too.
+    """
+
+    name: str
+    source: ImageStream
+    extractors: Sequence[Extractor]
+    variants: Callable[[int, int, Tensor, Tensor | None], Variants]
+    pictures: Pictures | None = None
 
 
 @dataclass(frozen=True)
@@ -106,68 +132,58 @@ class Run:
 
     folder: Path
     settings: Mapping[str, Any]
+    measuring: Measuring
 
     def open(self) -> None:
         """Make the folder, or check that what lies in it was measured with the same settings (else ValueError)."""
         path = self.folder / "settings.json"
         text = json.dumps(self.settings, indent=1, sort_keys=True)
-        if path.exists():
-            if path.read_text("utf-8") != text:
-                raise ValueError(f"{self.folder} holds a run of other settings; give another folder or remove it")
-            return
-        with whole_or_not_at_all(path) as temporary:
-            temporary.write_text(text, "utf-8")
+        if not path.exists():
+            write_text(path, text)
+        elif path.read_text("utf-8") != text:
+            raise ValueError(f"{self.folder} holds a run of other settings; give another folder or remove it")
 
-    def _path(self, stage: str, seed: int, start: int, count: int) -> Path:
-        return self.folder / f"{stage}-{seed}-{start:06}-{count}.npz"
+    def _shards(self) -> Iterator[tuple[int, int]]:
+        """Where each shard begins, and how many images it has."""
+        count = self.measuring.count
+        return ((start, min(SHARD, count - start)) for start in range(0, count, SHARD))
 
-    def measure(
-        self,
-        stage: str,
-        source: ImageStream,
-        extractors: Mapping[str, Extractor],
-        variants: Callable[[int, int, Tensor, Tensor | None], Variants],
-        count: int,
-        seed: int,
-        progress: Progress | None = None,
-        share: Share = ALONE,
-        pictures: Pictures | None = None,
-    ) -> None:
-        """Have every shard of `count` images of a seed on disk; variants(seed, start, images, labels) makes them.
+    def _path(self, stage: str, seed: int, start: int, size: int) -> Path:
+        return self.folder / f"{stage}-{seed}-{start:06}-{size}.npz"
 
-        extractors: by the name under which what they find is kept. Of the one called "judge" the logits say which
-        images look like another class than the target; of others they are kept. pictures: where
-        to write the images themselves, too.
-        """
-        writers = self._writers(pictures, count, seed, share) if pictures else {}
-        if progress:
-            progress(f"{stage}, seed {seed}", 0, count)
-        for number, start in enumerate(range(0, count, SHARD)):
-            size = min(SHARD, count - start)
+    def measure(self, stage: Stage) -> None:
+        """Have every shard of every seed on disk."""
+        for seed in self.measuring.seeds:
+            self._measure(stage, seed)
+
+    def _measure(self, stage: Stage, seed: int) -> None:
+        count, share = self.measuring.count, self.measuring.share
+        writers = self._writers(stage.pictures, seed) if stage.pictures else {}
+        self.measuring.tell(f"{stage.name}, seed {seed}", 0, count)
+        for number, (start, size) in enumerate(self._shards()):
             if number % share.count == share.index:
-                images, labels = source.draw(seed, start, size)
+                images, labels = stage.source.draw(seed, start, size)
                 images = images.cpu()
                 digest = _digest(images, labels)
-                path = self._path(stage, seed, start, size)
-                measured = _is_done(path, digest, extractors)
+                path = self._path(stage.name, seed, start, size)
+                measured = _is_done(path, digest, stage.extractors)
                 unwritten = [name for name, writer in writers.items() if (start, start + size) in writer.missing()]
                 if unwritten or not measured:
-                    made, targets = variants(seed, start, images, labels)
+                    made, targets = stage.variants(seed, start, images, labels)
                     if not measured:
-                        save_arrays(path, _measured(made, targets, images, digest, extractors))
+                        save_arrays(path, _measured(made, targets, images, digest, stage.extractors))
                     for name in unwritten:
                         writers[name].write(start, made[name].cpu())
-            if progress:
-                progress(f"{stage}, seed {seed}", start + size, count)
+            self.measuring.tell(f"{stage.name}, seed {seed}", start + size, count)
         share.wait()
         if share.index == 0:
             for writer in writers.values():
-                self._write_labels(writer, pictures, stage, count, seed)
+                self._write_labels(writer, stage, seed)
                 writer.finish()
 
-    def _writers(self, pictures: Pictures, count: int, seed: int, share: Share) -> dict[str, ImageSetWriter]:
+    def _writers(self, pictures: Pictures, seed: int) -> dict[str, ImageSetWriter]:
         """A writer for every variant whose images are not all written."""
-        writers = {}
+        writers, share = {}, self.measuring.share
         if share.index:
             share.wait()
         for name in pictures.variants:
@@ -176,48 +192,46 @@ class Run:
             mark = self.folder / f"pictures-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]}"
             if mark.exists() and folder.is_dir() and not is_unfinished(folder):
                 continue
-            writers[name] = write_image_set(folder, count, SHARD, dict(self.settings))
+            writers[name] = write_image_set(folder, self.measuring.count, SHARD, dict(self.settings))
             mark.touch()
         if not share.index:
             share.wait()
         return writers
 
-    def _write_labels(
-        self, writer: ImageSetWriter, pictures: Pictures | None, stage: str, count: int, seed: int
-    ) -> None:
+    def _write_labels(self, writer: ImageSetWriter, stage: Stage, seed: int) -> None:
         """labels.csv beside the images. Class folders would bring other tools to read them in another order."""
-        names = pictures.classes if pictures is not None else None
+        names = stage.pictures.classes if stage.pictures is not None else None
         text = io.StringIO()
         lines = csv.writer(text, lineterminator="\n")
         lines.writerow(["file", "label"])
-        for start in range(0, count, SHARD):
-            with np.load(self._path(stage, seed, start, min(SHARD, count - start)), allow_pickle=False) as arrays:
+        for start, size in self._shards():
+            with np.load(self._path(stage.name, seed, start, size), allow_pickle=False) as arrays:
                 labels = arrays["targets"].tolist()
             for offset, label in enumerate(labels):
                 lines.writerow([writer.name_of(start + offset), names[label] if names else label])
-        with whole_or_not_at_all(writer.out / "labels.csv") as temporary:
-            temporary.write_text(text.getvalue(), "utf-8")
+        write_text(writer.out / "labels.csv", text.getvalue())
 
-    def values(self, stage: str, variant: str, count: int, seed: int, what: str) -> Iterator[np.ndarray]:
+    def values(self, stage: str, variant: str, seed: int, what: str) -> Iterator[np.ndarray]:
         """One variant's `what`, shard by shard: "wrong" (n,) bool, "l2" (n,), or "NAME/features", "NAME/logits"."""
-        for start in range(0, count, SHARD):
-            with np.load(self._path(stage, seed, start, min(SHARD, count - start)), allow_pickle=False) as arrays:
+        for start, size in self._shards():
+            with np.load(self._path(stage, seed, start, size), allow_pickle=False) as arrays:
                 yield arrays[f"{variant}/{what}"]
 
-    def features(self, stage: str, variant: str, count: int, seed: int, extractor: str) -> Iterator[Tensor]:
+    def features(self, stage: str, variant: str, seed: int, extractor: str) -> Iterator[Tensor]:
         """One variant's features (n, D), shard by shard."""
-        return (torch.from_numpy(part) for part in self.values(stage, variant, count, seed, f"{extractor}/features"))
+        return (torch.from_numpy(part) for part in self.values(stage, variant, seed, f"{extractor}/features"))
 
-    def mean(self, stage: str, variant: str, count: int, seed: int, what: str) -> float:
+    def mean(self, stage: str, variant: str, seed: int, what: str) -> float:
         """The mean of a per-image number."""
-        return sum(float(part.sum(dtype=np.float64)) for part in self.values(stage, variant, count, seed, what)) / count
+        parts = self.values(stage, variant, seed, what)
+        return sum(float(part.sum(dtype=np.float64)) for part in parts) / self.measuring.count
 
     @contextlib.contextmanager
-    def on_disk(self, stage: str, variant: str, count: int, seed: int, what: str) -> Iterator[Tensor]:
+    def on_disk(self, stage: str, variant: str, seed: int, what: str) -> Iterator[Tensor]:
         """All of `what` as one (N, D) tensor whose memory is a file, for metrics that read across the whole set."""
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".joined-") as scratch:
             path = Path(scratch) / "joined.npy"
-            join(path, count, self.values(stage, variant, count, seed, what))
+            join(path, self.measuring.count, self.values(stage, variant, seed, what))
             yield mapped(path)
 
 
@@ -247,26 +261,26 @@ def plain_name(name: str) -> str:
 
 
 def _measured(
-    made: Mapping[str, Tensor], targets: Tensor, images: Tensor, digest: str, extractors: Mapping[str, Extractor]
+    made: Mapping[str, Tensor], targets: Tensor, images: Tensor, digest: str, extractors: Sequence[Extractor]
 ) -> dict[str, np.ndarray]:
     arrays = {"digest": np.asarray(digest), "extractors": _keys(extractors), "targets": targets.cpu().numpy()}
     for name, variant in made.items():
-        for extractor, extract in extractors.items():
-            reading = extract(variant)
-            arrays[f"{name}/{extractor}/features"] = reading.features.numpy()
-            if extractor == "judge":
+        for extractor in extractors:
+            reading = extractor(variant)
+            arrays[f"{name}/{extractor.kind}/features"] = reading.features.numpy()
+            if extractor.kind == "judge":
                 arrays[f"{name}/wrong"] = (reading.logits.argmax(1) != targets.cpu()).numpy()
             else:
-                arrays[f"{name}/{extractor}/logits"] = reading.logits.numpy()
+                arrays[f"{name}/{extractor.kind}/logits"] = reading.logits.numpy()
         arrays[f"{name}/l2"] = l2_norms(variant.cpu() - images).numpy()
     return arrays
 
 
-def _keys(extractors: Mapping[str, Extractor]) -> np.ndarray:
-    return np.asarray([f"{name} {extractor.key}" for name, extractor in extractors.items()])
+def _keys(extractors: Sequence[Extractor]) -> np.ndarray:
+    return np.asarray([f"{extractor.kind} {extractor.key}" for extractor in extractors])
 
 
-def _is_done(path: Path, digest: str, extractors: Mapping[str, Extractor]) -> bool:
+def _is_done(path: Path, digest: str, extractors: Sequence[Extractor]) -> bool:
     """Whether a shard is there, undamaged, of these images, by these extractors."""
     kept = load_arrays(path)
     return (

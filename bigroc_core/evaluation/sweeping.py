@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -15,16 +13,16 @@ from torch import Tensor
 from bigroc_core.boosting import BoostConfig, boost, boost_stream
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import is_judge
-from bigroc_core.evaluation.comparison import check_roles, summary
+from bigroc_core.evaluation.comparison import Way, check_roles, summary
 from bigroc_core.evaluation.features import ClassifierFeatures, fingerprint
-from bigroc_core.evaluation.shards import ALONE, SHARD, Progress, Run, Share, Variants
+from bigroc_core.evaluation.shards import SHARD, Measuring, Run, Stage, Variants
 from bigroc_core.evaluation.statistics import (
     FeatureStatistics,
     feature_statistics,
     frechet_distance,
     require_images,
 )
-from bigroc_core.sources import ImageStream, check_stream
+from bigroc_core.sources import ImageStream
 
 COARSE_POINTS = 8
 
@@ -81,112 +79,131 @@ class Sweep:
         }
 
 
-def sweep(
-    source: ImageStream,
-    classifier: Classifier,
-    chooser: Classifier,
-    config: BoostConfig,
-    reference: FeatureStatistics,
-    *,
-    reference_name: str = "the reference",
-    count: int,
-    seeds: Sequence[int],
-    grid: Sequence[float] | None = None,
-    debias: Tensor | None = None,
-    run: Path | None = None,
-    progress: Progress | None = None,
-    share: Share = ALONE,
-) -> Sweep:
-    """The ε at which boosted images lie nearest to `reference` in `chooser`'s features.
+@dataclass(frozen=True)
+class Chooser:
+    """In whose features an ε is chosen, against what: neither the boosting classifier, whose own features boosting
+    pleases, nor the judge, who only reports."""
 
-    The same images (common random numbers) and the same number of them are boosted with every ε, so that sampling
-    noise and the distance's bias are shared and the curve is smooth. `chooser` must be neither the boosting
-    classifier, whose own features boosting pleases, nor the judge, who only reports.
+    classifier: Classifier
+    reference: FeatureStatistics
+    reference_name: str = "the reference"
 
-    grid: the ε to try, each in config.steps steps. None goes from coarse to fine up to config.eps. With steps of
-    α = ε/T the first t steps of a run are, exactly, a run of t steps with ε·t/T (‖δ‖ ≤ tα, so the ball is never
-    met): one run is read along its path at about eight ε, and only the best of these, what lies halfway to its
-    neighbours, and ε = 0 compete in full runs.
-    Raises ValueError as `evaluate` does, and for an empty, negative or infinite grid.
-    """
-    check_stream(source, count, seeds)
-    check_roles(chooser, classifier)
-    if is_judge(chooser.card):
-        raise ValueError(f"{chooser.card.name} only ever judges and takes no part in choices; take another classifier")
-    require_images(count, len(reference.mean))
-    if grid is not None and (not grid or not all(0 <= eps < float("inf") for eps in grid)):
-        raise ValueError(f"the ε to try must be one or more finite numbers from 0 on, not {list(grid)}")
-    if grid is None and not (config.eps > 0 and config.steps > 0):
-        raise ValueError(f"coarse-to-fine needs ε and steps above 0, not {config.eps} and {config.steps}")
-    if grid is None and (config.step_size is not None or config.gradient != "normalized"):
-        raise ValueError("coarse-to-fine needs normalised steps of ε/T; for others give the ε to try")
-    if share.count > 1 and run is None:
-        raise ValueError("several processes need one folder for the run that all of them see")
-    # Under the name that the run knows a measuring classifier by.
-    extractors = {"judge": ClassifierFeatures(chooser)}
-    settings = {
-        "kind": "sweep",
-        "source": source.name,
-        "classifier": fingerprint(classifier),
-        "config": config.settings(),
-        "debias": None if debias is None else debias.tolist(),
-        "shard": SHARD,
-    }
+    def check(self, booster: Classifier, count: int) -> None:
+        """ValueError where it may not choose what `booster` does with `count` images."""
+        check_roles(self.classifier, booster)
+        if is_judge(self.classifier.card):
+            raise ValueError(
+                f"{self.classifier.card.name} only ever judges and takes no part in choices; take another classifier"
+            )
+        require_images(count, len(self.reference.mean))
 
-    def path_variants(_seed: int, _start: int, images: Tensor, labels: Tensor | None) -> Variants:
+
+@dataclass(frozen=True)
+class _Tries:
+    """What a sweep makes of images: along one path, and with every ε of its own."""
+
+    way: Way
+    debias: Tensor | None
+
+    def path(self, _seed: int, _start: int, images: Tensor, labels: Tensor | None) -> Variants:
+        config = self.way.config
         every = _coarse_stride(config.steps)
         seen = {
             snapshot.step: snapshot
-            for snapshot in boost_stream(classifier, images, labels, config=config, debias=debias, every=every)
+            for snapshot in boost_stream(
+                self.way.classifier, images, labels, config=config, debias=self.debias, every=every
+            )
         }
         last = seen[max(seen)]
         # Once all images rest the stream ends; where they rest is where they stand at every later step.
         made = {str(step): seen.get(step, last).images for step in _coarse_steps(config.steps)}
         return made, last.labels
 
-    def full_variants(eps: float) -> Callable[[int, int, Tensor, Tensor | None], Variants]:
+    def full(self, eps: float) -> Callable[[int, int, Tensor, Tensor | None], Variants]:
+        # ε = 0 moves nothing, in however many steps.
+        whole = dataclasses.replace(self.way.config, eps=eps, steps=self.way.config.steps if eps else 0)
+
         def variants(_seed: int, _start: int, images: Tensor, labels: Tensor | None) -> Variants:
-            # ε = 0 moves nothing, in however many steps.
-            whole = dataclasses.replace(config, eps=eps, steps=config.steps if eps else 0)
-            result = boost(classifier, images, labels, config=whole, debias=debias)
+            result = boost(self.way.classifier, images, labels, config=whole, debias=self.debias)
             return {"boosted": result.images}, result.labels
 
         return variants
 
-    def point(kept: Run, eps: float, steps: int, stage: str, shards: str, variant: str) -> SweepPoint:
-        own = [feature_statistics(kept.features(shards, variant, count, seed, "judge")) for seed in seeds]
-        distances = tuple(frechet_distance(one, reference) for one in own)
-        lengths = tuple(kept.mean(shards, variant, count, seed, "l2") for seed in seeds)
+
+def check_grid(grid: Sequence[float] | None, config: BoostConfig) -> None:
+    """ValueError for ε that cannot be tried, or settings that cannot go from coarse to fine."""
+    if grid is not None and (not grid or not all(0 <= eps < float("inf") for eps in grid)):
+        raise ValueError(f"the ε to try must be one or more finite numbers from 0 on, not {list(grid)}")
+    if grid is None and not (config.eps > 0 and config.steps > 0):
+        raise ValueError(f"coarse-to-fine needs ε and steps above 0, not {config.eps} and {config.steps}")
+    if grid is None and (config.step_size is not None or config.gradient != "normalized"):
+        raise ValueError("coarse-to-fine needs normalised steps of ε/T; for others give the ε to try")
+
+
+def sweep(
+    source: ImageStream,
+    way: Way,
+    chooser: Chooser,
+    measuring: Measuring,
+    grid: Sequence[float] | None = None,
+    debias: Tensor | None = None,
+) -> Sweep:
+    """The ε at which boosted images lie nearest to the chooser's reference in its features.
+
+    The same images (common random numbers) and the same number of them are boosted with every ε, so that sampling
+    noise and the distance's bias are shared and the curve is smooth.
+
+    grid: the ε to try, each in as many steps as `way` has. None goes from coarse to fine up to way.config.eps. With
+    steps of α = ε/T the first t steps of a run are, exactly, a run of t steps with ε·t/T (‖δ‖ ≤ tα, so the ball is
+    never met): one run is read along its path at about eight ε, and only the best of these, what lies halfway to its
+    neighbours, and ε = 0 compete in full runs.
+    Raises ValueError as `evaluate` does, and for an empty, negative or infinite grid.
+    """
+    config, seeds = way.config, measuring.seeds
+    measuring.check(source)
+    chooser.check(way.classifier, measuring.count)
+    check_grid(grid, config)
+    extractors = [ClassifierFeatures(chooser.classifier)]
+    settings = {
+        "kind": "sweep",
+        "source": source.name,
+        "classifier": fingerprint(way.classifier),
+        "config": config.settings(),
+        "debias": None if debias is None else debias.tolist(),
+        "shard": SHARD,
+    }
+    tries = _Tries(way, debias)
+
+    def point(run: Run, eps: float, steps: int, stage: str, shards: str, variant: str) -> SweepPoint:
+        own = [feature_statistics(run.features(shards, variant, seed, extractors[0].kind)) for seed in seeds]
+        distances = tuple(frechet_distance(one, chooser.reference) for one in own)
+        lengths = tuple(run.mean(shards, variant, seed, "l2") for seed in seeds)
         return SweepPoint(eps, steps, stage, distances, lengths)
 
-    def full(kept: Run, eps: float) -> SweepPoint:
+    def full(run: Run, eps: float) -> SweepPoint:
         if grid is None and eps == config.eps:
             # The end of the path is this very run.
-            return point(kept, eps, config.steps, "fine", "path", str(config.steps))
+            return point(run, eps, config.steps, "fine", "path", str(config.steps))
         shards = f"eps {eps:.6g}"
-        for seed in seeds:
-            kept.measure(shards, source, extractors, full_variants(eps), count, seed, progress, share)
-        return point(kept, eps, config.steps, "fine", shards, "boosted")
+        run.measure(Stage(shards, source, extractors, tries.full(eps)))
+        return point(run, eps, config.steps, "fine", shards, "boosted")
 
-    with tempfile.TemporaryDirectory() as scratch:
-        kept = Run(run or Path(scratch), settings)
-        kept.open()
+    with measuring.kept(settings) as run:
         coarse: list[SweepPoint] = []
         candidates = sorted(set(grid)) if grid is not None else []
         if grid is None:
-            for seed in seeds:
-                kept.measure("path", source, extractors, path_variants, count, seed, progress, share)
+            run.measure(Stage("path", source, extractors, tries.path))
             for step in _coarse_steps(config.steps):
                 eps = _round(config.eps * step / config.steps)
-                coarse.append(point(kept, eps, step, "coarse", "path", str(step)))
+                coarse.append(point(run, eps, step, "coarse", "path", str(step)))
             candidates = around_the_best([p.eps for p in coarse], [p.mean for p in coarse])
-        fine = [full(kept, eps) for eps in candidates]
+        fine = [full(run, eps) for eps in candidates]
     points = tuple(sorted((*coarse, *fine), key=lambda p: (p.eps, p.stage)))
     return Sweep(
         source.name,
-        chooser.card.name,
-        reference_name,
-        count,
+        chooser.classifier.card.name,
+        chooser.reference_name,
+        measuring.count,
         tuple(seeds),
         config,
         points,

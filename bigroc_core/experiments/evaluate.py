@@ -1,194 +1,276 @@
-"""One evaluation of the page: what was asked, whether it can be done, how it is measured, and what comes out."""
+"""The page's evaluation: what a visitor asks for, whether it can be done here, and how far it is."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
-import shlex
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from bigroc_core import catalogue as models
 from bigroc_core.boosting import BoostConfig, boost
-from bigroc_core.catalogue import classifier_cards, classifier_named, generator_cards, generator_named
-from bigroc_core.checks import whole
-from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.classifiers.registry import embedded_classifiers, is_judge, load_classifier
-from bigroc_core.cli.options import BOOSTING_OPTIONS
-from bigroc_core.debiasing import fit_debias
-from bigroc_core.evaluation import (
-    ClassifierFeatures,
-    Evaluation,
-    FeatureStatistics,
-    ImageStream,
-    InceptionFeatures,
-    InceptionMeasuring,
-    Progress,
-    Sweep,
-    cache_folder,
-    content_of,
-    embedded_statistics,
-    evaluate,
-    generator_stream,
-    image_set_stream,
-    reference_features,
-    reference_statistics,
-    sweep,
-    tensor_stream,
-)
+from bigroc_core.cards import Card
+from bigroc_core.catalogue import classifier_cards, generator_cards
+from bigroc_core.evaluation import Sweep
+from bigroc_core.experiments.judging import Outside, judge_for, least_images, standard_for
+from bigroc_core.experiments.measurement import FindEps, Measured, Measurement, measure
+from bigroc_core.experiments.measuring import CONFIG_FIELDS, Opened
 from bigroc_core.images import ImageSet, open_image_set
 from bigroc_core.limits import (
     MAX_EPS_L2,
     MAX_EPS_LINF,
+    MAX_EVALUATION_IMAGES,
+    MAX_EVALUATION_SEEDS,
+    MAX_SAMPLES_PER_REQUEST,
     MAX_STEPS_PER_REQUEST,
     MAX_UPLOAD_BYTES,
     MIB,
     UPLOAD,
 )
-from bigroc_core.sources import DEBIAS_SEED, GENERATOR, check_classes
-from bigroc_core.training.cifar10 import find_cifar10, load_cifar10
-from bigroc_core.ui import controls
-from bigroc_core.ui.jobs import INPUTS, Report
+from bigroc_core.settings import Request, setting
+from bigroc_core.sources import (
+    CLASSIFIER_INFO,
+    GENERATOR,
+    GENERATOR_INFO,
+    GENERATOR_PREFIX,
+    classifier_choices,
+    generator_choices,
+)
+from bigroc_core.training.cifar10 import find_cifar10
 
 UPLOADED_SET = "Uploaded set"
 FIXED, PRESET, SWEEP = "Fixed ε", "The generator's preset", "Find it by a sweep"
 STANDARD, RANDOM = "standard network", "random direction"
 # What the page calls Inception's metrics, by the engine's names.
 INCEPTION = {"FID": "fid", "IS": "is", "KID": "kid", "precision/recall": "prc"}
-# The control's classifier, in whose features a sweep chooses ε, as on the command line.
-STANDARD_NETWORK = "cifar10-standard"
-REPORTED, CHOSEN_ON = ("train", "test"), "validation"
 # An ε is reported on other seeds than it is chosen on, and chosen on no more images than this.
 SWEEP_SEED, SWEEP_IMAGES = 1000, 1000
+DEFAULT_EPS, DEFAULT_STEPS = 2.0, 10
+
+
+# ------------------------------------------------------------------------------------------------- what is asked for
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """What was asked. file: the uploaded set's name. seeds: how many, from 0 on. eps_from: FIXED, PRESET or SWEEP;
-    of a sweep config.eps is the largest ε tried. debias: images that P1 Eq. 2 is fitted on, 0 for none."""
+class EvaluateRequest(Request):
+    """An evaluation as asked for: which images, moved through which classifier, beside which controls."""
 
-    config: BoostConfig
-    classifier: str
-    source: str = GENERATOR
-    generator: str = ""
-    file: str = ""
-    count: int = 500
-    seeds: int = 1
-    eps_from: str = FIXED
-    standard: bool = True
-    random: bool = True
-    debias: int = 0
-    inception: tuple[str, ...] = ()
+    source: str = setting(
+        GENERATOR, "Generator or Uploaded set.", label="Images from", choices=(GENERATOR, UPLOADED_SET)
+    )
+    generator: str | None = setting(
+        None, "Of Generator: its name.", label="Generator", info=GENERATOR_INFO, choices=generator_choices
+    )
+    count: int = setting(
+        500,
+        "Images per seed.",
+        label="Images per seed",
+        info="At least {least}; more make the numbers steadier and take longer.",
+        least=1,
+        most=MAX_EVALUATION_IMAGES,
+    )
+    seeds: int = setting(
+        1,
+        "How many seeds.",
+        label="Seeds",
+        info="Repeats with other images; two or more give mean ± std.",
+        least=1,
+        most=MAX_EVALUATION_SEEDS,
+    )
+    classifier: str = setting(
+        "", "Whose gradients move the images.", label="Classifier", info=CLASSIFIER_INFO, choices=classifier_choices
+    )
+    eps_from: str = setting(
+        FIXED,
+        "Fixed ε, The generator's preset, or Find it by a sweep.",
+        label="ε",
+        info="A sweep finds the ε nearest to held-out real images, by a network other than the judge, on other seeds. "
+        "It takes several times as long.",
+        choices=(FIXED, PRESET, SWEEP),
+    )
+    eps: float = setting(
+        DEFAULT_EPS,
+        "Radius of the ball, on pixels in [0, 1]; of a sweep the largest that is tried.",
+        label="Strength ε",
+        info="How far an image may move: the largest ‖δ‖, on pixels in [0, 1].",
+        least=0,
+        most=MAX_EPS_L2,
+        step=0.05,
+    )
+    steps: int = setting(
+        DEFAULT_STEPS,
+        "PGD steps T.",
+        label="Steps T",
+        info="Gradient steps. More of them use the ball better and take longer.",
+        most=MAX_STEPS_PER_REQUEST,
+    )
+    norm: Literal["l2", "linf"] = setting(
+        "l2",
+        "l2 or linf.",
+        label="Norm",
+        info="Which ball ε is the radius of.",
+        choices=(("L2: ‖δ‖₂ over the whole image", "l2"), ("L∞: |δ| in every pixel", "linf")),
+    )
+    compare_with: tuple[str, ...] = setting(
+        (STANDARD, RANDOM),
+        "Controls that move as far: standard network, random direction.",
+        label="Controls",
+        info="Each moves every image as far as boosting did: along an ordinary classifier's gradients, or in a random "
+        "direction.",
+        choices=(STANDARD, RANDOM),
+    )
+    debias: int = setting(
+        0,
+        "So many images fit P1 Eq. 2; 0: no debiasing.",
+        label="Debias targets with (images)",
+        info="0: off. Otherwise P1 Eq. 2's shift is fitted on so many more images (P1 takes 1,000).",
+        most=MAX_SAMPLES_PER_REQUEST,
+        step=50,
+    )
+    inception: tuple[str, ...] = setting(
+        (),
+        "Of FID, IS, KID, precision/recall, where the server has Inception.",
+        label="Inception's metrics",
+        info="Where this server has Inception and CIFAR-10; FID needs 2,049 images. They take far longer.",
+        choices=tuple(INCEPTION),
+    )
+    file: str | None = setting(None, "Of Uploaded set: a zip or an .npz.", label="Zip or .npz")
+
+    def __post_init__(self) -> None:
+        if self.eps_from == PRESET:  # it has an ε and steps of its own, so these need not even be numbers
+            object.__setattr__(self, "eps", DEFAULT_EPS)
+            object.__setattr__(self, "steps", DEFAULT_STEPS)
+        super().__post_init__()
 
     @property
-    def control(self) -> str | None:
-        """The network of the control, which must be another than the one that boosts."""
-        return STANDARD_NETWORK if self.standard and self.classifier != STANDARD_NETWORK else None
+    def card(self) -> Card:
+        """The classifier's."""
+        return classifier_cards()[self.classifier]
 
     @property
-    def sweep_count(self) -> int:
-        """Images per seed that ε is chosen on."""
-        return min(self.count, SWEEP_IMAGES)
+    def config(self) -> BoostConfig:
+        """The settings: as on the command line a generator's preset, overruled by what is given."""
+        card = generator_cards().get(self.generator or "") if self.source == GENERATOR else None
+        preset = preset_of(card)
+        if self.eps_from == PRESET:
+            return BoostConfig(**preset)
+        kept = {name: value for name, value in preset.items() if name in ("loss", "gradient", "stop_at", "l0")}
+        return BoostConfig(eps=self.eps, steps=self.steps, norm=self.norm, **kept)
 
     @property
-    def sweep_seeds(self) -> list[int]:
-        """Seeds that ε is chosen on. A fixed set of images has but itself."""
-        return [SWEEP_SEED + i for i in range(self.seeds)] if self.source == GENERATOR else [0]
+    def measurement(self) -> Measurement:
+        """The same as page, command and tables have it measured."""
+        generated, standard = self.source == GENERATOR, standard_for(self.card)
+        find = None
+        if self.eps_from == SWEEP and standard:
+            height, width = self.card.input_size
+            # An L2 radius, which is turned into the L∞ radius of as large a change per value.
+            largest = self.eps if self.norm == "l2" else self.eps * math.sqrt(3 * height * width)
+            seeds = tuple(SWEEP_SEED + i for i in range(self.seeds))
+            find = FindEps(chooser=standard, largest=largest, count=min(self.count, SWEEP_IMAGES), seeds=seeds)
+        return Measurement(
+            images=f"{GENERATOR_PREFIX}{self.generator}" if generated else str(self.file),
+            title="" if generated else Path(str(self.file)).name,
+            classifier=self.classifier,
+            config=self.config,
+            count=self.count,
+            seeds=tuple(range(self.seeds)),
+            # A network is no control of its own boosting.
+            control=standard if STANDARD in self.compare_with and standard != self.classifier else None,
+            random_direction=RANDOM in self.compare_with,
+            judge=judge_for(self.card),
+            debias=self.debias,
+            outside=Outside(metrics=tuple(INCEPTION[name] for name in INCEPTION if name in self.inception)),
+            find=find,
+        )
+
+    def conflicts(self) -> dict[str, str]:
+        """What cannot be measured here, by the field at fault."""
+        rules = [*self._of_eps(), *self._of_sweeps(), *self._of_images()]
+        rules += [("inception", bool(why := inception_problem(self.inception, self.count)), why)]
+        problems: dict[str, str] = {}
+        for name, at_fault, why in rules:
+            if at_fault:
+                problems.setdefault(name, why)
+        if self.source == UPLOADED_SET:
+            problems |= {name: why for name, why in self._of_the_upload().items() if name not in problems}
+        return problems
+
+    def _of_eps(self) -> list[tuple[str, bool, str]]:
+        most, judge = MAX_EPS_L2 if self.norm == "l2" else MAX_EPS_LINF, judge_for(self.card)
+        return [
+            ("eps", self.eps > most, f"ε can be at most {most:g} in this norm, not {self.eps:g}"),
+            ("count", self.count < least_images(judge), _too_few("a distance", judge, self.count)),
+        ]
+
+    def _of_sweeps(self) -> list[tuple[str, bool, str]]:
+        if self.eps_from != SWEEP:
+            return []
+        standard = standard_for(self.card)
+        if standard is None:
+            return [("eps_from", True, "there is no standard network of this size and these classes to choose an ε by")]
+        both = f"{standard} chooses the ε of a sweep, so it cannot boost as well; take another classifier"
+        return [
+            ("eps_from", self.classifier == standard, both),
+            ("eps", self.eps <= 0, "a sweep tries ε up to this: it must be above 0"),
+            ("steps", self.steps < 1, "a sweep needs at least 1 step"),
+            ("count", self.count < least_images(standard), _too_few("a sweep", standard, self.count)),
+        ]
+
+    def _of_images(self) -> list[tuple[str, bool, str]]:
+        if self.source == UPLOADED_SET:
+            return [
+                ("eps_from", self.eps_from == PRESET, "an uploaded set has no preset: choose another way"),
+                ("seeds", self.seeds > 1, "an uploaded set is fixed and has no seeds: take 1"),
+                ("debias", self.debias > 0, "debiasing needs more images of a generator: set it to 0"),
+            ]
+        if self.generator is None:
+            return [("generator", True, f"choose a generator: {', '.join(generator_cards())}")]
+        labelled = generator_cards()[self.generator].conditional and self.debias > 0
+        said = "this generator's images have labels, with which debiasing plays no part: set it to 0"
+        return [("debias", labelled, said)]
+
+    def _of_the_upload(self) -> dict[str, str]:
+        if self.file is None:
+            return {"file": "add a zip or an .npz of images first, or choose a generator as source"}
+        try:
+            size = len(open_upload(self.file, self.classifier))
+        except (ValueError, OSError) as error:
+            return {"file": str(error)}
+        judge = judge_for(self.card)
+        least = least_images(judge)
+        if size < least:
+            return {"file": f"the set has {size} images; a distance in {judge}'s features needs at least {least}"}
+        if self.count > size:
+            return {"count": f"the set has {size:,} images; {self.count:,} were asked for"}
+        return {}
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What came out. notes: sentences about the images and how they were treated."""
-
-    asked: Measurement
-    found: Evaluation
-    swept: Sweep | None
-    notes: tuple[str, ...]
-    seconds: float
-
-    @property
-    def command(self) -> str:
-        """The command that measures the same."""
-        return command(self.asked)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        result: dict[str, Any] = {
-            "classifier": self.asked.classifier,
-            "control": self.asked.control,
-            **self.found.to_dict(),
-            "debias_images": self.asked.debias,
-            "notes": list(self.notes),
-            "command": self.command,
-        }
-        if self.swept is not None:
-            result["sweep"] = self.swept.to_dict()
-        return _finite(result)
+def _too_few(what: str, network: str, count: int) -> str:
+    least = least_images(network)
+    return f"{what} in {network}'s features needs at least {least} images; {count} are too few"
 
 
-def _finite(value: Any) -> Any:
-    """JSON knows no NaN, which a relative gain over zero is."""
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def preset_of(card: Card | None) -> dict[str, Any]:
+    """What makes the BoostConfig that a generator is usually boosted with, by its fields' names."""
+    preset = {"eps": DEFAULT_EPS} | (dict(card.presets.get("default", {})) if card is not None else {})
+    return {name: preset[name] for name in CONFIG_FIELDS if preset.get(name) is not None}
 
 
-# ------------------------------------------------------------------------------------- networks and references
-
-
-def device() -> str:
-    """Where jobs run. A ZeroGPU Space lends its GPU to a visitor's click, never to a thread in the background."""
-    return "cpu" if models.spaces is not None else models.compute_device()
-
-
-@lru_cache(maxsize=1)
-def judge_name() -> str:
-    """The embedded judge; ValueError if there is none."""
-    name = next((name for name, card in embedded_classifiers().items() if is_judge(card)), None)
-    if name is None:
-        raise ValueError("checkpoints/ holds no judge, so nothing can be measured here: clone the whole repository")
-    return name
-
-
-@lru_cache(maxsize=4)
-def measuring(name: str, device: str) -> Classifier:
-    """The judge, or the network that a sweep chooses by."""
-    return load_classifier(name, device=device)
-
-
-@lru_cache(maxsize=4)
-def least_images(name: str) -> int:
-    """How many images a Fréchet distance in a network's features needs."""
-    return ClassifierFeatures(measuring(name, "cpu")).dimensions + 1
-
-
-def title(split: str) -> str:
-    """What reports call a reference."""
-    return f"CIFAR-10 {split}"
-
-
-def reference(classifier: Classifier, split: str, progress: Progress) -> FeatureStatistics:
-    """CIFAR-10's statistics in a network's features: those beside it, else measured where the images are at hand."""
-    if (embedded := embedded_statistics(classifier, split)) is not None:
-        return embedded
-    try:
-        images = load_cifar10().reference(split)
-    except ValueError as error:
-        raise ValueError(
-            f"CIFAR-10's {split} images are needed in {classifier.card.name}'s features, but neither their "
-            f"statistics lie beside it nor are the images on this server"
-        ) from error
-    stream = tensor_stream(title(split), images)
-    return reference_statistics(ClassifierFeatures(classifier), stream, content_of(images), progress=progress)
+def open_upload(path: str | Path, classifier: str) -> ImageSet:
+    """An uploaded zip or .npz, of the classifier's size and classes. ValueError says what is wrong with it."""
+    path, card = Path(path), classifier_cards()[classifier]
+    if path.suffix.lower() not in (".zip", ".npz"):
+        raise ValueError(f"{path.name} is neither a zip nor an .npz: put the images into one of these")
+    if path.stat().st_size > MAX_UPLOAD_BYTES:
+        raise ValueError(f"{path.name} is larger than {MAX_UPLOAD_BYTES // MIB} MiB, the most that can be uploaded")
+    return open_image_set(path, card.input_size, card.classes, limits=UPLOAD)
 
 
 def inception_weights() -> Path:
@@ -200,8 +282,6 @@ def inception_weights() -> Path:
 
 def inception_problem(metrics: tuple[str, ...], count: int) -> str:
     """Why these metrics cannot be measured here, or "". Nothing is ever downloaded for a visitor."""
-    if unknown := [name for name in metrics if name not in INCEPTION]:
-        return f"metrics are {', '.join(INCEPTION)}, not {unknown[0]!r}"
     if not metrics:
         return ""
     if not inception_weights().is_file():
@@ -220,207 +300,50 @@ def inception_problem(metrics: tuple[str, ...], count: int) -> str:
     return f"{count:,} images are too few: {', '.join(short)}" if short else ""
 
 
-def inception_measuring(metrics: tuple[str, ...], progress: Progress) -> InceptionMeasuring | None:
-    """Inception and its references, which are kept where the command line keeps them; None without metrics."""
-    if not metrics:
-        return None
-    chosen = tuple(INCEPTION[name] for name in metrics)
-    network = InceptionFeatures(device=device())
-    references = []
-    for split in REPORTED if set(chosen) - {"is"} else ():
-        images = load_cifar10().reference(split)
-        key = hashlib.sha256((network.key + content_of(images)).encode()).hexdigest()[:20]
-        stream = tensor_stream(title(split), images)
-        references.append(
-            reference_features(network, stream, len(images), cache_folder() / f"inception-{key}", progress)
-        )
-    return InceptionMeasuring(network, tuple(references), chosen)
+# ------------------------------------------------------------------------------------------------- carrying it out
 
 
-# ------------------------------------------------------------------------------------------------- what was asked
+def device() -> str:
+    """Where jobs run. A ZeroGPU Space lends its GPU to a visitor's click, never to a thread in the background."""
+    return "cpu" if models.spaces is not None else models.compute_device()
 
 
-def config_of(
-    source: str, generator: str, eps_from: str, eps: float | None, steps: float | None, norm: str
-) -> BoostConfig:
-    """The settings: as on the command line a generator's preset, overruled by what is given. ValueError if wrong."""
-    if eps_from == PRESET:
-        preset = controls.presets_of(generator)["recommended"]
-        return BoostConfig(**{name: preset[name] for name in BOOSTING_OPTIONS if preset.get(name) is not None})
-    card = generator_cards().get(generator) if source == GENERATOR else None
-    preset = dict(card.presets.get("default", {})) if card is not None else {}
-    kept = {name: preset[name] for name in ("loss", "gradient", "stop_at", "l0") if preset.get(name) is not None}
-    if eps is None or steps is None:
-        raise ValueError("ε and steps must be numbers, not empty")
-    count = whole(steps, "steps", 0, MAX_STEPS_PER_REQUEST)
-    most = MAX_EPS_L2 if norm == "l2" else MAX_EPS_LINF
-    if eps > most:
-        raise ValueError(f"ε can be at most {most:g} in this norm, not {eps:g}")
-    return BoostConfig(**{**kept, "eps": eps, "steps": count, "norm": norm})
-
-
-def open_upload(path: str | Path, classifier: str) -> ImageSet:
-    """An uploaded zip or .npz, of the classifier's size and classes. ValueError says what is wrong with it."""
-    path, card = Path(path), classifier_cards()[classifier]
-    if path.suffix.lower() not in (".zip", ".npz"):
-        raise ValueError(f"{path.name} is neither a zip nor an .npz: put the images into one of these")
-    if path.stat().st_size > MAX_UPLOAD_BYTES:
-        raise ValueError(f"{path.name} is larger than {MAX_UPLOAD_BYTES // MIB} MiB, the most that can be uploaded")
-    return open_image_set(path, card.input_size, card.classes, limits=UPLOAD)
-
-
-def problems(asked: Measurement, path: str | Path | None) -> dict[str, str]:
-    """What is wrong, by the control at fault; empty if it can be measured. path: the uploaded file."""
-    wrong: dict[str, str] = {}
-
-    def check(name: str, at_fault: bool, why: str) -> None:
-        if at_fault:
-            wrong.setdefault(name, why)
-
-    check(
-        "classifier",
-        asked.classifier not in classifier_cards(),
-        f"there is no classifier {asked.classifier!r} here; choose one of {', '.join(classifier_cards())}",
-    )
-    check("eps_from", asked.eps_from not in (FIXED, PRESET, SWEEP), f"choose one of {FIXED}, {PRESET}, {SWEEP}")
-    if wrong:
-        return wrong
-    least = least_images(judge_name())
-    check(
-        "count",
-        asked.count < least,
-        f"a distance in {judge_name()}'s features needs at least {least} images; {asked.count} are too few",
-    )
-    if asked.eps_from == SWEEP:
-        check(
-            "eps_from",
-            asked.classifier == STANDARD_NETWORK,
-            f"{STANDARD_NETWORK} chooses the ε of a sweep, so it cannot boost as well; take another classifier",
-        )
-        check("eps", asked.config.eps <= 0, "a sweep tries ε up to this: it must be above 0")
-        check("steps", asked.config.steps < 1, "a sweep needs at least 1 step")
-        least = least_images(STANDARD_NETWORK)
-        check(
-            "count",
-            asked.count < least,
-            f"a sweep chooses in {STANDARD_NETWORK}'s features, which needs at least {least} images; {asked.count} are "
-            "too few",
-        )
-    if asked.source == GENERATOR:
-        card = generator_cards().get(asked.generator)
-        check(
-            "generator",
-            card is None,
-            f"there is no generator {asked.generator!r} here; choose one of {', '.join(generator_cards())}",
-        )
-        check(
-            "debias",
-            card is not None and card.conditional and asked.debias > 0,
-            "this generator's images have labels, with which debiasing plays no part: set it to 0",
-        )
-    elif asked.source == UPLOADED_SET:
-        check("eps_from", asked.eps_from == PRESET, "an uploaded set has no preset: choose another way")
-        check("seeds", asked.seeds > 1, "an uploaded set is fixed and has no seeds: take 1")
-        check("debias", asked.debias > 0, "debiasing needs more images of a generator: set it to 0")
-        wrong |= _upload_problems(asked, path, wrong)
-    else:
-        wrong["source"] = f"choose {GENERATOR} or {UPLOADED_SET}"
-    check("inception", bool(why := inception_problem(asked.inception, asked.count)), why)
-    return wrong
-
-
-def _upload_problems(asked: Measurement, path: str | Path | None, wrong: dict[str, str]) -> dict[str, str]:
-    if path is None:
-        return {"file": "add a zip or an .npz of images first, or choose a generator as source"}
-    try:
-        size = len(open_upload(path, asked.classifier))
-    except (ValueError, OSError) as error:
-        return {"file": str(error)}
-    least = least_images(judge_name())
-    if size < least:
-        return {"file": f"the set has {size} images; a distance in {judge_name()}'s features needs at least {least}"}
-    if asked.count > size and "count" not in wrong:
-        return {"count": f"the set has {size:,} images; {asked.count:,} were asked for"}
-    return {}
-
-
-# ------------------------------------------------------------------------------------------------- measuring
-
-
-def measure(asked: Measurement, folder: Path, report: Report) -> Measured:
-    """Measure in `folder`, which also holds the uploaded file. ValueError, as the engine says it, for bad input."""
-    began = time.monotonic()
+def evaluation_of(request: EvaluateRequest, folder: Path, report: Callable[..., None]) -> Measured:
+    """Measure in `folder`; report(text, fraction, seconds left) says where it stands. ValueError for bad input."""
     report("loading", 0.0)
-    where = device()
-    classifier, judge = classifier_named(asked.classifier, where), measuring(judge_name(), where)
-    control = measuring(asked.control, where) if asked.control is not None else None
-    stream, notes = _stream(asked, folder, classifier)
+    asked = dataclasses.replace(request.measurement, run=folder / "run")
+    opened = asked.opened(device())
+    notes = _about_the_images(request, opened)
     stages = Stages(asked, report)
-    stages.time_first_images(stream, classifier)
-    references = {title(split): reference(judge, split, stages) for split in REPORTED}
-    inception = inception_measuring(asked.inception, stages)
-    debias = fit_debias(classifier, stream.draw(DEBIAS_SEED, 0, asked.debias)[0]) if asked.debias else None
-    config, swept, run = asked.config, None, folder / "run"
-    if asked.eps_from == SWEEP:
-        chooser = measuring(STANDARD_NETWORK, where)
-        swept = sweep(
-            stream,
-            classifier,
-            chooser,
-            dataclasses.replace(config, step_size=None),
-            reference(chooser, CHOSEN_ON, stages),
-            reference_name=title(CHOSEN_ON),
-            count=asked.sweep_count,
-            seeds=asked.sweep_seeds,
-            debias=debias,
-            run=run / "sweep",
-            progress=stages,
-        )
-        config = dataclasses.replace(config, eps=swept.best.eps, step_size=None)
-        notes += _about_the_sweep(asked, swept)
-    found = evaluate(
-        stream,
-        classifier,
-        judge,
-        config,
-        references,
-        count=asked.count,
-        seeds=range(asked.seeds),
-        control=control,
-        random_direction=asked.random,
-        debias=debias,
-        inception=inception,
-        run=run / "evaluate",
-        progress=stages,
-    )
-    shutil.rmtree(run, ignore_errors=True)
-    return Measured(asked, found, swept, tuple(notes), time.monotonic() - began)
+    stages.time_first_images(opened)
+    measured = measure(asked, opened, stages)
+    shutil.rmtree(folder / "run", ignore_errors=True)
+    if measured.swept is not None:
+        notes += _about_the_sweep(request, measured.swept)
+    return dataclasses.replace(measured, notes=tuple(notes))
 
 
-def _stream(asked: Measurement, folder: Path, classifier: Classifier) -> tuple[ImageStream, list[str]]:
-    """The images, and what a reader must know of them."""
-    estimated = f"Targets are the classes that {asked.classifier} estimates, as the images have no labels"
-    notes = []
-    if asked.standard and asked.control is None:
-        notes.append(f"{STANDARD_NETWORK} boosts, so it is no control beside itself and was left out.")
-    if asked.source == GENERATOR:
-        generator = generator_named(asked.generator, "cpu")
-        check_classes(asked.generator, generator.classes, classifier)
-        debiased = f"; debiased by P1 Eq. 2 on {asked.debias:,} more images" if asked.debias else ""
+def _about_the_images(request: EvaluateRequest, opened: Opened) -> list[str]:
+    """What a reader must know of the images."""
+    stream, notes = opened.stream, []
+    targets = f"Targets are the classes that {request.classifier} estimates, as the images have no labels"
+    if request.debias:
+        targets += f"; debiased by P1 Eq. 2 on {request.debias:,} more images"
+    if STANDARD in request.compare_with and standard_for(request.card) == request.classifier:
+        notes.append(f"{request.classifier} boosts, so it is no control beside itself and was left out.")
+    if request.source == GENERATOR:
         labelled = "Targets are the classes that the generator was asked for"
-        return generator_stream(generator), [f"{labelled if generator.classes else estimated + debiased}.", *notes]
-    images = open_upload(folder / INPUTS / asked.file, asked.classifier)
-    # The path of the server's copy is nobody's business.
-    stream = dataclasses.replace(image_set_stream(images), name=asked.file)
-    labelled = f"Targets are the labels of {asked.file}"
-    used = f"the first {asked.count:,} of {len(images):,}" if asked.count < len(images) else f"all {len(images):,}"
-    read = [f"{note[:1].upper()}{note[1:]}." for note in images.notes]
-    targets = labelled if images.labels is not None else estimated
-    return stream, [f"{targets}; measured are {used} images.", *read, *notes]
+        return [f"{labelled if stream.labelled else targets}.", *notes]
+    size = stream.size or 0
+    used = f"the first {request.count:,} of {size:,}" if request.count < size else f"all {size:,}"
+    targets = f"Targets are the labels of {stream.name}" if stream.labelled else targets
+    read = [f"{note[:1].upper()}{note[1:]}." for note in stream.notes]
+    return [f"{targets}; measured are {used} images.", *read, *notes]
 
 
-def _about_the_sweep(asked: Measurement, swept: Sweep) -> list[str]:
-    where = "these same images" if asked.source == UPLOADED_SET else f"other seeds ({', '.join(map(str, swept.seeds))})"
+def _about_the_sweep(request: EvaluateRequest, swept: Sweep) -> list[str]:
+    seeds = f"other seeds ({', '.join(map(str, swept.seeds))})"
+    where = "these same images" if request.source == UPLOADED_SET else seeds
     notes = [
         f"ε = {swept.best.eps:.3g} was chosen on {where}, {swept.count:,} each, as the nearest to {swept.reference} in "
         f"{swept.chooser}'s features."
@@ -443,34 +366,34 @@ class Stages:
     READ, INCEPTION_READ, COARSE_READ = 0.35, 15.0, 8
     TRIAL_IMAGES, TRIAL_STEPS = 16, 2
 
-    def __init__(self, asked: Measurement, report: Report) -> None:
+    def __init__(self, asked: Measurement, report: Callable[..., None]) -> None:
         self._report, steps = report, asked.config.steps
         boosts = 2 if asked.control else 1
-        variants = 1 + boosts + asked.random
-        read = self.READ + (self.INCEPTION_READ if asked.inception else 0)
+        variants = 1 + boosts + asked.random_direction
+        read = self.READ + (self.INCEPTION_READ if asked.outside.metrics else 0)
         self._costs = {
             "evaluate": steps * boosts + variants * read,
             "path": steps + self.COARSE_READ * self.READ,
             "eps": steps + self.READ,
             "eps 0": self.READ,  # nothing moves, so there is nothing to boost
         }
-        self._whole = self._costs["evaluate"] * asked.count * asked.seeds
-        if asked.eps_from == SWEEP:
-            images = asked.sweep_count * len(asked.sweep_seeds)
+        self._whole = self._costs["evaluate"] * (asked.count or 0) * len(asked.seeds)
+        if asked.find is not None:
+            images = asked.find.count * len(asked.find.seeds)
             # Mostly ε = 0 and three others follow the coarse run.
             self._whole += images * (self._costs["path"] + 3 * self._costs["eps"] + self._costs["eps 0"])
         self._done = self._current = 0.0
         self._stage = ""
 
-    def time_first_images(self, stream: ImageStream, classifier: Classifier) -> None:
+    def time_first_images(self, opened: Opened) -> None:
         """Boost a few of the job's own images, so that there is an estimate before the first stage reports."""
         self._report("trying the first images", 0.0)
-        images, labels = stream.draw(0, 0, self.TRIAL_IMAGES)
+        images, labels = opened.stream.draw(0, 0, self.TRIAL_IMAGES)
         trial = BoostConfig(steps=self.TRIAL_STEPS)
         # The first call prepares the network, which later ones find done.
-        boost(classifier, images[:1], None if labels is None else labels[:1], config=trial)
+        boost(opened.classifier, images[:1], None if labels is None else labels[:1], config=trial)
         began = time.monotonic()
-        boost(classifier, images, labels, config=trial)
+        boost(opened.classifier, images, labels, config=trial)
         step = (time.monotonic() - began) / (len(images) * self.TRIAL_STEPS)
         self._report("trying the first images", 0.0, step * self._whole)
 
@@ -488,45 +411,3 @@ class Stages:
             f"{said}{f' (seed {seed})' if seed else ''}{counted}",
             min(0.99 * (self._done + self._current) / max(self._whole, 1), 0.99),
         )
-
-
-def command(asked: Measurement) -> str:
-    """The command that measures the same; an uploaded file is taken from the current folder."""
-    config, generated = asked.config, asked.source == GENERATOR
-    words = [
-        "python",
-        "-m",
-        "bigroc_core",
-        "evaluate",
-        f"generator:{asked.generator}" if generated else asked.file,
-        "--count",
-        asked.count,
-        "--seeds",
-        *range(asked.seeds),
-        "--classifier",
-        asked.classifier,
-        "--control",
-        asked.control or "none",
-        "--judge",
-        judge_name(),
-    ]
-    words += [] if asked.random else ["--no-random-direction"]
-    if asked.eps_from == SWEEP:
-        words += ["--find-eps", "--largest", _as_largest(asked), "--sweep-count", asked.sweep_count]
-        words += ["--sweep-seeds", *asked.sweep_seeds] if generated else []
-    else:
-        words += ["--eps", config.eps]
-    for name in BOOSTING_OPTIONS[1:]:
-        if (value := getattr(config, name)) is not None:
-            words += [f"--{name.replace('_', '-')}", value]
-    words += ["--debias", asked.debias] if asked.debias else []
-    words += ["--metrics", *(INCEPTION[name] for name in asked.inception)] if asked.inception else []
-    return shlex.join(map(str, words))
-
-
-def _as_largest(asked: Measurement) -> float:
-    """--largest is an L2 radius, which the command turns into the L∞ radius of as large a change per pixel."""
-    if asked.config.norm == "l2":
-        return asked.config.eps
-    height, width = classifier_cards()[asked.classifier].input_size
-    return asked.config.eps * math.sqrt(3 * height * width)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
-import hashlib
 import io
 import json
 import os
@@ -26,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from bigroc_core import __version__
-from bigroc_core.cards import CHECKPOINTS, weights_of
+from bigroc_core.cards import checkpoint_hash
 from bigroc_core.figures.metadata import PNG, chunks, text_in
 from bigroc_core.figures.schema import FILE, FORMAT, SCHEMAS, checked, short
 from bigroc_core.images import from_uint8, to_uint8
@@ -187,14 +186,6 @@ def _decoded(png: bytes, shape: tuple[int, int, int], name: str) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------------------------------------------- the models
-
-
-def checkpoint_hash(name: str) -> str | None:
-    """SHA-256 of an embedded model's weights, None for a model that is not embedded."""
-    # A name, not a way to some other file.
-    if name not in {path.stem for path in CHECKPOINTS.glob("*.json")} or not (paths := weights_of(name)):
-        return None
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def model_names(recipe: Recipe) -> list[str]:

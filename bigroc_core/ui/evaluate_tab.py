@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import dataclasses
+from dataclasses import dataclass
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -11,48 +12,38 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from bigroc_core.catalogue import generator_cards
-from bigroc_core.checks import whole
+from bigroc_core.boosting import BoostConfig
+from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.experiments.evaluate import (
     FIXED,
-    INCEPTION,
     PRESET,
-    RANDOM,
-    STANDARD,
     SWEEP,
     UPLOADED_SET,
-    Measured,
-    Measurement,
-    config_of,
-    judge_name,
-    least_images,
-    measure,
+    EvaluateRequest,
+    evaluation_of,
     open_upload,
-    problems,
+    preset_of,
 )
-from bigroc_core.limits import (
-    KEEP_FILES_SECONDS,
-    MAX_EVALUATION_IMAGES,
-    MAX_EVALUATION_SEEDS,
-    MAX_SAMPLES_PER_REQUEST,
-    MAX_UPLOAD_BYTES,
-    MIB,
-)
+from bigroc_core.experiments.judging import judge_for, least_images
+from bigroc_core.experiments.measurement import Measured
+from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_EVALUATION_IMAGES, MAX_UPLOAD_BYTES, MIB
 from bigroc_core.sources import GENERATOR
 from bigroc_core.ui import controls, findings, links, pictures
 from bigroc_core.ui.errors import explained, sentence
-from bigroc_core.ui.jobs import Jobs, Report, Status
+from bigroc_core.ui.forms import Form, checker, endpoint, restored, show_results_js
+from bigroc_core.ui.jobs import INPUTS, Jobs, Report, Status
 
 JOBS = Jobs(Path(get_upload_folder()) / "jobs")
 POLL_SECONDS = 1.0
-DEFAULT_COUNT, DEFAULT_STEPS = 500, 10
+# What ε goes back to where it is out of the norm's range.
+USUAL_EPS = {"l2": 2.0, "linf": 0.03}
 UPLOAD_HINT = (
     f'<p class="note">A zip (of class folders, or with a labels.csv, or flat) or an .npz (arr_0: N×H×W×3 uint8, '
     f"arr_1: labels), up to {MAX_UPLOAD_BYTES // MIB} MiB. Without labels the classifier estimates the targets.</p>"
 )
 IDLE = "Nothing is being measured. Images as they came, boosted, and moved as far by the controls are compared."
 PLACEHOLDER = (
-    '<p class="note">Here will stand how much nearer boosting brings the images to CIFAR-10, as the judge sees it: a '
+    '<p class="note">Here will stand how much nearer boosting brings the images to real ones, as the judge sees it: a '
     "table with the controls beside it, a sweep's curve, and files for a paper. The judge is a network that never "
     "boosts, so it cannot have been fooled on purpose.</p>"
 )
@@ -61,137 +52,27 @@ PLACEHOLDER = (
 # ------------------------------------------------------------------------------------------------- submitting
 
 
-@dataclass(frozen=True)
-class Form:
-    """The controls' values, in their order on the page."""
-
-    source: str
-    generator: str
-    count: float
-    seeds: float
-    classifier: str
-    eps_from: str
-    eps: float
-    steps: float
-    norm: str
-    compare_with: list[str]
-    debias: float
-    inception: list[str]
-    file: str | None = None
-
-
-def _asked(form: Form) -> tuple[Measurement | None, dict[str, str]]:
-    """What a form asks for, and what is wrong with it, by control; it can be measured if nothing is."""
-    wrong = controls.config_problems(eps=form.eps, steps=form.steps) if form.eps_from != PRESET else {}
-    numbers = {}
-    for name, said, least, most in (
-        ("count", "the number of images", 1, MAX_EVALUATION_IMAGES),
-        ("seeds", "the number of seeds", 1, MAX_EVALUATION_SEEDS),
-        ("debias", "the number of images to debias with", 0, MAX_SAMPLES_PER_REQUEST),
-    ):
-        try:
-            numbers[name] = whole(getattr(form, name), said, least, most)
-        except ValueError as error:
-            wrong[name] = str(error)
-    if wrong:
-        return None, wrong
-    try:
-        config = config_of(form.source, form.generator, form.eps_from, form.eps, form.steps, form.norm)
-    except ValueError as error:
-        return None, {"eps": str(error)}
-    uploaded = form.source == UPLOADED_SET
-    asked = Measurement(
-        config=config,
-        classifier=form.classifier,
-        source=form.source,
-        generator="" if uploaded else form.generator,
-        file=Path(form.file).name if uploaded and form.file else "",
-        eps_from=form.eps_from,
-        standard=STANDARD in (form.compare_with or ()),
-        random=RANDOM in (form.compare_with or ()),
-        inception=tuple(name for name in INCEPTION if name in (form.inception or ())),
-        **numbers,
-    )
-    return asked, problems(asked, form.file)
-
-
-def _submit(form: Form) -> str:
-    with explained():
-        asked, wrong = _asked(form)
-        if asked is None or wrong:
-            raise ValueError(next(iter(wrong.values())))
-        inputs = (Path(form.file),) if asked.source == UPLOADED_SET and form.file else ()
-        return JOBS.submit(partial(_work, asked), *inputs)
-
-
-def evaluate(
-    source: str,
-    generator: str,
-    count: float,
-    seeds: float,
-    classifier: str,
-    eps_from: str,
-    eps: float,
-    steps: float,
-    norm: str,
-    compare_with: list[str],
-    debias: float,
-    inception: list[str],
-    file: str | None = None,
-) -> str:
+@endpoint(EvaluateRequest)
+def evaluate(request: EvaluateRequest, _visitor: gr.Request) -> str:
     """Start measuring, in the background, what boosting does to a generator's images or to an uploaded set.
 
     Returns the job's id, for evaluation_status, evaluation_result and cancel_evaluation. The job outlives this request.
-
-    Args:
-        source: Generator or Uploaded set.
-        generator: Of Generator: its name.
-        count: Images per seed.
-        seeds: How many seeds.
-        classifier: Whose gradients move the images.
-        eps_from: Fixed ε, The generator's preset, or Find it by a sweep.
-        eps: Radius of the ball, on pixels in [0, 1]; of a sweep the largest that is tried.
-        steps: PGD steps T.
-        norm: l2 or linf.
-        compare_with: Controls that move as far: standard network, random direction.
-        debias: So many images fit P1 Eq. 2; 0: no debiasing.
-        inception: Of FID, IS, KID, precision/recall, where the server has Inception.
-        file: Of Uploaded set: a zip or an .npz.
     """
-    return _submit(
-        Form(
-            source,
-            generator,
-            count,
-            seeds,
-            classifier,
-            eps_from,
-            eps,
-            steps,
-            norm,
-            compare_with,
-            debias,
-            inception,
-            file,
-        )
-    )
+    return _submit(request)
 
 
-def start(job: str, *form: Any) -> str:
-    """Evaluate, for a visitor whose last evaluation is no longer at work; form is as evaluate takes it."""
-    with explained():
-        status = JOBS.status(job or "")
-        if status is not None and not status.finished:
-            raise ValueError("your last evaluation is still at work; wait for it, or cancel it")
-    return _submit(Form(*form))
+@endpoint(EvaluateRequest, job="The id of the visitor's last evaluation.")
+def start(request: EvaluateRequest, _visitor: gr.Request, job: str) -> str:
+    """Evaluate, for a visitor whose last evaluation is no longer at work."""
+    status = JOBS.status(job or "")
+    if status is not None and not status.finished:
+        raise ValueError("your last evaluation is still at work; wait for it, or cancel it")
+    return _submit(request)
 
 
-def check(_job: str, *form: Any) -> list[dict[str, Any]]:
-    """Say at each control what is wrong with it, before a job is made of it."""
-    _, wrong = _asked(Form(*form))
-    names = ("job", *(field.name for field in fields(Form)))
-    told = {name: sentence(ValueError(why)) for name, why in wrong.items()}
-    return [gr.validate(name not in told, told.get(name, "")) for name in names]
+def _submit(request: EvaluateRequest) -> str:
+    inputs = [Path(request.file)] if request.source == UPLOADED_SET and request.file else []
+    return JOBS.submit(partial(_work, request), *inputs)
 
 
 @dataclass(frozen=True)
@@ -203,8 +84,10 @@ class Outcome:
     files: dict[str, Path]
 
 
-def _work(asked: Measurement, folder: Path, report: Report) -> Outcome:
-    measured = measure(asked, folder, report)
+def _work(request: EvaluateRequest, folder: Path, report: Report) -> Outcome:
+    if request.source == UPLOADED_SET and request.file:
+        request = dataclasses.replace(request, file=str(folder / INPUTS / Path(request.file).name))
+    measured = evaluation_of(request, folder, report)
     return Outcome(measured, findings.shown(measured), findings.write(measured, folder))
 
 
@@ -264,7 +147,7 @@ def follow(job: str) -> tuple[Any, ...]:
         gr.Column(visible=True),
         *downloads,
         gr.DownloadButton(value=str(curve) if curve else None, visible=curve is not None),
-        outcome.measured.command,
+        outcome.measured.asked.command,
     )
 
 
@@ -336,8 +219,8 @@ def show_generator(generator: str) -> Any:
 
 def show_eps(eps_from: str, generator: str) -> tuple[Any, ...]:
     """Show what each way of choosing ε needs."""
-    preset = controls.presets_of(generator)["recommended"]
-    text = f"ε {preset['eps']:g}, {preset['steps']} steps, {'L2' if preset['norm'] == 'l2' else 'L∞'}, as the Boost tab"
+    preset = BoostConfig(**preset_of(generator_cards()[generator]))
+    text = f"ε {preset.eps:g}, {preset.steps} steps, {'L2' if preset.norm == 'l2' else 'L∞'}, as the Boost tab"
     label = "Largest ε tried" if eps_from == SWEEP else "Strength ε"
     return (
         gr.update(visible=eps_from != PRESET),
@@ -348,7 +231,7 @@ def show_eps(eps_from: str, generator: str) -> tuple[Any, ...]:
 
 def apply_norm(norm: str, eps: float) -> Any:
     """Give ε the range of the norm; a value outside it becomes that norm's default."""
-    value = eps if norm == "l2" and eps >= 0.5 else {"l2": 2.0, "linf": 0.03}[norm]
+    value = eps if norm == "l2" and eps >= 0.5 else USUAL_EPS[norm]
     return gr.update(maximum=controls.SLIDER_EPS[norm], step=0.05 if norm == "l2" else 0.001, value=value)
 
 
@@ -363,7 +246,7 @@ def check_set(file: str | None, classifier: str) -> tuple[str, Any]:
         return UPLOAD_HINT, gr.skip()
     with explained():
         images = open_upload(file, classifier)
-    least, size = least_images(judge_name()), len(images)
+        least, size = least_images(judge_for(classifier_cards()[classifier])), len(images)
     if images.labels is None:
         labels = f"no labels: {escape(classifier)} estimates the targets"
     else:
@@ -371,11 +254,11 @@ def check_set(file: str | None, classifier: str) -> tuple[str, Any]:
     lines = [f"<li>{size:,} images, {labels}</li>", *(f"<li>{escape(note)}</li>" for note in images.notes)]
     if size < least:
         lines.append(f'<li class="warn">Too few: at least {least} are needed.</li>')
-        return f'<ul class="note">{"".join(lines)}</ul>', gr.skip()
-    return f'<ul class="note">{"".join(lines)}</ul>', min(size, MAX_EVALUATION_IMAGES)
+    told = f'<ul class="note">{"".join(lines)}</ul>'
+    return told, gr.skip() if size < least else min(size, MAX_EVALUATION_IMAGES)
 
 
-def restored(values: dict[str, Any]) -> list[Any]:
+def restore(form: Form, values: dict[str, Any]) -> list[Any]:
     """The updates that bring the controls to a link's values, and show those that belong to them.
 
     ValueError if the values do not go together.
@@ -385,31 +268,28 @@ def restored(values: dict[str, Any]) -> list[Any]:
     eps_from = values.get("eps_from", FIXED)
     if source == UPLOADED_SET and eps_from == PRESET:
         raise ValueError("a set has no preset")
-    eps = values.get("eps", 2.0)
+    eps = values.get("eps", USUAL_EPS["l2"])
     range_of_norm = apply_norm(norm, eps)
     if eps > range_of_norm["maximum"]:
         raise ValueError(f"eps is at most {range_of_norm['maximum']:g} in this norm, not {eps:g}")
     generator_box, upload_box, seeds, ways, debias = show_source(source, generator)
     eps_box, label, preset_note = show_eps(eps_from, generator)
-    updates = {"seeds": seeds, "eps_from": ways, "debias": debias, "eps": range_of_norm | label}
-    for name in SHARED:
-        if name in values:
-            updates[name] = updates.get(name, gr.update()) | {"value": values[name]}
-    return [*(updates.get(name, gr.skip()) for name in SHARED), generator_box, upload_box, eps_box, preset_note]
-
-
-# The controls that a link restores, by their names in it: those of `evaluate`.
-SHARED = tuple(field.name for field in fields(Form) if field.name != "file")
+    shown = {"seeds": seeds, "eps_from": ways, "debias": debias, "eps": range_of_norm | label}
+    updates = restored(form, values)
+    for name, update in shown.items():
+        updates[name] = update | ({"value": values[name]} if name in values else {})
+    return [*updates.values(), generator_box, upload_box, eps_box, preset_note]
 
 
 def build() -> links.Restorable | None:
     """Lay the tab out and connect it; returns what a link to it restores, None if nothing can be measured here."""
+    generators, classifiers = generator_cards(), classifier_cards()
     try:
-        least = least_images(judge_name())
+        least = least_images(judge_for(next(iter(classifiers.values()))))
     except ValueError as error:
         gr.Markdown(sentence(error))
         return None
-    conditional = next(iter(generator_cards().values())).conditional
+    form = Form(EvaluateRequest, generator=next(iter(generators)), classifier=next(iter(classifiers)))
     # The id is this browser's only key to its job. What encrypts it is sent along with the page and keeps no secret;
     # that it stays the same lets the page find the id again after the server was started anew.
     job = gr.BrowserState("", storage_key="bigroc-evaluation", secret="bigroc-evaluation")
@@ -418,97 +298,45 @@ def build() -> links.Restorable | None:
         with gr.Column(scale=4, min_width=320):
             gr.Markdown(
                 "Does boosting help, and is it the robust classifier's doing? The judge, a network that never boosts, "
-                "compares the images with CIFAR-10 before and after."
+                "compares the images with real ones before and after."
             )
             with gr.Group():
-                source = controls.radio([GENERATOR, UPLOADED_SET], "Images from", value=GENERATOR)
+                source = form.add("source")
                 with gr.Column(visible=True) as generator_box:
-                    generator = controls.generator_dropdown()
+                    generator = form.add("generator")
                 with gr.Column(visible=False) as upload_box:
                     file = gr.File(label="Zip or .npz", file_count="single", height=120, elem_id="evaluation-upload")
+                    form.put("file", file)
                     upload_note = controls.html(UPLOAD_HINT, elem_classes="inset")
-                count = controls.slider(
-                    least,
-                    MAX_EVALUATION_IMAGES,
-                    "Images per seed",
-                    value=DEFAULT_COUNT,
-                    step=1,
-                    info=f"At least {least}; more make the numbers steadier and take longer.",
-                )
-                seeds = controls.slider(
-                    1,
-                    MAX_EVALUATION_SEEDS,
-                    "Seeds",
-                    value=1,
-                    step=1,
-                    info="Repeats with other images; two or more give mean ± std.",
-                )
+                about = f"At least {least}; more make the numbers steadier and take longer."
+                count = form.add("count", minimum=least, info=about)
+                seeds = form.add("seeds")
             with gr.Group():
-                classifier = controls.classifier_dropdown()
-                eps_from = controls.radio(
-                    [FIXED, PRESET, SWEEP],
-                    "ε",
-                    value=FIXED,
-                    info="A sweep finds the ε nearest to CIFAR-10's validation images, by a network other than the "
-                    "judge, on other seeds. It takes several times as long.",
-                )
+                classifier = form.add("classifier")
+                eps_from = form.add("eps_from")
                 preset_note = controls.html("", visible=False, elem_classes="inset")
                 with gr.Column(visible=True) as eps_box:
-                    eps = controls.eps_slider({"eps": 2.0})
-                    steps = controls.steps_slider({"steps": DEFAULT_STEPS})
-                    norm = controls.norm_radio()
+                    eps = form.add("eps", maximum=controls.SLIDER_EPS["l2"])
+                    form.add("steps")
+                    norm = form.add("norm")
             with gr.Row():
                 go = gr.Button("Evaluate", variant="primary", elem_id="evaluate", scale=3)
                 halt = gr.Button(
                     "Cancel", variant="stop", elem_id="evaluate-cancel", scale=1, min_width=90, interactive=False
                 )
             with gr.Accordion("Controls and other metrics", open=False):
-                compare_with = controls.checkboxes(
-                    [STANDARD, RANDOM],
-                    "Controls",
-                    value=[STANDARD, RANDOM],
-                    info="Each moves every image as far as boosting did: along an ordinary classifier's gradients, or "
-                    "in a random direction.",
-                )
-                debias = controls.slider(
-                    0,
-                    MAX_SAMPLES_PER_REQUEST,
-                    "Debias targets with (images)",
-                    value=0,
-                    step=50,
-                    visible=not conditional,
-                    elem_id="evaluation-debias",
-                    info="0: off. Otherwise P1 Eq. 2's shift is fitted on so many more images (P1 takes 1,000).",
-                )
-                inception = controls.checkboxes(
-                    list(INCEPTION),
-                    "Inception's metrics",
-                    value=[],
-                    info="Where this server has Inception and CIFAR-10; FID needs 2,049 images. They take far longer.",
-                )
-            settable = [
-                source,
-                generator,
-                count,
-                seeds,
-                classifier,
-                eps_from,
-                eps,
-                steps,
-                norm,
-                compare_with,
-                debias,
-                inception,
-            ]
-            shared = dict(zip(SHARED, settable, strict=True))
-            links.link_button("evaluate", shared)
+                form.add("compare_with")
+                conditional = next(iter(generators.values())).conditional
+                debias = form.add("debias", visible=not conditional, elem_id="evaluation-debias")
+                form.add("inception")
+            links.link_button("evaluate", form.shared)
         with gr.Column(scale=8, min_width=320):
             status = controls.html(status_line(None), elem_id="evaluation-status", label="Status")
-            opening = findings.opening(generator_cards()) or PLACEHOLDER
+            opening = findings.opening(generators) or PLACEHOLDER
             result = controls.html(opening, elem_id="evaluation", label="Result")
             with gr.Column(visible=False) as files_box:
                 with gr.Row():
-                    csv, latex, json_file, curve = (
+                    downloads = [
                         gr.DownloadButton(label, size="sm", min_width=110, elem_id=f"evaluation-{name}")
                         for label, name in (
                             ("CSV", "csv"),
@@ -516,7 +344,7 @@ def build() -> links.Restorable | None:
                             ("JSON", "json"),
                             ("Curve (PDF)", "curve"),
                         )
-                    )
+                    ]
                 command = gr.Code(
                     label="The same on the command line",
                     language="shell",
@@ -525,21 +353,20 @@ def build() -> links.Restorable | None:
                     elem_id="evaluation-command",
                 )
 
-    asked = [*settable, file]
-    outputs = [status, timer, go, halt, result, files_box, csv, latex, json_file, curve, command]
     go.click(
         start,
-        [job, *asked],
+        [*form.shared.values(), job, file],
         job,
         api_name="start_evaluation",
         api_visibility="undocumented",
-        validator=check,
+        validator=checker(form, None, ["job"]),
         concurrency_limit=None,
         show_progress="hidden",
-        js=controls.show_results_js("evaluation-status"),
+        js=show_results_js("evaluation-status"),
     )
     # Following computes nothing, so it waits in no queue. The id changes when the page has read it from the browser,
     # too, which is how a reload finds its job again.
+    outputs = [status, timer, go, halt, result, files_box, *downloads, command]
     quiet: dict[str, Any] = {"api_visibility": "undocumented", "queue": False, "show_progress": "hidden"}
     job.change(follow, job, outputs, api_name="find_evaluation", **quiet)
     timer.tick(follow, job, outputs, api_name="follow_evaluation", **quiet)
@@ -552,8 +379,8 @@ def build() -> links.Restorable | None:
         show_progress="minimal",
         concurrency_limit=None,
     )
-    boxes = [generator_box, upload_box, seeds, eps_from, debias]
     # By hand only: a link sets what belongs to its choices itself.
+    boxes = [generator_box, upload_box, seeds, eps_from, debias]
     source.input(show_source, [source, generator], boxes, api_name="show_evaluation_source", **quiet)
     generator.input(show_generator, generator, debias, api_name="show_evaluation_generator", **quiet)
     gr.on(
@@ -567,7 +394,8 @@ def build() -> links.Restorable | None:
     norm.input(apply_norm, [norm, eps], eps, api_name="show_evaluation_norm", **quiet)
     # For clients, which have no browser to keep the id in.
     identity = gr.Textbox(visible=False, label="Job id")
-    gr.Button(visible=False).click(evaluate, asked, identity, api_name="evaluate", concurrency_limit=None)
+    gr.Button(visible=False).click(evaluate, form.inputs, identity, api_name="evaluate", concurrency_limit=None)
     for answer in (evaluation_status, evaluation_result, cancel_evaluation):
         gr.api(answer, api_name=answer.__name__, queue=False)
-    return links.Restorable("evaluate", shared, [*settable, generator_box, upload_box, eps_box, preset_note], restored)
+    outputs = [*form.shared.values(), generator_box, upload_box, eps_box, preset_note]
+    return links.Restorable("evaluate", form.shared, outputs, partial(restore, form))

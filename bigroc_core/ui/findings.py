@@ -12,7 +12,7 @@ from pathlib import Path
 from bigroc_core.cards import Card
 from bigroc_core.evaluation import ERRORS, Evaluation, Metric, Row, Sweep
 from bigroc_core.evaluation.report import as_csv, as_latex, caption, cell, heading, score
-from bigroc_core.experiments.evaluate import Measured
+from bigroc_core.experiments.measurement import Measured
 from bigroc_core.figures.drafts import sweep_recipe
 from bigroc_core.figures.drawing import render
 from bigroc_core.figures.making import make

@@ -42,6 +42,8 @@ def control(request: type[Request], name: str, **options: Any) -> gr.components.
     own: dict[str, Any] = {}
     if kind is tuple and typing.get_args(hint)[0] in (int, float):
         made, value, own = gr.Textbox, as_text(value), {"max_lines": 1, "max_length": MAX_NUMBERS}
+    elif kind is tuple and choices and not callable(told.choices):
+        made, value, own = gr.CheckboxGroup, list(value), {"choices": choices}
     elif kind is tuple:
         made, value, own = gr.Dropdown, list(value), {"choices": choices, "multiselect": True}
     elif choices and (len(choices) > 4 or callable(told.choices)):
@@ -78,13 +80,13 @@ class Form:
         self.repeats: Callable[[dict[str, Any]], str] | None = None
         self.controls: dict[str, gr.components.Component] = {}
 
-    def add(self, name: str, **options: Any) -> gr.components.Component:
+    def add(self, name: str, **options: Any) -> Any:
         """Lay out one setting's control, made as `control` has it."""
         if name in self.values:
             options = {"value": self.values[name]} | options
         return self.put(name, control(self.request, name, **options))
 
-    def put(self, name: str, made: gr.components.Component) -> gr.components.Component:
+    def put(self, name: str, made: Any) -> Any:
         """Take a control of the tab's own as a setting's."""
         self.controls[name] = made
         return made
@@ -114,14 +116,16 @@ def _ordered(names: typing.Iterable[str]) -> list[str]:
     return sorted(names, key=is_upload)
 
 
-def endpoint(request: type[Request], **extras: str) -> Callable[[Callable[..., Iterator[Any]]], Callable[..., Any]]:
+def endpoint(request: type[Request], **extras: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a handler (request, visitor, extra values by name) the signature and documentation that Gradio reads.
+
+    It yields what it shows again and again, or returns it.
 
     extras: further inputs, which change no result, with their line of help. What is wrong with the request, or raised
     as ValueError while it is carried out, becomes a message on the page.
     """
 
-    def decorate(handler: Callable[..., Iterator[Any]]) -> Callable[..., Any]:
+    def decorate(handler: Callable[..., Any]) -> Callable[..., Any]:
         names = _ordered(hints(request))
         known = inspect.Parameter.POSITIONAL_OR_KEYWORD
         last = [name for name in names if is_upload(name)]
@@ -134,14 +138,24 @@ def endpoint(request: type[Request], **extras: str) -> Callable[[Callable[..., I
         ]
         signature = inspect.Signature(parameters)
 
-        @functools.wraps(handler)
-        def called(*values: Any, **named: Any) -> Iterator[Any]:
+        def answer(values: tuple[Any, ...], named: dict[str, Any]) -> Any:
             given = signature.bind(*values, **named)
             given.apply_defaults()
             visitor = given.arguments.pop("request")
             more = {name: given.arguments.pop(name) for name in extras}
+            return handler(request(**given.arguments), visitor, **more)
+
+        @functools.wraps(handler)
+        def growing(*values: Any, **named: Any) -> Iterator[Any]:
             with explained():
-                yield from handler(request(**given.arguments), visitor, **more)
+                yield from answer(values, named)
+
+        @functools.wraps(handler)
+        def whole(*values: Any, **named: Any) -> Any:
+            with explained():
+                return answer(values, named)
+
+        called: Callable[..., Any] = growing if inspect.isgeneratorfunction(handler) else whole
 
         told = {name: one.help for name, one in described(request).items()} | extras
         order = [name for name in signature.parameters if name != "request"]
@@ -179,8 +193,11 @@ def problems_of(request: type[Request], values: dict[str, Any]) -> dict[str, str
     return {}
 
 
-def checker(form: Form, stops: Stops, extras: Sequence[str] = ()) -> Callable[..., list[dict[str, Any]]]:
-    """A validator that says at each control what is wrong with it, before anything is computed or waits in a queue."""
+def checker(form: Form, stops: Stops | None, extras: Sequence[str] = ()) -> Callable[..., list[dict[str, Any]]]:
+    """A validator that says at each control what is wrong with it, before anything is computed or waits in a queue.
+
+    stops: who hears of what is right; None where a run is no part of the request.
+    """
     uploads = [name for name in form.names if is_upload(name)]
     order = [*(name for name in form.names if not is_upload(name)), *extras, *uploads]
 
@@ -188,7 +205,7 @@ def checker(form: Form, stops: Stops, extras: Sequence[str] = ()) -> Callable[..
         *given, visitor = values
         named = dict(zip(order, given, strict=True))
         problems = problems_of(form.request, {name: named[name] for name in form.names})
-        if not problems:
+        if not problems and stops is not None:
             stops.accept(visitor.session_hash)
         elif form.repeats:
             problems.setdefault(form.repeats(named), f"In the settings above: {next(iter(problems.values()))}")

@@ -20,8 +20,9 @@ from playwright.sync_api import Browser, Page
 from serving import Server
 
 from bigroc_core.__main__ import main
+from bigroc_core.catalogue import classifier_cards
 from bigroc_core.classifiers.registry import embedded_classifiers, is_judge
-from bigroc_core.experiments.evaluate import judge_name, least_images
+from bigroc_core.experiments.judging import judge_for, least_images
 from bigroc_core.images import encode_png
 
 pytestmark = [
@@ -44,7 +45,7 @@ def client(server: Server) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def count() -> int:
-    return least_images(judge_name()) + 7
+    return least_images(judge_for(classifier_cards()["cifar10-robust"])) + 7
 
 
 def ended(client: Client, job: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shlex
 from pathlib import Path
@@ -16,21 +15,14 @@ from bigroc_core.boosting import BoostConfig
 from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.networks import build_network
 from bigroc_core.classifiers.registry import load_classifier
-from bigroc_core.cli import tables as table_commands
-from bigroc_core.cli.evaluate import way_of
-from bigroc_core.cli.options import boosting
-from bigroc_core.cli.tables import (
-    Source,
-    _cells,
-    clearly_below,
-    parse_evaluate,
-    swept,
-    timesteps_of,
-    way_text,
-)
+from bigroc_core.cli.evaluate import measurement_of
+from bigroc_core.cli.tables import _cells, clearly_below
 from bigroc_core.evaluation import Evaluation, Way
 from bigroc_core.evaluation.comparison import ERRORS, Row
 from bigroc_core.evaluation.inception import Metric
+from bigroc_core.experiments import tables as measuring
+from bigroc_core.experiments.measuring import Beside
+from bigroc_core.experiments.tables import Rows, TablesRequest, swept, timesteps_of
 from bigroc_core.generators.registry import embedded_generators
 from bigroc_core.training.checkpoint import export
 
@@ -62,24 +54,34 @@ def small_classifier(folder: Path, name: str, seed: int, l0: float | None) -> No
 )
 def test_a_way_is_what_its_text_says(config):
     main_way = Way(load_classifier(ROBUST), BoostConfig(eps=9, steps=99, step_size=1.5, stop_at=0.2, norm="l2"))
-    way = way_of(way_text(JOINT, config), main_way)
+    way = Beside.parse(Beside.of(JOINT, config).text).way(main_way)
     assert way.classifier.card.name == JOINT
     assert way.config == config
 
 
-def test_a_printed_command_has_the_settings_of_its_rows():
+def request(**more) -> TablesRequest:
+    roles = {"joint": JOINT, "vanilla": "cifar10-joint-vanilla", "classifier": ROBUST, "judge": "cifar10-judge"}
+    return TablesRequest(**roles, consistency="cifar10-ct", **more)
+
+
+@pytest.mark.parametrize("seed", [1_000_000, 2**41])
+def test_a_printed_command_measures_the_same(seed):
     card = embedded_generators()["cifar10-dcgan"]
     robust = BoostConfig(eps=1.2, steps=10, stop_at=0.99)
     joint = BoostConfig(eps=2.4, steps=8, loss="combined", stop_at="l0")
-    options = build_parser().parse_args(["tables", "--seeds", "4", "5"])
-    words = Source(card.name, card, {"robust joint": (JOINT, joint)}).words(options, robust, 300)
-    asked = parse_evaluate(shlex.split(table_commands._line(words))[3:])
-    assert boosting(asked, {"eps": 7, "steps": 5, "step_size": 1, "loss": "bce"}) == dataclasses.replace(
-        robust, step_size=1.0 if asked.steps is None else None
-    )
-    assert (asked.images, asked.count, asked.seeds) == ("generator:cifar10-dcgan", 300, [4, 5])
-    assert asked.debias == 1000
-    assert way_of(asked.beside[0], Way(load_classifier(ROBUST), robust)).config == joint
+    rows = Rows(card.name, card, {"robust joint": (JOINT, joint)})
+    asked = rows.measurement(request(seeds=(4, 5), debias_seed=seed), robust, 300)
+    printed = measurement_of(build_parser().parse_args(shlex.split(asked.command)[3:]))
+    assert printed == asked
+    assert (asked.images, asked.count, asked.seeds, asked.debias) == ("generator:cifar10-dcgan", 300, (4, 5), 1000)
+    assert printed.beside[0].way(Way(load_classifier(ROBUST), robust)).config == joint
+
+
+def test_the_published_rows_are_told_again_by_their_commands():
+    page = json.loads((Path(__file__).parents[2] / "RESULTS.json").read_text("utf-8"))
+    made = measuring.Tables(request(debias_seed=2**41, others=("cifar10-dcgan", "cifar10-ssgan")), "cpu")
+    told = [made.asked(rows).command for rows in made.rows()]
+    assert told == [page["measured"][rows.name]["command"] for rows in made.rows()]
 
 
 def test_below_means_beyond_the_error_bar_seed_by_seed():
@@ -137,9 +139,9 @@ def test_the_page_has_every_table_and_a_second_run_boosts_nothing_for_them(tmp_p
         "joint.safetensors": BoostConfig(eps=1.0, steps=1, loss="combined", stop_at="l0"),
         "robust.safetensors": BoostConfig(eps=1, steps=1),
     }
-    monkeypatch.setattr(table_commands, "swept", lambda card, classifier, sweep: configs[classifier])
-    monkeypatch.setattr(table_commands, "CURVE_PGD", (1, 2))
-    monkeypatch.setattr(table_commands, "CURVE_CONSISTENCY", (1, 3))
+    monkeypatch.setattr(measuring, "swept", lambda card, classifier, sweep: configs[classifier])
+    monkeypatch.setattr(measuring, "CURVE_PGD", (1, 2))
+    monkeypatch.setattr(measuring, "CURVE_CONSISTENCY", (1, 3))
     models = [word for role in ("judge", "joint", "vanilla") for word in (f"--{role}", f"{role}.safetensors")]
     words = [
         "tables",
@@ -208,16 +210,16 @@ def test_rows_of_an_earlier_page_are_kept_while_their_command_and_models_are_the
     monkeypatch.chdir(tmp_path)
     measured: list[str] = []
 
-    def fake(page, words):
-        measured.append(words[1])
-        source = next(one for one in page.sources() if f"generator:{one.name}" == words[1])
+    def fake(page, asked):
+        measured.append(asked.images)
+        rows_of = next(one for one in page.rows() if f"generator:{one.name}" == asked.images)
         row = Row("", {Metric("distance", "judge", False): (2.0, 1.0), ERRORS: (0.5, 0.5)}, (1.0, 1.0))
-        rows = (row,) * (2 + len(source.ways))
-        return Evaluation(words[1], "judge", "", 2, (0, 1), BoostConfig(eps=1, steps=1), rows)
+        rows = (row,) * (2 + len(rows_of.ways))
+        return Evaluation(asked.images, "judge", "", 2, (0, 1), BoostConfig(eps=1, steps=1), rows)
 
-    monkeypatch.setattr(table_commands._Page, "evaluate", fake)
-    monkeypatch.setattr(table_commands._Page, "stop_early", lambda *_: None)
-    monkeypatch.setattr(table_commands._Page, "stop_early_on_real", lambda *_: None)
+    monkeypatch.setattr(measuring.Tables, "evaluate", fake)
+    monkeypatch.setattr(measuring.Tables, "stop_early", lambda *_: None)
+    monkeypatch.setattr(measuring.Tables, "stop_early_on_real", lambda *_: None)
     words = ["tables", "--only", "2", "--others", "cifar10-cgan", "cifar10-ssgan", "--output", "page.md"]
     assert main(words) == 0
     assert measured == ["generator:cifar10-cgan", "generator:cifar10-ssgan"]
@@ -231,7 +233,7 @@ def test_rows_of_an_earlier_page_are_kept_while_their_command_and_models_are_the
 
     # Not even a run that is killed at its start loses them.
     with monkeypatch.context() as patch:
-        patch.setattr(table_commands._Page, "measure", killed)
+        patch.setattr(measuring.Tables, "measure", killed)
         assert main(words) == 130
     assert set(json.loads((tmp_path / "page.json").read_bytes())["measured"]) == {"cifar10-cgan", "cifar10-ssgan"}
     assert main(words) == 0
@@ -239,10 +241,8 @@ def test_rows_of_an_earlier_page_are_kept_while_their_command_and_models_are_the
     assert (tmp_path / "page.json").read_bytes() == kept
 
     # Other weights of one generator, then other settings of all.
-    real = table_commands.checkpoint_hash
-    monkeypatch.setattr(
-        table_commands, "checkpoint_hash", lambda name: "f" * 64 if name == "cifar10-ssgan" else real(name)
-    )
+    real = measuring.checkpoint_hash
+    monkeypatch.setattr(measuring, "checkpoint_hash", lambda name: "f" * 64 if name == "cifar10-ssgan" else real(name))
     assert main(words) == 0
     assert measured[2:] == ["generator:cifar10-ssgan"]
     assert main([*words, "--count", "7"]) == 0

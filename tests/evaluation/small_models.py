@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from bigroc_core.boosting import BoostConfig
 from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.networks import Classifier, build_network
+from bigroc_core.evaluation import (
+    Chooser,
+    Evaluation,
+    FeatureStatistics,
+    ImageStream,
+    Judges,
+    Measuring,
+    Sweep,
+    Way,
+    Ways,
+    evaluate,
+    sweep,
+)
 from bigroc_core.training.checkpoint import export
 
 
@@ -40,6 +57,35 @@ def export_classifier(folder: Path, name: str, seed: int, side: int = 32) -> Pat
         network(pixels)
     export(network.eval().network, card, folder)
     return folder / f"{name}.safetensors"
+
+
+def compare(
+    source: ImageStream,
+    classifier: Classifier,
+    judge: Classifier | None,
+    config: BoostConfig,
+    references: Mapping[str, FeatureStatistics],
+    **more: Any,
+) -> Evaluation:
+    """`evaluate` with the fields of its settings by name; outside: one network's metrics."""
+    outside = more.pop("outside", None)
+    judges = Judges(judge=judge, references=references, outside=(outside,) if outside else ())
+    named = {field.name for field in dataclasses.fields(Ways)} & set(more)
+    ways = Ways(main=Way(classifier, config), **{name: more.pop(name) for name in named})
+    return evaluate(source, ways, judges, Measuring(**more))
+
+
+def find_eps(
+    source: ImageStream,
+    classifier: Classifier,
+    chooser: Classifier,
+    config: BoostConfig,
+    reference: FeatureStatistics,
+    **more: Any,
+) -> Sweep:
+    """`sweep` with the fields of its settings by name."""
+    grid = more.pop("grid", None)
+    return sweep(source, Way(classifier, config), Chooser(chooser, reference), Measuring(**more), grid)
 
 
 def launcher(processes: int) -> list[str]:

@@ -12,22 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_models import compare, find_eps
 from torch import Tensor
 
 from bigroc_core.attack import l2_norms
 from bigroc_core.boosting import BoostConfig, boost
 from bigroc_core.cards import CIFAR10_CLASSES, Card, read_card
 from bigroc_core.classifiers.networks import Classifier, build_network
-from bigroc_core.cli.evaluate import (
-    add_evaluate_classifier_parser,
-    add_evaluate_parser,
-    add_sweep_parser,
-    run_evaluate,
-    run_evaluate_classifier,
-    run_sweep,
-    way_of,
-)
+from bigroc_core.cli.evaluate import add_evaluate_parser, add_sweep_parser, run_evaluate, run_sweep
+from bigroc_core.cli.evaluate_classifier import add_evaluate_classifier_parser, run_evaluate_classifier
 from bigroc_core.cli.options import update_card
+from bigroc_core.debiasing import fit_debias
 from bigroc_core.evaluation import (
     ERRORS,
     UNBOOSTED,
@@ -39,7 +34,6 @@ from bigroc_core.evaluation import (
     Way,
     around_the_best,
     content_of,
-    evaluate,
     evaluate_classifier,
     feature_statistics,
     fingerprint,
@@ -48,12 +42,13 @@ from bigroc_core.evaluation import (
     moved_by,
     reference_statistics,
     shards,
-    sweep,
     tensor_stream,
 )
 from bigroc_core.evaluation.features import Reading
 from bigroc_core.evaluation.report import as_csv, as_text, score, sweep_table
+from bigroc_core.experiments.measuring import Beside, Opened, Subject
 from bigroc_core.images import from_uint8, open_image_set, to_uint8
+from bigroc_core.sources import DEBIAS_SEED
 from bigroc_core.training.checkpoint import export
 from bigroc_core.training.cifar10 import find_cifar10, load_cifar10
 from bigroc_core.training.classifier import accuracy
@@ -253,7 +248,7 @@ def test_all_ways_of_moving_are_equally_long(
     robust: Classifier, standard: Classifier, judge: Classifier, references: dict[str, FeatureStatistics]
 ) -> None:
     config = BoostConfig(eps=1.5, steps=4)
-    found = evaluate(SOURCE, robust, judge, config, references, count=COUNT, seeds=(0, 1), control=standard)
+    found = compare(SOURCE, robust, judge, config, references, count=COUNT, seeds=(0, 1), control=standard)
     came, boosted, controlled, random = found.rows
     assert came.l2 == (0.0, 0.0)
     for row in (boosted, controlled, random):
@@ -274,7 +269,7 @@ def test_other_ways_move_the_same_images_towards_the_same_targets(
     unlabelled = ImageStream("unlabelled", lambda *at: (pictures(*at)[0], None))
     config = BoostConfig(eps=1.0, steps=2)
     further, other = Way(robust, BoostConfig(eps=2.0, steps=3)), Way(standard, BoostConfig(eps=1.0, steps=2))
-    found = evaluate(
+    found = compare(
         unlabelled,
         robust,
         judge,
@@ -299,12 +294,12 @@ def test_other_ways_move_the_same_images_towards_the_same_targets(
 
 def test_a_way_says_what_differs_from_the_main_one(robust: Classifier) -> None:
     main = Way(robust, BoostConfig(eps=1.0, steps=5, step_size=0.3, stop_at=0.9))
-    assert way_of("eps=2.5", main).config == BoostConfig(eps=2.5, steps=5, stop_at=0.9)
-    assert way_of("norm=linf", main).config == dataclasses.replace(main.config, norm="linf")
-    way = way_of("steps=7,step_size=0.1,loss=combined,stop_at=l0,l0=3", main)
+    assert Beside.parse("eps=2.5").way(main).config == BoostConfig(eps=2.5, steps=5, stop_at=0.9)
+    assert Beside.parse("norm=linf").way(main).config == dataclasses.replace(main.config, norm="linf")
+    way = Beside.parse("steps=7,step_size=0.1,loss=combined,stop_at=l0,l0=3").way(main)
     assert way.config == BoostConfig(eps=1.0, steps=7, step_size=0.1, loss="combined", stop_at="l0", l0=3.0)
     assert way.name == f"boosted, {robust.card.name}, ε 1, T 7, α 0.1, combined, ℓ₀ given, until ℓ₀"
-    other = way_of("cifar10-standard,stop_at=none", main)
+    other = Beside.parse("cifar10-standard,stop_at=none").way(main)
     assert (other.classifier.card.name, other.config.stop_at) == ("cifar10-standard", None)
     for text, message in (
         ("epsilon=1", "FIELD=VALUE"),
@@ -315,13 +310,13 @@ def test_a_way_says_what_differs_from_the_main_one(robust: Classifier) -> None:
         ("cifar10-robust,", "FIELD=VALUE"),
     ):
         with pytest.raises(ValueError, match=message):
-            way_of(text, main)
+            Beside.parse(text).way(main)
 
 
 def test_at_eps_zero_every_row_equals_the_images_as_they_came(
     robust: Classifier, standard: Classifier, judge: Classifier, references: dict[str, FeatureStatistics]
 ) -> None:
-    found = evaluate(
+    found = compare(
         SOURCE, robust, judge, BoostConfig(eps=0.0, steps=3), references, count=COUNT, seeds=(4,), control=standard
     )
     assert found.rows[0].name == UNBOOSTED
@@ -337,16 +332,35 @@ def test_without_labels_the_target_is_the_boosting_classifiers_estimate(
     config = BoostConfig(eps=0.0, steps=0)
     images = pictures(0, 0, COUNT)[0]
     for debias in (None, torch.linspace(-5, 5, 10)):
-        found = evaluate(unlabelled, robust, judge, config, references, count=COUNT, seeds=(0,), debias=debias)
+        found = compare(unlabelled, robust, judge, config, references, count=COUNT, seeds=(0,), debias=debias)
         estimate = (robust(images) + (0 if debias is None else debias)).argmax(1)
         wrong = float((judge(images).argmax(1) != estimate).float().mean())
         assert found.rows[0].scores[ERRORS][0] == pytest.approx(wrong)
 
 
+def test_debiasing_is_fitted_on_the_one_seed_of_debiasing_or_the_one_that_is_said(robust: Classifier) -> None:
+    drawn: list[tuple[int, int, int]] = []
+
+    def draw(*at: int) -> tuple[Tensor, None]:
+        drawn.append(at)  # type: ignore[arg-type]
+        return pictures(*at)[0], None
+
+    opened = Opened(ImageStream("drawn", draw), robust, "cpu")
+    asked = Subject(images="drawn", classifier="boosts", debias=12)
+    shift, other = opened.shift(asked), opened.shift(dataclasses.replace(asked, debias_seed=7))
+    assert drawn == [(DEBIAS_SEED, 0, 12), (7, 0, 12)]
+    assert DEBIAS_SEED == 1_000_000
+    assert shift is not None
+    assert other is not None
+    torch.testing.assert_close(shift, fit_debias(robust, pictures(DEBIAS_SEED, 0, 12)[0]))
+    assert not torch.equal(shift, other)
+    assert opened.shift(dataclasses.replace(asked, debias=0)) is None
+
+
 def test_table_and_dictionary_tell_the_same(
     robust: Classifier, judge: Classifier, references: dict[str, FeatureStatistics]
 ) -> None:
-    found = evaluate(SOURCE, robust, judge, BoostConfig(eps=1.0, steps=2), references, count=COUNT, seeds=(0, 1))
+    found = compare(SOURCE, robust, judge, BoostConfig(eps=1.0, steps=2), references, count=COUNT, seeds=(0, 1))
     told = json.loads(json.dumps(found.to_dict()))
     assert told["distances_and_errors_of"] == "judges"
     assert told["config"]["eps"] == 1.0
@@ -367,7 +381,7 @@ def test_table_and_dictionary_tell_the_same(
 def test_a_gain_over_nothing_is_not_said(
     robust: Classifier, judge: Classifier, references: dict[str, FeatureStatistics]
 ) -> None:
-    found = evaluate(SOURCE, robust, judge, BoostConfig(eps=1.0, steps=2), references, count=COUNT, seeds=(0, 1))
+    found = compare(SOURCE, robust, judge, BoostConfig(eps=1.0, steps=2), references, count=COUNT, seeds=(0, 1))
     before, after = found.rows[:2]
     rows = (
         dataclasses.replace(before, scores={DISTANCE: (0.0, 1.0)}),
@@ -388,7 +402,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(
     robust: Classifier, judge: Classifier, references: dict[str, FeatureStatistics], tmp_path: Path
 ) -> None:
     config = BoostConfig(eps=1.0, steps=2)
-    whole = evaluate(SOURCE, robust, judge, config, references, count=COUNT, seeds=(0, 1), run=tmp_path / "whole")
+    whole = compare(SOURCE, robust, judge, config, references, count=COUNT, seeds=(0, 1), run=tmp_path / "whole")
     drawn: list[tuple[int, int]] = []
 
     def dies(seed: int, start: int, count: int) -> tuple[Tensor, Tensor]:
@@ -399,22 +413,22 @@ def test_a_killed_run_goes_on_and_gives_the_same(
 
     folder = tmp_path / "killed"
     with pytest.raises(KeyboardInterrupt):
-        evaluate(
+        compare(
             ImageStream(SOURCE.name, dies), robust, judge, config, references, count=COUNT, seeds=(0, 1), run=folder
         )
     shards = {path: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
     assert len(shards) == 4
-    resumed = evaluate(SOURCE, robust, judge, config, references, count=COUNT, seeds=(0, 1), run=folder)
+    resumed = compare(SOURCE, robust, judge, config, references, count=COUNT, seeds=(0, 1), run=folder)
     assert resumed == whole
     assert all(path.stat().st_mtime_ns == written for path, written in shards.items())
     # A damaged shard, or one of other images under the same name, is measured again.
     next(iter(shards)).write_bytes(b"damaged")
-    assert evaluate(SOURCE, robust, judge, config, references, count=COUNT, seeds=(0, 1), run=folder) == whole
+    assert compare(SOURCE, robust, judge, config, references, count=COUNT, seeds=(0, 1), run=folder) == whole
     other = ImageStream(SOURCE.name, lambda seed, start, count: pictures(seed + 7, start, count))
-    moved = evaluate(other, robust, judge, config, references, count=COUNT, seeds=(0, 1), run=folder)
+    moved = compare(other, robust, judge, config, references, count=COUNT, seeds=(0, 1), run=folder)
     assert moved.rows[0].scores != whole.rows[0].scores
     with pytest.raises(ValueError, match="other settings"):
-        evaluate(SOURCE, robust, judge, BoostConfig(eps=1.1, steps=2), references, count=COUNT, seeds=(0,), run=folder)
+        compare(SOURCE, robust, judge, BoostConfig(eps=1.1, steps=2), references, count=COUNT, seeds=(0,), run=folder)
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -426,9 +440,9 @@ def test_random_directions_do_not_depend_on_where_a_shard_begins(
         monkeypatch.setattr(shards, "SHARD", shard)
         found.append(
             distances(
-                evaluate(
-                    SOURCE, robust, judge, BoostConfig(eps=1.0, steps=1), references, count=COUNT, seeds=(0,)
-                ).rows[2]
+                compare(SOURCE, robust, judge, BoostConfig(eps=1.0, steps=1), references, count=COUNT, seeds=(0,)).rows[
+                    2
+                ]
             )[0]
         )
     assert found[0] == pytest.approx(found[1], rel=1e-3)
@@ -443,17 +457,17 @@ def test_judges_do_not_boost_and_boosters_do_not_judge(
     config = BoostConfig(eps=1.0, steps=1)
     reference = references["others"]
     with pytest.raises(ValueError, match="would measure images that were boosted through it"):
-        evaluate(SOURCE, robust, robust, config, references, count=COUNT, seeds=(0,))
+        compare(SOURCE, robust, robust, config, references, count=COUNT, seeds=(0,))
     with pytest.raises(ValueError, match="would measure"):
-        evaluate(SOURCE, robust, judge, config, references, count=COUNT, seeds=(0,), control=judge)
+        compare(SOURCE, robust, judge, config, references, count=COUNT, seeds=(0,), control=judge)
     marked = classifier_of(7, "marked")
     marked.card = dataclasses.replace(marked.card, role="judge")
     with pytest.raises(ValueError, match="marked only ever judges"):
-        evaluate(SOURCE, marked, judge, config, references, count=COUNT, seeds=(0,))
+        compare(SOURCE, marked, judge, config, references, count=COUNT, seeds=(0,))
     with pytest.raises(ValueError, match="marked only ever judges"):
-        sweep(SOURCE, robust, marked, config, reference, count=COUNT, seeds=(0,))
+        find_eps(SOURCE, robust, marked, config, reference, count=COUNT, seeds=(0,))
     with pytest.raises(ValueError, match="would measure"):
-        sweep(SOURCE, robust, robust, config, reference, count=COUNT, seeds=(0,))
+        find_eps(SOURCE, robust, robust, config, reference, count=COUNT, seeds=(0,))
 
 
 def test_impossible_requests_are_refused_before_anything_is_boosted(
@@ -472,16 +486,16 @@ def test_impossible_requests_are_refused_before_anything_is_boosted(
         ("different numbers", 50, ()),
     ):
         with pytest.raises(ValueError, match=message):
-            evaluate(source, robust, judge, config, references, count=count, seeds=seeds)
+            compare(source, robust, judge, config, references, count=count, seeds=seeds)
         with pytest.raises(ValueError, match=message):
-            sweep(source, robust, judge, config, reference, count=count, seeds=seeds)
+            find_eps(source, robust, judge, config, reference, count=count, seeds=seeds)
     for grid in ((), (-1.0,), (math.nan,), (math.inf,)):
         with pytest.raises(ValueError, match="ε to try"):
-            sweep(source, robust, judge, config, reference, count=50, seeds=(0,), grid=grid)
+            find_eps(source, robust, judge, config, reference, count=50, seeds=(0,), grid=grid)
     with pytest.raises(ValueError, match="normalised steps"):
-        sweep(source, robust, judge, BoostConfig(eps=1, step_size=0.1), reference, count=50, seeds=(0,))
+        find_eps(source, robust, judge, BoostConfig(eps=1, step_size=0.1), reference, count=50, seeds=(0,))
     with pytest.raises(ValueError, match="above 0"):
-        sweep(source, robust, judge, BoostConfig(eps=0.0), reference, count=50, seeds=(0,))
+        find_eps(source, robust, judge, BoostConfig(eps=0.0), reference, count=50, seeds=(0,))
 
 
 # ---------------------------------------------------------------------------------------------------- sweeps
@@ -490,7 +504,9 @@ def test_impossible_requests_are_refused_before_anything_is_boosted(
 def test_a_step_along_the_path_is_a_run_of_its_own(
     robust: Classifier, judge: Classifier, references: dict[str, FeatureStatistics]
 ) -> None:
-    found = sweep(SOURCE, robust, judge, BoostConfig(eps=3.0, steps=9), references["others"], count=COUNT, seeds=(0,))
+    found = find_eps(
+        SOURCE, robust, judge, BoostConfig(eps=3.0, steps=9), references["others"], count=COUNT, seeds=(0,)
+    )
     coarse = [point for point in found.points if point.stage == "coarse"]
     assert [point.steps for point in coarse] == [2, 4, 6, 8, 9]
     assert [point.eps for point in coarse] == pytest.approx([2 / 3, 4 / 3, 2, 8 / 3, 3])
@@ -506,7 +522,7 @@ def test_the_best_point_has_the_lowest_distance_of_the_full_runs(
     robust: Classifier, judge: Classifier, references: dict[str, FeatureStatistics]
 ) -> None:
     config = BoostConfig(eps=2.0, steps=4)
-    found = sweep(SOURCE, robust, judge, config, references["others"], count=COUNT, seeds=(0, 1))
+    found = find_eps(SOURCE, robust, judge, config, references["others"], count=COUNT, seeds=(0, 1))
     fine = [point for point in found.points if point.stage == "fine"]
     assert min(point.mean for point in fine) == found.best.mean
     assert all(point.steps == 4 for point in fine)
@@ -516,7 +532,7 @@ def test_the_best_point_has_the_lowest_distance_of_the_full_runs(
     assert "best" in sweep_table(found)
     # The reported ε, on the same seeds, gives in `evaluate` the distance that the sweep saw.
     config = BoostConfig(eps=found.best.eps, steps=4)
-    report = evaluate(SOURCE, robust, judge, config, references, count=COUNT, seeds=(0, 1), random_direction=False)
+    report = compare(SOURCE, robust, judge, config, references, count=COUNT, seeds=(0, 1), random_direction=False)
     assert distances(report.rows[1]) == pytest.approx(found.best.frechet, rel=2e-3)
 
 
@@ -524,7 +540,7 @@ def test_a_given_grid_is_tried_as_it_is(
     robust: Classifier, judge: Classifier, references: dict[str, FeatureStatistics]
 ) -> None:
     config = BoostConfig(eps=1.0, steps=2, step_size=0.7)
-    found = sweep(SOURCE, robust, judge, config, references["others"], count=COUNT, seeds=(0,), grid=(1.0, 0.5, 0.0))
+    found = find_eps(SOURCE, robust, judge, config, references["others"], count=COUNT, seeds=(0,), grid=(1.0, 0.5, 0.0))
     assert [point.eps for point in found.points] == [0.0, 0.5, 1.0]
     untouched = statistics_of(judge, pictures(0, 0, COUNT)[0])
     assert found.points[0].mean == pytest.approx(frechet_distance(untouched, references["others"]))
@@ -536,7 +552,7 @@ def test_images_at_rest_stay_in_the_path(
 ) -> None:
     # Everything rests at once, so the stream ends at step 0 and every point is the images as they came.
     config = BoostConfig(eps=2.0, steps=8, stop_at=1e-6)
-    found = sweep(SOURCE, robust, judge, config, references["others"], count=COUNT, seeds=(0,))
+    found = find_eps(SOURCE, robust, judge, config, references["others"], count=COUNT, seeds=(0,))
     assert {point.l2 for point in found.points} == {(0.0,)}
     assert len({point.frechet for point in found.points}) == 1
 
@@ -637,7 +653,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_data(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """CIFAR-10's first 5,200 training and 60 test images in an .npz, which reads quickly."""
     splits = load_cifar10(data)
-    nhwc = {name: part.images.permute(0, 2, 3, 1).numpy() for name, part in vars(splits).items()}
+    parts = {"train": splits.train, "test": splits.test}
+    nhwc = {name: part.images.permute(0, 2, 3, 1).numpy() for name, part in parts.items()}
     path = tmp_path_factory.mktemp("data") / "cifar10.npz"
     np.savez(
         path,

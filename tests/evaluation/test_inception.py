@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from calibrated_inception import write_calibrated_inception
+from small_models import compare
 from torch import Tensor
 
 from bigroc_core.boosting import BoostConfig
@@ -19,8 +20,7 @@ from bigroc_core.classifiers.networks import Classifier, build_network
 from bigroc_core.evaluation import (
     ImageStream,
     InceptionFeatures,
-    InceptionMeasuring,
-    evaluate,
+    OutsideMetrics,
     feature_statistics,
     inception,
     reference_features,
@@ -78,7 +78,7 @@ def test_scores_are_those_of_torch_fidelity_on_the_written_folders(
         to_pil(image).save(real / f"{index:06}.png")
     stream = ImageStream("real", lambda _seed, start, count: (open_image_set(real).batch(start, count).images, None))
     reference = reference_features(network, stream, COUNT, tmp_path / "cache")
-    found = evaluate(
+    found = compare(
         ImageStream("made", pictures),
         booster(),
         None,
@@ -87,7 +87,7 @@ def test_scores_are_those_of_torch_fidelity_on_the_written_folders(
         count=COUNT,
         seeds=(1,),
         random_direction=False,
-        inception=InceptionMeasuring(network, (reference,)),
+        outside=OutsideMetrics(network, (reference,)),
         run=tmp_path / "run",
         images_to=tmp_path / "images",
     )
@@ -142,7 +142,7 @@ def test_scores_are_those_of_torch_fidelity_on_the_written_folders(
 
 def test_images_are_written_once_and_a_run_goes_on_without_them(network: InceptionFeatures, tmp_path: Path) -> None:
     def measured() -> object:
-        return evaluate(
+        return compare(
             ImageStream("made", pictures),
             booster(),
             None,
@@ -151,7 +151,7 @@ def test_images_are_written_once_and_a_run_goes_on_without_them(network: Incepti
             count=12,
             seeds=(1,),
             random_direction=False,
-            inception=InceptionMeasuring(network, (), ("is",)),
+            outside=OutsideMetrics(network, (), ("is",)),
             run=tmp_path / "run",
             images_to=tmp_path / "images",
         )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import math
 import shlex
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +17,36 @@ import pytest
 import torch
 
 import bigroc_core as bc
-from bigroc_core.catalogue import generator_cards
+from bigroc_core.__main__ import build_parser
+from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.classifiers.registry import embedded_classifiers, is_judge
-from bigroc_core.cli.evaluate import add_evaluate_parser
-from bigroc_core.cli.options import boosting, preset_of
+from bigroc_core.cli.evaluate import measurement_of
 from bigroc_core.evaluation import ERRORS, UNBOOSTED, Evaluation, Metric, Row
 from bigroc_core.experiments import evaluate as measurement
-from bigroc_core.experiments.evaluate import FIXED, PRESET, SWEEP, UPLOADED_SET, Measured, Measurement
-from bigroc_core.generators.registry import embedded_generators
+from bigroc_core.experiments import judging
+from bigroc_core.experiments.evaluate import PRESET, SWEEP, UPLOADED_SET, EvaluateRequest
+from bigroc_core.experiments.measurement import Measured, Measurement
 from bigroc_core.images import encode_png
-from bigroc_core.sources import GENERATOR
 from bigroc_core.ui import evaluate_tab, findings
-from bigroc_core.ui.evaluate_tab import Form
+from bigroc_core.ui.forms import problems_of
 
 pytestmark = pytest.mark.skipif(
     not any(is_judge(card) for card in embedded_classifiers().values()), reason="no judge is embedded"
 )
 
-FORM = Form(GENERATOR, next(iter(generator_cards())), 400, 1, "cifar10-robust", FIXED, 1.0, 5, "l2", [], 0, [])
+FORM: dict[str, Any] = {
+    "generator": next(iter(generator_cards())),
+    "count": 400,
+    "classifier": "cifar10-robust",
+    "eps": 1.0,
+    "steps": 5,
+    "compare_with": [],
+}
 
 
 def problems(**changed: Any) -> dict[str, str]:
     """What the page says at which control about a form."""
-    form = dataclasses.replace(FORM, **changed)
-    names = ["job", *(field.name for field in dataclasses.fields(Form))]
-    told = evaluate_tab.check("", *dataclasses.astuple(form))
-    return {name: one["message"] for name, one in zip(names, told, strict=True) if not one["is_valid"]}
+    return problems_of(EvaluateRequest, FORM | changed)
 
 
 def pictures(count: int) -> np.ndarray:
@@ -61,10 +64,10 @@ def test_the_form_as_it_stands_can_be_measured() -> None:
         ({"eps": -1.0}, "eps", "eps"),
         ({"eps": math.nan}, "eps", "eps"),
         ({"eps": 1e30}, "eps", "eps"),
-        ({"eps": 61.0}, "eps", "at most 60"),
+        ({"eps": 61.0}, "eps", "60"),
         ({"eps": 1.5, "norm": "linf"}, "eps", "at most 1"),
         ({"eps": None}, "eps", "eps"),
-        ({"steps": 201}, "steps", "at most 200"),
+        ({"steps": 201}, "steps", "200"),
         ({"steps": 2.5}, "steps", "steps"),
         ({"count": math.nan}, "count", "whole number"),
         ({"count": 10_001}, "count", "10,000"),
@@ -72,8 +75,8 @@ def test_the_form_as_it_stands_can_be_measured() -> None:
         ({"seeds": 4}, "seeds", "from 1 to 3"),
         ({"classifier": "cifar10-judge"}, "classifier", "cifar10-judge"),
         ({"generator": "unheard-of"}, "generator", "unheard-of"),
-        ({"eps_from": "by guess"}, "eps_from", "choose one of"),
-        ({"source": "thin air"}, "source", "choose"),
+        ({"eps_from": "by guess"}, "eps_from", "one of"),
+        ({"source": "thin air"}, "source", "one of"),
         ({"eps_from": SWEEP, "eps": 0.0}, "eps", "above 0"),
         ({"eps_from": SWEEP, "steps": 0}, "steps", "at least 1"),
         ({"eps_from": SWEEP, "count": 200}, "count", "at least"),
@@ -163,27 +166,36 @@ def test_inception_is_never_downloaded_for_a_visitor(monkeypatch: pytest.MonkeyP
 
 
 def test_the_page_comes_up_without_a_judge(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measurement, "embedded_classifiers", dict)
-    measurement.judge_name.cache_clear()
+    monkeypatch.setattr(judging, "embedded_classifiers", dict)
     with gr.Blocks() as page:
-        evaluate_tab.build()
+        assert evaluate_tab.build() is None
     said = [block.value for block in page.blocks.values() if isinstance(block, gr.Markdown)]
     assert any("holds no judge" in text for text in said)
 
 
-@pytest.fixture(autouse=True)
-def _judge_again() -> Iterator[None]:
-    yield
-    measurement.judge_name.cache_clear()
+def test_a_judge_and_a_standard_network_fit_the_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = classifier_cards()["cifar10-robust"]
+    assert (judging.judge_for(card), judging.standard_for(card)) == ("cifar10-judge", "cifar10-standard")
+    known = embedded_classifiers()
+    larger = {
+        f"{name}-64": dataclasses.replace(
+            other,
+            name=f"{name}-64",
+            input_size=(64, 64),
+            training={"role": {"judge": "judge"}.get(name[8:], "control")},
+        )
+        for name, other in known.items()
+        if name in ("cifar10-judge", "cifar10-standard")
+    }
+    monkeypatch.setattr(judging, "embedded_classifiers", lambda: known | larger)
+    at_64 = dataclasses.replace(card, input_size=(64, 64))
+    assert (judging.judge_for(at_64), judging.standard_for(at_64)) == ("cifar10-judge-64", "cifar10-standard-64")
+    assert judging.judge_for(card) == "cifar10-judge"
+    with pytest.raises(ValueError, match="no judge of 32×32"):
+        judging.judge_for(dataclasses.replace(card, classes=("cat", "dog")))
 
 
 # ------------------------------------------------------------------------------------------------- the command
-
-
-def parsed(asked: Measurement) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    add_evaluate_parser(parser.add_subparsers())
-    return parser.parse_args(shlex.split(measurement.command(asked))[3:])
 
 
 @pytest.mark.parametrize(
@@ -193,38 +205,24 @@ def parsed(asked: Measurement) -> argparse.Namespace:
         {"norm": "linf", "eps": 0.03, "steps": 7},
         {"eps_from": PRESET},
         {"classifier": "cifar10-standard", "compare_with": ["standard network"]},
+        {"generator": "cifar10-dcgan", "debias": 50},
+        {"eps_from": SWEEP, "norm": "linf", "eps": 0.05, "count": 5000, "seeds": 2},
     ],
 )
-def test_the_command_says_the_same_settings(changed: dict[str, Any]) -> None:
-    asked, wrong = evaluate_tab._asked(dataclasses.replace(FORM, **changed))
-    assert wrong == {}
-    assert asked is not None
-    options = parsed(asked)
-    assert boosting(options, preset_of(embedded_generators()[asked.generator])) == asked.config
-    assert (options.images, options.count) == (f"generator:{asked.generator}", asked.count)
-    assert options.seeds == list(range(asked.seeds))
-    assert options.classifier == asked.classifier
+def test_the_command_asks_for_what_the_page_asks_for(changed: dict[str, Any]) -> None:
+    request = EvaluateRequest(**FORM | changed)
+    asked = request.measurement
+    said = measurement_of(build_parser().parse_args(shlex.split(asked.command)[3:]))
+    if asked.find is None:
+        assert said == asked
+    else:  # whose ε is still to be found
+        assert dataclasses.replace(said, config=asked.config) == asked
+        assert asked.find.largest / math.sqrt(3 * 32 * 32) == pytest.approx(0.05, rel=1e-12)
+        assert (asked.find.count, asked.find.seeds) == (1000, (1000, 1001))
+        assert not set(asked.find.seeds) & set(asked.seeds)
     # A network is no control of its own boosting.
-    assert options.control == (
-        "cifar10-standard" if asked.classifier != "cifar10-standard" and asked.standard else "none"
-    )
-    assert options.no_random_direction == (not asked.random)
-
-
-def test_the_command_of_a_sweep_searches_the_same_range() -> None:
-    asked = Measurement(
-        config=bc.BoostConfig(eps=0.05, norm="linf"),
-        classifier="cifar10-robust",
-        eps_from=SWEEP,
-        generator="any",
-        count=5000,
-        seeds=2,
-    )
-    options = parsed(asked)
-    assert options.find_eps
-    assert options.largest / math.sqrt(3 * 32 * 32) == pytest.approx(0.05, rel=1e-12)
-    assert (options.sweep_count, options.sweep_seeds) == (1000, [1000, 1001])
-    assert not set(options.sweep_seeds) & set(options.seeds)
+    wanted = "standard network" in request.compare_with and request.classifier != "cifar10-standard"
+    assert asked.control == ("cifar10-standard" if wanted else None)
 
 
 # ------------------------------------------------------------------------------------------------- measuring
@@ -238,37 +236,23 @@ def test_a_corrupt_member_of_a_zip_is_named(tmp_path: Path) -> None:
             data = encode_png(torch.from_numpy(picture).permute(2, 0, 1).float() / 255)
             archive.writestr(f"cat/{number:03}.png", data[: len(data) // 2] if number == 7 else data)
     assert problems(source=UPLOADED_SET, file=str(path), count=200) == {}
-    asked = Measurement(
-        config=bc.BoostConfig(steps=1),
-        classifier="cifar10-robust",
-        source=UPLOADED_SET,
-        file="set.zip",
-        count=200,
-        standard=False,
-        random=False,
-    )
+    request = EvaluateRequest(**FORM | {"source": UPLOADED_SET, "file": str(path), "count": 200, "steps": 1})
     with pytest.raises(ValueError, match=r"007\.png"):
-        measurement.measure(asked, tmp_path, lambda *_: None)
+        measurement.evaluation_of(request, tmp_path, lambda *_: None)
 
 
 def test_progress_ends_with_the_whole_and_never_passes_it() -> None:
     seen: list[float] = []
-    asked = Measurement(
-        config=bc.BoostConfig(steps=10),
-        classifier="cifar10-robust",
-        eps_from=SWEEP,
-        generator="any",
-        count=500,
-        seeds=2,
-    )
+    asked = EvaluateRequest(**FORM | {"eps_from": SWEEP, "steps": 10, "count": 500, "seeds": 2}).measurement
+    assert asked.find is not None
     stages = measurement.Stages(asked, lambda _text, fraction, _left=None: seen.append(fraction))
-    for seed in asked.sweep_seeds:
+    for seed in asked.find.seeds:
         stages(f"path, seed {seed}", 500, 500)
     for eps in ("0", "0.5", "0.75", "1"):
-        for seed in asked.sweep_seeds:
+        for seed in asked.find.seeds:
             stages(f"eps {eps}, seed {seed}", 500, 500)
     after_sweep = seen[-1]
-    for seed in range(asked.seeds):
+    for seed in asked.seeds:
         for done in (0, 250, 500):
             stages(f"evaluate, seed {seed}", done, 500)
     stages("metrics", 2, 2)
@@ -317,7 +301,7 @@ def test_the_table_marks_the_best_and_the_way_each_gain_goes() -> None:
 
 
 def test_files_are_written_and_their_json_is_json_even_of_gains_over_nothing(tmp_path: Path) -> None:
-    asked = Measurement(config=bc.BoostConfig(), classifier="cifar10-robust", generator="any")
+    asked = Measurement(config=bc.BoostConfig(), classifier="cifar10-robust", images="generator:any")
     one_seed = dataclasses.replace(
         found(0.0, 0.5),
         seeds=(0,),
@@ -326,7 +310,7 @@ def test_files_are_written_and_their_json_is_json_even_of_gains_over_nothing(tmp
             for row in found(0.0, 0.5).rows
         ),
     )
-    measured = Measured(asked, one_seed, None, ("a note",), 1.0)
+    measured = Measured(asked, one_seed, None, "cifar10-robust", notes=("a note",))
     paths = findings.write(measured, tmp_path)
     assert set(paths) == {findings.CSV, findings.LATEX, findings.JSON}
 

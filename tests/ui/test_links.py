@@ -118,13 +118,16 @@ def test_a_link_to_an_interpolation_shows_the_boxes_of_its_kinds_and_its_generat
 
 
 def test_a_link_to_an_evaluation_shows_what_belongs_to_its_values() -> None:
+    with gr.Blocks():
+        tab = evaluate_tab.build()
+    assert tab is not None
     asked = {"source": UPLOADED_SET, "eps_from": SWEEP, "eps": 0.1, "norm": "linf", "compare_with": [], "count": 300}
-    updates = evaluate_tab.restored(asked)
-    by_name = dict(zip(evaluate_tab.SHARED, updates, strict=False))
+    updates = tab.apply(asked)
+    by_name = dict(zip(tab.shared, updates, strict=False))
     assert {name: value(by_name[name]) for name in asked} == asked
     assert by_name["eps"]["maximum"] == controls.SLIDER_EPS["linf"]
     assert by_name["eps"]["label"] == "Largest ε tried"
-    assert PRESET not in [choice[0] for choice in by_name["eps_from"]["choices"]]
+    assert PRESET not in by_name["eps_from"]["choices"]
     assert by_name["seeds"]["visible"] is False  # a set is what it is
     assert [box["visible"] for box in updates[len(by_name) :]] == [False, True, True, False]
     for wrong, says in (
@@ -132,7 +135,7 @@ def test_a_link_to_an_evaluation_shows_what_belongs_to_its_values() -> None:
         ({"source": UPLOADED_SET, "eps_from": PRESET}, "no preset"),
     ):
         with pytest.raises(ValueError, match=says):
-            evaluate_tab.restored(wrong)
+            tab.apply(wrong)
 
 
 def test_a_link_to_a_tab_within_a_tab_selects_both() -> None:

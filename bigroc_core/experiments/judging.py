@@ -1,0 +1,202 @@
+"""What a measurement is judged by: networks by their roles, and real images to compare with."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from bigroc_core.cards import Card
+from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.classifiers.registry import embedded_classifiers, is_judge, load_classifier
+from bigroc_core.evaluation import (
+    LITE0_METRICS,
+    METRICS,
+    ClassifierFeatures,
+    FeatureStatistics,
+    ImageStream,
+    InceptionFeatures,
+    Measuring,
+    OutsideMetrics,
+    Progress,
+    cache_folder,
+    content_of,
+    embedded_data,
+    embedded_statistics,
+    image_set_stream,
+    reference_features,
+    reference_statistics,
+    tensor_stream,
+)
+from bigroc_core.evaluation.features import Extractor
+from bigroc_core.evaluation.lite0 import Lite0Features
+from bigroc_core.images import open_image_set
+from bigroc_core.sources import labels_to
+from bigroc_core.training.data import load_data
+from bigroc_core.training.splits import LabelledImages, Splits
+
+SPLITS = ("train", "validation", "test")
+# What is reported, and what an ε is chosen on.
+REPORTED, CHOSEN_ON = ("train", "test"), "validation"
+# The standard network of models whose cards say no roles.
+STANDARD_NETWORK = "cifar10-standard"
+
+
+# ----------------------------------------------------------------------------------------------------------- networks
+
+
+def is_standard(card: Card) -> bool:
+    """Whether this classifier is the control, in whose features a sweep chooses, too."""
+    return (getattr(card, "role", None) or card.training.get("role")) == "control" or card.name == STANDARD_NETWORK
+
+
+def _fitting(card: Card) -> list[Card]:
+    """The embedded classifiers of the same input size and classes."""
+    return [
+        other
+        for other in embedded_classifiers().values()
+        if (other.input_size, other.classes) == (card.input_size, card.classes)
+    ]
+
+
+def judge_for(card: Card) -> str:
+    """The embedded judge of a classifier's size and classes; ValueError if there is none."""
+    name = next((other.name for other in _fitting(card) if is_judge(other)), None)
+    if name is None:
+        height, width = card.input_size
+        raise ValueError(
+            f"checkpoints/ holds no judge of {width}×{height} pixels with {card.name}'s classes, so nothing can be "
+            "measured here: clone the whole repository"
+        )
+    return name
+
+
+def standard_for(card: Card) -> str | None:
+    """The embedded standard network of a classifier's size and classes, if there is one."""
+    return next((other.name for other in _fitting(card) if is_standard(other)), None)
+
+
+@lru_cache(maxsize=8)
+def least_images(name: str) -> int:
+    """How many images a Fréchet distance in an embedded network's features needs."""
+    return ClassifierFeatures(load_classifier(name)).dimensions + 1
+
+
+# --------------------------------------------------------------------------------------------------------- references
+
+
+def splits_for(card: Card, data: Path | None) -> Splits:
+    """The data set at a classifier's size; None for CIFAR-10 where it is looked for. ValueError where it cannot be."""
+    height, width = card.input_size
+    if data is None and (height, width) != (32, 32):
+        raise ValueError(
+            f"{card.name} takes images of {width}×{height} pixels, and CIFAR-10's are of 32×32; give --data a folder "
+            "or a zip of class folders"
+        )
+    return load_data(data, height)
+
+
+def labelled_for(
+    classifier: Classifier, data: Splits, part: LabelledImages, mapping: Mapping[str, str]
+) -> tuple[LabelledImages, tuple[str, ...]]:
+    """A part of the data with the labels as the classifier's, by name, and notes.
+
+    Images that come class by class are mixed by a fixed draw, so that the first so many are of all classes.
+    ValueError for classes that the classifier does not know.
+    """
+    if len(part) > 1 and bool((part.labels.diff() >= 0).all()):
+        part = part.subset(torch.randperm(len(part), generator=torch.Generator().manual_seed(0)))
+    known = classifier.classes
+    if len(known) == len(data.classes) and not mapping and all(name == f"class {i}" for i, name in enumerate(known)):
+        return part, (f"{classifier.card.name}'s classes have no names, so {data.name}'s are taken in their order",)
+    table = labels_to(classifier, data.name, data.classes, mapping)
+    return part if table is None else LabelledImages(part.images, table[part.labels]), ()
+
+
+class References:
+    """The real images that names stand for: splits of a data set, which is read only if it is needed, or image sets.
+
+    data: where the data lie; None for what the statistics beside a judge are of, else CIFAR-10 where it is looked for.
+    """
+
+    def __init__(self, names: Sequence[str], data: Path | None = None, progress: Progress | None = None) -> None:
+        self.names, self._data, self._progress = names, data, progress
+        self._splits: Splits | None = None
+
+    def _images(self, name: str, card: Card, fitted: bool = True) -> tuple[ImageStream, str]:
+        """A reference's images, and a digest of them. fitted: whether those of a set, too, are brought to the size of
+        a classifier's card."""
+        if name in SPLITS:
+            if self._splits is None or self._splits.size != card.input_size:
+                self._splits = splits_for(card, self._data)
+            images = self._splits.reference(name)
+            return tensor_stream(f"{self._splits.name} {name}", images), content_of(images)
+        wanted = card.input_size if fitted else None
+        found = open_image_set(name, wanted)
+        return dataclasses.replace(image_set_stream(found), name=Path(name).name), f"{found.digest()} {wanted}"
+
+    def in_features_of(self, classifier: Classifier) -> dict[str, FeatureStatistics]:
+        """Their statistics in a classifier's features, by title: those beside it, else measured."""
+        found = {}
+        extractor = ClassifierFeatures(classifier)
+        for name in self.names:
+            # With data of one's own the person says which are meant.
+            beside = embedded_statistics(classifier, name) if name in SPLITS and self._data is None else None
+            if beside is not None:
+                found[f"{embedded_data(classifier)} {name}"] = beside
+                continue
+            try:
+                stream, content = self._images(name, classifier.card)
+            except ValueError as error:
+                if name not in SPLITS or self._data is not None:
+                    raise
+                raise ValueError(
+                    f"there are no {name} statistics beside {classifier.card.name}, and {error}"
+                ) from error
+            found[stream.name] = reference_statistics(extractor, stream, content, progress=self._progress)
+        return found
+
+    def outside(self, network: Extractor, metrics: tuple[str, ...], card: Card, measuring: Measuring) -> OutsideMetrics:
+        """What is needed to measure `metrics` in an outside network's features. card: of the classifier that boosts, at
+        whose size splits are read.
+
+        Only the Inception score needs no reference.
+        """
+        found = []
+        for name in self.names if set(metrics) - {"is"} else ():
+            stream, content = self._images(name, card, fitted=False)
+            key = hashlib.sha256((network.key + content).encode()).hexdigest()[:20]
+            cache = cache_folder() / f"{network.kind}-{key}"
+            found.append(
+                reference_features(network, stream, stream.size or 0, cache, measuring.progress, measuring.share)
+            )
+        return OutsideMetrics(network, tuple(found), metrics)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outside:
+    """Metrics in the features of networks trained by others. weights, layer: of Inception, as InceptionFeatures has."""
+
+    metrics: tuple[str, ...] = ()
+    weights: Path | None = None
+    layer: str = "2048"
+
+    def measured_by(
+        self, references: References, card: Card, measuring: Measuring, device: torch.device | str
+    ) -> list[OutsideMetrics]:
+        """The networks asked for with their references; ValueError where one cannot be had, or images are too few."""
+        found = []
+        for known, network_of in (
+            (METRICS, lambda: InceptionFeatures(self.weights, self.layer, device)),
+            (LITE0_METRICS, lambda: Lite0Features(device)),
+        ):
+            metrics = tuple(name for name in self.metrics if name in known)
+            if metrics:
+                network: Extractor = network_of()
+                OutsideMetrics(network, (), metrics).check(measuring.count)
+                found.append(references.outside(network, metrics, card, measuring))
+        return found

@@ -1,0 +1,170 @@
+"""Does boosting help? One measurement, as page, command and tables ask for it: an ε found first, if asked, then
+every way of moving the images before the same judges."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bigroc_core.boosting import BoostConfig
+from bigroc_core.cards import Card
+from bigroc_core.classifiers.registry import load_classifier
+from bigroc_core.evaluation import (
+    ALONE,
+    ClassifierFeatures,
+    Evaluation,
+    Judges,
+    Measuring,
+    Progress,
+    Share,
+    Sweep,
+    Way,
+    Ways,
+    evaluate,
+    require_images,
+)
+from bigroc_core.experiments.judging import REPORTED, STANDARD_NETWORK, Outside, References
+from bigroc_core.experiments.measuring import Beside, Opened, Subject, card_entry, largest_eps
+from bigroc_core.experiments.sweep import SWEEP_COUNT, SWEEP_SEEDS, Sweeping, sweeps
+from bigroc_core.sources import DEBIAS_SEED
+
+COUNT, SEEDS = 2_000, (0, 1, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindEps:
+    """How an ε is found before it is reported. largest: L2 radius, or in L∞ of the same change per value."""
+
+    chooser: str = STANDARD_NETWORK
+    largest: float = 4.0
+    count: int = SWEEP_COUNT
+    seeds: tuple[int, ...] = SWEEP_SEEDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement(Subject):
+    """A measurement as asked for.
+
+    control: a standard network, None for none; beside: further rows; judge: None for none; references: splits, or image
+    sets; outside: other networks' metrics. find: how ε is found, None for config's own. images_to: folder that gets the
+    images of every row. Without count and seeds it takes COUNT and SEEDS, or a set as it is.
+    """
+
+    config: BoostConfig
+    control: str | None = None
+    random_direction: bool = True
+    beside: tuple[Beside, ...] = ()
+    judge: str | None = None
+    references: tuple[str, ...] = REPORTED
+    outside: Outside = dataclasses.field(default_factory=Outside)
+    find: FindEps | None = None
+    images_to: Path | None = None
+
+    @property
+    def command(self) -> str:
+        """The command that measures the same; where files lie is left out."""
+        words: list[Any] = ["evaluate", self.title or self.images, "--classifier", self.classifier]
+        for name, value in dataclasses.asdict(self.config).items():
+            if value is not None and not (name == "eps" and self.find):
+                words += [f"--{name.replace('_', '-')}", value]
+        words += ["--judge", self.judge or "none", "--control", self.control or "none"]
+        words += [] if self.random_direction else ["--no-random-direction"]
+        words += ["--reference", *self.references]
+        words += ["--count", self.count] if self.count is not None else []
+        words += ["--seeds", *self.seeds] if self.seeds else []
+        if self.find:
+            words += ["--find-eps", "--chooser", self.find.chooser, "--largest", self.find.largest]
+            words += ["--sweep-count", self.find.count, "--sweep-seeds", *self.find.seeds]
+        words += ["--metrics", *self.outside.metrics] if self.outside.metrics else []
+        words += ["--debias", self.debias] if self.debias else []
+        words += ["--beside", *(one.text for one in self.beside)] if self.beside else []
+        words += ["--debias-seed", self.debias_seed] if self.debias and self.debias_seed != DEBIAS_SEED else []
+        return shlex.join(["python", "-m", "bigroc_core", *map(str, words)])
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came out. classifier, control: their cards' names. notes: sentences about the images and their treatment."""
+
+    asked: Measurement
+    found: Evaluation
+    swept: Sweep | None
+    classifier: str
+    control: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        result: dict[str, Any] = {
+            "classifier": self.classifier,
+            "control": self.control,
+            **self.found.to_dict(),
+            "debias_images": self.asked.debias,
+            "command": self.asked.command,
+        }
+        result |= {"sweep": self.swept.to_dict()} if self.swept is not None else {}
+        return result | ({"notes": list(self.notes)} if self.notes else {})
+
+
+def measure(asked: Measurement, opened: Opened, progress: Progress | None = None, share: Share = ALONE) -> Measured:
+    """Measure; ValueError for bad input, before hours are spent on it."""
+    classifier, device = opened.classifier, opened.device
+    count, seeds = opened.count(asked.count, COUNT), opened.seeds(asked.seeds, SEEDS)
+    _refuse_swept_seeds(opened.card, classifier.card.name, asked.config, seeds)
+    judge = load_classifier(asked.judge, device=device) if asked.judge else None
+    control = load_classifier(asked.control, device=device) if asked.control else None
+    if judge is not None:
+        require_images(count, ClassifierFeatures(judge).dimensions)
+    measuring = Measuring(count=count, seeds=seeds, progress=progress, share=share)
+    references = References(asked.references, asked.data, progress)
+    outside = asked.outside.measured_by(references, classifier.card, measuring, device)
+    judges = Judges(judge=judge, references=references.in_features_of(judge) if judge else {}, outside=outside)
+    shift = opened.shift(asked)
+    config, swept = asked.config, None
+    if asked.find is not None:
+        swept = _eps_found(asked, asked.find, opened, seeds, measuring)
+        config = dataclasses.replace(config, eps=swept.best.eps, step_size=None)
+    main = Way(classifier, config)
+    ways = Ways(
+        main=main,
+        beside=[one.way(main) for one in asked.beside],
+        control=control,
+        random_direction=asked.random_direction,
+        debias=shift,
+    )
+    told = ways.settings() | {"debias": asked.debiasing()}
+    run = asked.run or asked.folder("evaluate", told)
+    measuring = dataclasses.replace(measuring, run=run, images_to=asked.images_to)
+    found = evaluate(opened.stream, ways, judges, measuring)
+    return Measured(asked, found, swept, classifier.card.name, control.card.name if control else None)
+
+
+def _eps_found(
+    asked: Measurement, find: FindEps, opened: Opened, seeds: tuple[int, ...], measuring: Measuring
+) -> Sweep:
+    """The sweep of a measurement, on seeds of its own."""
+    generated = opened.stream.size is None
+    if set(find.seeds) & set(seeds) and generated:
+        raise ValueError("an ε is reported on other seeds than it was chosen on; change --seeds or --sweep-seeds")
+    largest = largest_eps(find.largest, asked.config.norm, opened.classifier.card)
+    sweeping = Sweeping(
+        **asked.shared()
+        | {
+            "configs": (dataclasses.replace(asked.config, eps=largest, step_size=None),),
+            "count": min(find.count, opened.stream.size or find.count),
+            "seeds": find.seeds if generated else (0,),
+            "chooser": find.chooser,
+        }
+    )
+    return sweeps(sweeping, opened, measuring.progress, measuring.share)[0]
+
+
+def _refuse_swept_seeds(card: Card | None, classifier: str, config: BoostConfig, seeds: tuple[int, ...]) -> None:
+    """An ε chosen on some seeds is reported on others."""
+    swept = card.metrics.get(card_entry("sweep", card, classifier), {}) if card is not None else {}
+    shared = sorted(set(seeds) & set(swept.get("seeds", [])))
+    if shared and swept.get("best") == config.eps:
+        raise ValueError(f"ε = {config.eps:g} was chosen on seeds {shared}; report it on others (--seeds)")

