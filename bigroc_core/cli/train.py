@@ -9,11 +9,11 @@ from pathlib import Path
 
 from bigroc_core.cli.options import Commands, add_class_mapping, command_line, process_state
 from bigroc_core.images.classes import parse_mapping
+from bigroc_core.images.splits import Splits
 from bigroc_core.settings import setting
 from bigroc_core.training.augmentation import margin_of
 from bigroc_core.training.options import add_options, values_of
 from bigroc_core.training.recipes import ClassifierRecipe, Curves, GeneratorRecipe, JointRecipe
-from bigroc_core.training.splits import Splits
 
 DEFAULT_SOURCES = ("generator:cifar10-cgan", "generator:cifar10-dcgan")
 

@@ -14,7 +14,7 @@ from bigroc_core.attack import l2_attack
 from bigroc_core.cards import Card
 from bigroc_core.checks import MAX_EPS, MAX_STEPS, number, whole
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.training.splits import LabelledImages
+from bigroc_core.images.splits import LabelledImages
 
 
 def usual_eps(card: Card) -> float:

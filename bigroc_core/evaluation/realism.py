@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bigroc_core.images.splits import Images
 from bigroc_core.losses import class_logits
-from bigroc_core.training.splits import Images
 
 # Of softplus(f_c) over real images, by which one image's reading can be placed.
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)

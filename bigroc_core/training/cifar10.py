@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from bigroc_core.cards import CIFAR10_CLASSES
-from bigroc_core.training.splits import LabelledImages, Splits
+from bigroc_core.images.splits import LabelledImages, Splits
 
 VALIDATION_IMAGES = 5_000
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)

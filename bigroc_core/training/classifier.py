@@ -13,12 +13,12 @@ from tqdm import tqdm
 from bigroc_core.attack import l2_attack
 from bigroc_core.cards import Card
 from bigroc_core.classifiers.networks import Classifier, build_network
+from bigroc_core.images.splits import LabelledImages, Splits
 from bigroc_core.training.augmentation import augment
 from bigroc_core.training.averaging import running_average
 from bigroc_core.training.checkpoint import export
 from bigroc_core.training.recipes import ClassifierRecipe
 from bigroc_core.training.run import Run
-from bigroc_core.training.splits import LabelledImages, Splits
 
 
 def accuracy(model: nn.Module, data: LabelledImages, eps: float = 0.0, steps: int = 20, batch: int = 250) -> float:

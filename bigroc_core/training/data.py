@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from bigroc_core.images import ImageError, ImageSet, fit_to, open_image_set, to_uint8
 from bigroc_core.images.archives import checked_archive
+from bigroc_core.images.splits import LabelledImages, Splits
 from bigroc_core.training.cifar10 import is_cifar10, load_cifar10
-from bigroc_core.training.splits import LabelledImages, Splits
 
 _Result = TypeVar("_Result")
 

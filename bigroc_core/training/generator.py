@@ -16,6 +16,7 @@ from bigroc_core.generators.registry import build_generator
 from bigroc_core.generators.sampling import Generator, LatentSampler
 from bigroc_core.generators.seeds import GRAIN, SeedGenerator, shrunk
 from bigroc_core.images import to_uint8
+from bigroc_core.images.splits import Splits
 from bigroc_core.training.augmentation import random_flip
 from bigroc_core.training.averaging import running_average
 from bigroc_core.training.checkpoint import export, written_whole
@@ -24,7 +25,6 @@ from bigroc_core.training.families import CONSISTENCY, FAMILIES, KNOWN, SEEDS, c
 from bigroc_core.training.generator_steps import step_of
 from bigroc_core.training.recipes import GeneratorRecipe
 from bigroc_core.training.run import Run, processes
-from bigroc_core.training.splits import Splits
 
 
 def sample_sheet(generators: Sequence[Generator], path: Path, rows: int = 10) -> None:

@@ -20,6 +20,7 @@ from bigroc_core.classifiers.architectures import feature_names, new_network
 from bigroc_core.classifiers.checkpoints import load_weights
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.evaluation.realism import realism_statistics, scores, separation
+from bigroc_core.images.splits import LabelledImages
 from bigroc_core.losses import class_logits, discrimination
 from bigroc_core.training.augmentation import augment
 from bigroc_core.training.averaging import running_average
@@ -28,7 +29,6 @@ from bigroc_core.training.classifier import accuracy
 from bigroc_core.training.recipes import CURVES, Curves, JointRecipe
 from bigroc_core.training.run import Run
 from bigroc_core.training.sources import GeneratedSource, Mixture, RealImages
-from bigroc_core.training.splits import LabelledImages
 
 
 def generated_steps(step: int, recipe: JointRecipe) -> int:

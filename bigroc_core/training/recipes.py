@@ -6,10 +6,10 @@ import dataclasses
 from dataclasses import MISSING, dataclass, field
 from typing import Any
 
+from bigroc_core.engine.precision import fastest_precision
 from bigroc_core.settings import Setting, setting
 from bigroc_core.training.augmentation import AUGMENTATIONS
 from bigroc_core.training.families import CONSISTENCY, KNOWN, SEEDS
-from bigroc_core.training.precision import fastest_precision
 
 NAME = "name of the checkpoint"
 ARGUMENTS = Setting(help="of the network, as JSON")

@@ -48,11 +48,11 @@ from bigroc_core.evaluation.features import Reading
 from bigroc_core.evaluation.report import as_csv, as_text, score, sweep_table
 from bigroc_core.experiments.measuring import Beside, Opened, Subject
 from bigroc_core.images import from_uint8, open_image_set, to_uint8
+from bigroc_core.images.splits import LabelledImages
 from bigroc_core.sources import DEBIAS_SEED
 from bigroc_core.training.checkpoint import export
 from bigroc_core.training.cifar10 import find_cifar10, load_cifar10
 from bigroc_core.training.classifier import accuracy
-from bigroc_core.training.splits import LabelledImages
 
 COUNT = 40
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.networks import Classifier, build_network
+from bigroc_core.images.splits import LabelledImages, Splits
 from bigroc_core.training.sources import GeneratedSource, RealImages
-from bigroc_core.training.splits import LabelledImages, Splits
 
 
 def divided(data: LabelledImages, first: int, second: int) -> Splits:

@@ -25,6 +25,7 @@ from bigroc_core.generators.cost import sampling_cost
 from bigroc_core.generators.pipelines import load_pipeline
 from bigroc_core.generators.registry import load_generator
 from bigroc_core.generators.sampling import index_seed
+from bigroc_core.images.splits import Splits
 from bigroc_core.training import run as training
 from bigroc_core.training.consistency import (
     ConsistencyFunction,
@@ -40,7 +41,6 @@ from bigroc_core.training.consistency import (
     timesteps_of,
 )
 from bigroc_core.training.generator import GeneratorRecipe, train_generator
-from bigroc_core.training.splits import Splits
 
 TIMESTEPS_OF = timesteps_of(32)
 TINY = {"block_out_channels": [8, 16], "norm_num_groups": 4}

@@ -13,6 +13,7 @@ from small_data import soft_pictures
 from torch import Tensor, nn
 
 from bigroc_core.generators.registry import load_generator
+from bigroc_core.images.splits import Splits
 from bigroc_core.training.augmentation import DIFFERENTIABLE, differentiable
 from bigroc_core.training.critics import Critic, ResNetBackbone
 from bigroc_core.training.families import FAMILIES, VAE, build_critic
@@ -24,7 +25,6 @@ from bigroc_core.training.gan_losses import (
     rotated,
 )
 from bigroc_core.training.generator import GeneratorRecipe, train_generator
-from bigroc_core.training.splits import Splits
 
 
 @pytest.fixture

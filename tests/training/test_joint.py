@@ -21,13 +21,13 @@ from bigroc_core.cards import Card, read_card
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.generators.sampling import Generator
 from bigroc_core.images import write_image_set
+from bigroc_core.images.splits import LabelledImages
 from bigroc_core.training import joint
 from bigroc_core.training.checkpoint import export, trim_log
 from bigroc_core.training.data import load_data
 from bigroc_core.training.joint import fresh_joint_network, generated_steps, joint_loss, train_joint
 from bigroc_core.training.recipes import Curves, JointRecipe
 from bigroc_core.training.sources import GeneratedSource, Mixture, RealImages, load_real, open_generated
-from bigroc_core.training.splits import LabelledImages
 
 SHARE = 12
 

@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 from small_data import divided, tiny_robust
 from torch import nn
 
+from bigroc_core.images.splits import LabelledImages
 from bigroc_core.training.augmentation import augment
 from bigroc_core.training.checkpoint import append_log, export, save_state
 from bigroc_core.training.classifier import ClassifierRecipe, accuracy, l2_attack, learning_rate, train_classifier
-from bigroc_core.training.splits import LabelledImages
 
 
 @pytest.fixture

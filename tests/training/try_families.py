@@ -26,10 +26,10 @@ from bigroc_core.evaluation.features import embeddings
 from bigroc_core.evaluation.references import embedded_statistics
 from bigroc_core.evaluation.statistics import FeatureStatistics, feature_statistics
 from bigroc_core.generators.sampling import Generator
+from bigroc_core.images.splits import Splits
 from bigroc_core.training.cifar10 import load_cifar10
 from bigroc_core.training.families import FAMILIES, VAE, build_critic
 from bigroc_core.training.generator import GeneratorRecipe, train_generator
-from bigroc_core.training.splits import Splits
 
 IMAGES, BOUND = 1_000, 100.0
 
