@@ -1,13 +1,13 @@
 """Where images come from: a generator by index, files, an image set, or the examples; and one image of any of them.
 
-The only door: page, commands and figures open images here, tell here what they were, and bring their classes here to
-those of a classifier.
+The only door: page, commands and figures open images here and tell here what they were; sets too large to be held in
+memory are `streams`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,12 @@ from torch import Tensor
 from bigroc_core.cards import Card
 from bigroc_core.catalogue import classifier_cards, generator_cards, generator_named
 from bigroc_core.checks import whole
-from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.generators.registry import load_generator
-from bigroc_core.generators.sampling import Generator
-from bigroc_core.images import ImageSet, check_together, fit_to, from_uint8, open_image_set, read_image, to_uint8
-from bigroc_core.images.classes import class_table
+from bigroc_core.images import check_together, fit_to, from_uint8, read_image, to_uint8
 from bigroc_core.limits import MAX_IMAGES_PER_REQUEST
 from bigroc_core.limits import UPLOAD as UPLOAD_LIMITS
 from bigroc_core.settings import Request, setting
 
 GENERATOR, UPLOAD, EXAMPLES = "Generator", "Upload", "Examples"
-GENERATOR_PREFIX = "generator:"
 # The images that debiasing is fitted on (P1 Eq. 2) are of a seed that nobody draws others with.
 DEBIAS_SEED, DEBIAS_COUNT = 1_000_000, 1_000
 MAX_SEED, MAX_INDEX = 2**53, 2**31
@@ -311,149 +306,3 @@ def class_numbers(names: Sequence[str], classes: tuple[str, ...]) -> list[int]:
 def in_turn(numbers: list[int], count: int) -> Tensor:
     """(count,) int64: the numbers, repeated in turn."""
     return torch.tensor([numbers[i % len(numbers)] for i in range(count)], dtype=torch.int64)
-
-
-# ------------------------------------------------------------------------------ streams, read by range as they are used
-
-
-@dataclass(frozen=True)
-class ImageStream:
-    """Images by (seed, start, count): (n, 3, H, W) float32 in [0, 1] and their labels (n,) int64 or None.
-
-    Any function may stand behind `draw`, as long as image start + i of a seed does not depend on how it was asked for.
-    size: how many there are; None for a generator, which has as many as one asks for, others for every seed.
-    labelled: whether they come with labels. classes: the names these index, where they have names. card: a generator's.
-    identity: tells one set from another by contents. encoded: whether a damaged image shows only when it is read.
-    notes: what a person should know about how they were read.
-    """
-
-    name: str
-    draw: Callable[[int, int, int], tuple[Tensor, Tensor | None]]
-    size: int | None = None
-    labelled: bool = False
-    classes: tuple[str, ...] | None = None
-    card: Card | None = None
-    identity: str = ""
-    encoded: bool = False
-    notes: tuple[str, ...] = ()
-
-
-def generator_stream(generator: Generator, size: tuple[int, int] | None = None) -> ImageStream:
-    """A generator's images, rounded to 8 bits as its files are; a conditional one's classes in turn.
-
-    size: brought to it first; None leaves them as they are.
-    """
-
-    def draw(seed: int, start: int, count: int) -> tuple[Tensor, Tensor | None]:
-        images, labels = generator.sample(count, seed=seed, start=start)
-        return from_uint8(to_uint8(images if size is None else fit_to(images, size).pixels)), labels
-
-    return ImageStream(
-        f"{GENERATOR_PREFIX}{generator.card.name}",
-        draw,
-        labelled=bool(generator.classes),
-        classes=generator.classes or None,
-        card=generator.card,
-    )
-
-
-def image_set_stream(images: ImageSet) -> ImageStream:
-    """Images made elsewhere. Their order is fixed, so a seed decides only the random directions beside them."""
-
-    def draw(_seed: int, start: int, count: int) -> tuple[Tensor, Tensor | None]:
-        batch = images.batch(start, count)
-        return batch.images, batch.labels
-
-    return ImageStream(
-        str(images.path),
-        draw,
-        len(images),
-        labelled=images.labels is not None,
-        classes=images.classes if images.labels is not None else None,
-        encoded=images.path.suffix.lower() != ".npz" or images.path.is_dir(),
-        notes=images.notes,
-    )
-
-
-def tensor_stream(name: str, images: Tensor, labels: Tensor | None = None) -> ImageStream:
-    """Images in memory, (N, 3, H, W) uint8. Raises ValueError for another shape or type."""
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"{name}: images must be (N, 3, H, W) uint8, not {tuple(images.shape)} {images.dtype}")
-
-    def draw(_seed: int, start: int, count: int) -> tuple[Tensor, Tensor | None]:
-        chosen = slice(start, start + count)
-        return images[chosen].float() / 255, None if labels is None else labels[chosen]
-
-    return ImageStream(name, draw, len(images), labelled=labels is not None)
-
-
-def relabelled(source: ImageStream, name: str, table: Tensor) -> ImageStream:
-    """The same images under a name of its own, with the labels that `table` (C,) has for theirs."""
-
-    def draw(seed: int, start: int, count: int) -> tuple[Tensor, Tensor | None]:
-        images, labels = source.draw(seed, start, count)
-        return images, None if labels is None else table[labels]
-
-    return dataclasses.replace(source, name=name, draw=draw)
-
-
-def check_stream(source: ImageStream, count: int, seeds: Sequence[int]) -> None:
-    """ValueError unless a stream can give `count` images of each of these seeds."""
-    if count < 1:
-        raise ValueError(f"count must be at least 1, not {count}")
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise ValueError(f"seeds must be one or more different numbers, not {list(seeds)}")
-    if source.size is not None and count > source.size:
-        raise ValueError(f"{source.name} has {source.size} images; {count} were asked for")
-    if source.size is not None and len(seeds) > 1:
-        raise ValueError(f"{source.name} is a fixed set of images, which has no seeds; give one")
-
-
-def open_stream(
-    text: str, classifier: Classifier, mapping: Mapping[str, str] | None = None, labelled: bool = True
-) -> ImageStream:
-    """A folder, zip, .npz or image by path, or `generator:NAME`, with a classifier's size and class names.
-
-    mapping: of --map-classes, for images whose classes are not the classifier's; it changes labels, never images.
-    labelled: whether a set's labels are wanted; if not, its folders may have any names.
-    Raises ValueError for what cannot be opened, or classes that are not the classifier's.
-    """
-    if text.startswith(GENERATOR_PREFIX):
-        generator = load_generator(text.removeprefix(GENERATOR_PREFIX))
-        table = labels_to(classifier, generator.card.name, generator.classes, mapping or {})
-        # The name as it was given: settings behind a "?" draw other images.
-        stream = dataclasses.replace(generator_stream(generator), name=text, identity=text)
-        if table is None:
-            return stream
-        return dataclasses.replace(relabelled(stream, text, table), identity=f"{text}, classes {table.tolist()}")
-    found = open_image_set(text, classifier.card.input_size, classifier.classes or None, mapping, labelled=labelled)
-    if found.labels is not None and classifier.classes and int(found.labels.max()) >= len(classifier.classes):
-        raise ValueError(
-            f"{text} has class {int(found.labels.max())}, but {classifier.card.name} knows classes 0 to "
-            f"{len(classifier.classes) - 1}"
-        )
-    return dataclasses.replace(image_set_stream(found), identity=f"{Path(text).name}:{found.digest()}")
-
-
-def labels_to(classifier: Classifier, name: str, classes: tuple[str, ...], mapping: Mapping[str, str]) -> Tensor | None:
-    """A table (C,) from a generator's labels to the classifier's, or None where they are the same.
-
-    classes: the generator's, none if it is unconditional. Raises ValueError naming those that are neither mapped nor
-    the classifier's.
-    """
-    if not (classes and classifier.classes):
-        return None
-    # As they stand; names that two classes share would not tell them apart.
-    if not mapping and classes == classifier.classes:
-        return None
-    table = class_table(name, classes, classifier.classes, classifier.card.name, mapping)
-    return None if table == tuple(range(len(classifier.classes))) else torch.tensor(table)
-
-
-def check_classes(name: str, classes: tuple[str, ...], classifier: Classifier) -> None:
-    """ValueError where a generator's classes are not the classifier's, in its order."""
-    if labels_to(classifier, name, classes, {}) is not None:
-        raise ValueError(
-            f"{name} has {classifier.card.name}'s classes in another order ({', '.join(classes[:3])}, …): its labels "
-            "would name other things. boost, evaluate and sweep on the command line put them right"
-        )

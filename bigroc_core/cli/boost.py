@@ -27,7 +27,8 @@ from bigroc_core.experiments.boost import debias_shift
 from bigroc_core.images import write_image_set
 from bigroc_core.images.classes import OPTION
 from bigroc_core.messages import printable
-from bigroc_core.sources import DEBIAS_SEED, ImageStream, open_stream
+from bigroc_core.sources import DEBIAS_SEED
+from bigroc_core.streams import ImageStream, open_stream
 
 
 def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

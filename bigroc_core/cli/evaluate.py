@@ -37,7 +37,7 @@ from bigroc_core.experiments.sweep import SWEEP_COUNT, SWEEP_SEEDS, Sweeping, sw
 from bigroc_core.files import write_text
 from bigroc_core.generators.registry import embedded_generators
 from bigroc_core.losses import LOSSES
-from bigroc_core.sources import GENERATOR_PREFIX
+from bigroc_core.streams import GENERATOR_PREFIX
 
 REFERENCE_HELP = "train, validation or test images of CIFAR-10 or --data, or a folder, zip or .npz"
 

@@ -31,7 +31,7 @@ from bigroc_core.files import write_text
 from bigroc_core.generators.registry import embedded_generators
 from bigroc_core.images import open_image_set
 from bigroc_core.images.splits import Images, LabelledImages
-from bigroc_core.sources import GENERATOR_PREFIX, open_stream
+from bigroc_core.streams import GENERATOR_PREFIX, open_stream
 from bigroc_core.training.sources import SetImages
 
 BATCH = 250

@@ -36,7 +36,8 @@ from bigroc_core.figures.kinds import (
 from bigroc_core.figures.metadata import FORMATS
 from bigroc_core.figures.recipe import Recipe, check_models, recipe_in
 from bigroc_core.generators.registry import embedded_generators
-from bigroc_core.sources import GENERATOR, GENERATOR_PREFIX, UPLOAD, OneImage
+from bigroc_core.sources import GENERATOR, UPLOAD, OneImage
+from bigroc_core.streams import GENERATOR_PREFIX
 
 SIDE_BY_SIDE = FigureKind("", "images before and after boosting, row under row", "pairs", rows=1)
 # The figures of a set of images, boosted.

@@ -16,7 +16,8 @@ from bigroc_core.experiments.interpolate import Walk, interpolation_of
 from bigroc_core.files import whole_or_not_at_all
 from bigroc_core.generators.registry import load_generator
 from bigroc_core.images.image import SUFFIXES
-from bigroc_core.sources import GENERATOR_PREFIX, UPLOAD, OneImage
+from bigroc_core.sources import UPLOAD, OneImage
+from bigroc_core.streams import GENERATOR_PREFIX
 
 FRACTIONS = (0.1, 0.25, 0.5, 0.75, 1.0)
 

@@ -23,7 +23,8 @@ from bigroc_core.files import write_text
 from bigroc_core.images.classes import OPTION, parse_mapping
 from bigroc_core.losses import LOSSES
 from bigroc_core.presets import settings_of
-from bigroc_core.sources import DEBIAS_SEED, ImageStream
+from bigroc_core.sources import DEBIAS_SEED
+from bigroc_core.streams import ImageStream
 
 if TYPE_CHECKING:
     from accelerate import PartialState

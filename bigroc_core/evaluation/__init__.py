@@ -39,7 +39,7 @@ from bigroc_core.evaluation.statistics import (
     require_images,
 )
 from bigroc_core.evaluation.sweeping import Chooser, Sweep, SweepPoint, around_the_best, sweep
-from bigroc_core.sources import ImageStream, generator_stream, image_set_stream, relabelled, tensor_stream
+from bigroc_core.streams import ImageStream, generator_stream, image_set_stream, relabelled, tensor_stream
 
 __all__ = [
     "ALONE",

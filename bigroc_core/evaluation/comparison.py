@@ -26,7 +26,7 @@ from bigroc_core.evaluation.statistics import (
     require_images,
 )
 from bigroc_core.generators.sampling import latents
-from bigroc_core.sources import ImageStream
+from bigroc_core.streams import ImageStream
 
 # Added to a run's seed, so that a random direction is independent of the latent of the image it is added to.
 DIRECTION_SEED = 2**40

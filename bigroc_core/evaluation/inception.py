@@ -36,7 +36,7 @@ from bigroc_core.evaluation.statistics import (
     frechet_distance,
 )
 from bigroc_core.files import whole_or_not_at_all
-from bigroc_core.sources import ImageStream
+from bigroc_core.streams import ImageStream
 
 METRICS = ("fid", "is", "kid", "prc")
 LITE0_METRICS = ("fd-lite0", "kid-lite0")

@@ -14,7 +14,7 @@ from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.evaluation.features import ClassifierFeatures, embeddings, fingerprint
 from bigroc_core.evaluation.shards import SHARD, Progress, load_arrays, save_arrays
 from bigroc_core.evaluation.statistics import FeatureStatistics, feature_statistics
-from bigroc_core.sources import ImageStream
+from bigroc_core.streams import ImageStream
 
 # What statistics are of that do not say so.
 EMBEDDED_DATA = "CIFAR-10"

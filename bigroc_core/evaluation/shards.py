@@ -22,7 +22,7 @@ from bigroc_core.attack import l2_norms
 from bigroc_core.evaluation.features import Extractor
 from bigroc_core.files import whole_or_not_at_all, write_text
 from bigroc_core.images import ImageSetWriter, is_unfinished, write_image_set
-from bigroc_core.sources import ImageStream, check_stream
+from bigroc_core.streams import ImageStream, check_stream
 
 # Images per shard: the unit of resuming and of splitting, and the batch that is boosted together.
 SHARD = 250

@@ -22,7 +22,7 @@ from bigroc_core.evaluation.statistics import (
     frechet_distance,
     require_images,
 )
-from bigroc_core.sources import ImageStream
+from bigroc_core.streams import ImageStream
 
 COARSE_POINTS = 8
 

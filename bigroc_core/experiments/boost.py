@@ -40,7 +40,8 @@ from bigroc_core.experiments.requests import (
 from bigroc_core.files import csv_bytes, one_line_each, zipped
 from bigroc_core.images import encode_png, from_uint8, to_uint8
 from bigroc_core.losses import realism
-from bigroc_core.sources import ImageStream, SourceImages, class_numbers, generator_stream, in_turn
+from bigroc_core.sources import SourceImages, class_numbers, in_turn
+from bigroc_core.streams import ImageStream, generator_stream
 
 KEPT_FRAMES = 30
 

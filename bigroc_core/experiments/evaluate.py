@@ -34,14 +34,8 @@ from bigroc_core.limits import (
     UPLOAD,
 )
 from bigroc_core.settings import Request, setting
-from bigroc_core.sources import (
-    CLASSIFIER_INFO,
-    GENERATOR,
-    GENERATOR_INFO,
-    GENERATOR_PREFIX,
-    classifier_choices,
-    generator_choices,
-)
+from bigroc_core.sources import CLASSIFIER_INFO, GENERATOR, GENERATOR_INFO, classifier_choices, generator_choices
+from bigroc_core.streams import GENERATOR_PREFIX
 from bigroc_core.training.cifar10 import find_cifar10
 
 UPLOADED_SET = "Uploaded set"

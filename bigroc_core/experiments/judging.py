@@ -36,7 +36,7 @@ from bigroc_core.evaluation.features import Extractor
 from bigroc_core.evaluation.lite0 import Lite0Features
 from bigroc_core.images import open_image_set
 from bigroc_core.images.splits import LabelledImages, Splits
-from bigroc_core.sources import labels_to
+from bigroc_core.streams import labels_to
 from bigroc_core.training.data import load_data
 
 SPLITS = ("train", "validation", "test")

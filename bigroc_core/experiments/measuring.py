@@ -21,7 +21,8 @@ from bigroc_core.classifiers.registry import load_classifier, refuse_judge
 from bigroc_core.debiasing import fit_debias
 from bigroc_core.evaluation import ImageStream, Way
 from bigroc_core.images.classes import OPTION, parse_mapping
-from bigroc_core.sources import DEBIAS_SEED, GENERATOR_PREFIX, open_stream
+from bigroc_core.sources import DEBIAS_SEED
+from bigroc_core.streams import GENERATOR_PREFIX, open_stream
 
 CONFIG_FIELDS = tuple(field.name for field in dataclasses.fields(BoostConfig))
 

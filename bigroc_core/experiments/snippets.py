@@ -9,7 +9,8 @@ from typing import Any
 
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.experiments.requests import CONFIG_FIELDS, DEBIASED, ESTIMATED, GIVEN
-from bigroc_core.sources import EXAMPLES, GENERATOR, GENERATOR_PREFIX, example_class
+from bigroc_core.sources import EXAMPLES, GENERATOR, example_class
+from bigroc_core.streams import GENERATOR_PREFIX
 
 IN_TURN = "all in turn"
 

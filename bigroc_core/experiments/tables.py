@@ -28,7 +28,8 @@ from bigroc_core.experiments.measuring import CONFIG_FIELDS, Beside
 from bigroc_core.generators.registry import embedded_generators, load_generator
 from bigroc_core.images import from_uint8, to_uint8
 from bigroc_core.images.splits import LabelledImages
-from bigroc_core.sources import DEBIAS_COUNT, DEBIAS_SEED, GENERATOR_PREFIX
+from bigroc_core.sources import DEBIAS_COUNT, DEBIAS_SEED
+from bigroc_core.streams import GENERATOR_PREFIX
 from bigroc_core.training.cifar10 import is_cifar10
 
 PARTS = ("1", "2", "3", "curve")

@@ -8,7 +8,7 @@ from typing import Any
 
 from bigroc_core.figures.kinds import FIGURE_KINDS
 from bigroc_core.figures.recipe import Recipe
-from bigroc_core.sources import GENERATOR_PREFIX
+from bigroc_core.streams import GENERATOR_PREFIX
 
 
 def as_command(recipe: Recipe) -> str:

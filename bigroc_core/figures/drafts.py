@@ -29,7 +29,8 @@ from bigroc_core.generators.sampling import Generator
 from bigroc_core.images import check_together, fit_to, from_uint8, open_image_set, read_image, to_uint8
 from bigroc_core.limits import MAX_FIGURE_IMAGES
 from bigroc_core.limits import UPLOAD as UPLOAD_LIMITS
-from bigroc_core.sources import UPLOAD, OneImage, labels_to
+from bigroc_core.sources import UPLOAD, OneImage
+from bigroc_core.streams import labels_to
 
 # Of an image in a recipe, which has room for a few marks behind it.
 MAX_FILE_NAME = 160

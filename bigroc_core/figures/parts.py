@@ -21,7 +21,7 @@ from bigroc_core.experiments.comparison import Comparison, certainty_of
 from bigroc_core.experiments.frames import Interpolation
 from bigroc_core.figures.recipe import Recipe, labels_of
 from bigroc_core.images import fit_to, from_uint8, to_uint8
-from bigroc_core.sources import labels_to
+from bigroc_core.streams import labels_to
 
 # Images computed at once: always as many, so that the same recipe gives the same bits.
 BATCH = 50

@@ -27,15 +27,7 @@ from bigroc_core.figures.parts import Progress
 from bigroc_core.figures.recipe import Recipe, check_models, recipe_in
 from bigroc_core.limits import MAX_COLUMNS, MAX_FIGURE_IMAGES, MAX_IMAGES_PER_REQUEST, MAX_SAMPLES_PER_REQUEST
 from bigroc_core.settings import Request, like, setting
-from bigroc_core.sources import (
-    DEBIAS_COUNT,
-    DEBIAS_SEED,
-    GENERATOR,
-    MAX_INDEX,
-    UPLOAD,
-    ImagesRequest,
-    OneImage,
-)
+from bigroc_core.sources import DEBIAS_COUNT, DEBIAS_SEED, GENERATOR, MAX_INDEX, UPLOAD, ImagesRequest, OneImage
 
 MAX_PAIRS = 8
 
