@@ -44,7 +44,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
             for number, size in enumerate(sizes):
                 (folder / str(number)).write_bytes(bytes(size))
 
-    with pytest.raises(OSError, match="out could not be written"):
+    with pytest.raises(OSError, match="could not be written|cannot be made"):
         write(5, 2**17)
     assert list(out.parent.iterdir()) == []
     out.mkdir()  # an empty one is taken

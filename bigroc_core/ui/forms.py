@@ -42,7 +42,7 @@ def control(request: type[Request], name: str, **options: Any) -> gr.components.
     own: dict[str, Any] = {}
     if kind is tuple and typing.get_args(hint)[0] in (int, float):
         made, value, own = gr.Textbox, as_text(value), {"max_lines": 1, "max_length": MAX_NUMBERS}
-    elif kind is tuple and choices and not callable(told.choices):
+    elif kind is tuple and told.choices and not callable(told.choices):
         made, value, own = gr.CheckboxGroup, list(value), {"choices": choices}
     elif kind is tuple:
         made, value, own = gr.Dropdown, list(value), {"choices": choices, "multiselect": True}

@@ -67,6 +67,7 @@ def booster() -> Classifier:
     return Classifier(build_network("resnet9", classes=10, width=2), card).eval()
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_torch_fidelity_on_the_written_folders(
     network: InceptionFeatures, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +164,7 @@ def test_images_are_written_once_and_a_run_goes_on_without_them(network: Incepti
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "images").rglob("*.png")} == files
 
 
+@pytest.mark.slow
 def test_reference_features_are_computed_once(network: InceptionFeatures, tmp_path: Path) -> None:
     asked = []
 
@@ -222,7 +224,10 @@ def test_too_few_images_are_refused_with_the_number_needed(tmp_path: Path) -> No
     ):
         with pytest.raises(ValueError, match=message):
             check_counts(metrics, count, (reference,), 2048)
-    check_counts(("fid", "is", "prc"), 2049, (reference,), 2048)
+    with pytest.raises(ValueError, match="real are 900: at least 2049 are needed"):
+        check_counts(("fid",), 5000, (reference,), 2048)
+    larger = Reference("real", feature_statistics([torch.randn(2049, 4)]), tmp_path / "none.npy")
+    check_counts(("fid", "is", "prc"), 2049, (larger,), 2048)
 
 
 def test_weights_that_are_missing_foreign_or_unsafe_are_refused(

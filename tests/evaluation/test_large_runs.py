@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from small_models import command, environment, export_classifier, launcher, run_command, smooth_pixels
 
+pytestmark = pytest.mark.slow
 SHARDS = 5  # of 250 images: 1,100
 
 
