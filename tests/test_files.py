@@ -44,7 +44,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
             for number, size in enumerate(sizes):
                 (folder / str(number)).write_bytes(bytes(size))
 
-    with pytest.raises(OSError, match="could not be written|cannot be made"):
+    with pytest.raises(OSError, match="out could not be written"):
         write(5, 2**17)
     assert list(out.parent.iterdir()) == []
     out.mkdir()  # an empty one is taken
@@ -66,7 +66,7 @@ def test_what_else_ends_it_leaves_nothing_either(tmp_path: Path) -> None:
         interrupted()
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(OSError, match="out could not be written"):
+    with pytest.raises(OSError, match="is a file and not a folder"):
         write_text(tmp_path / "file" / "out", "text")
 
 
