@@ -100,7 +100,7 @@ class ImagesRequest(Request):
     def conflicts(self) -> dict[str, str]:
         """An upload without files."""
         missing = self.source == UPLOAD and not self.files
-        told = {"files": "no image has been uploaded yet. Add an image first, or choose another source."}
+        told = {"files": "Add an image first, or choose another source: no image has been uploaded yet"}
         return super().conflicts() | (told if missing else {})
 
 

@@ -93,5 +93,5 @@ def image_in(request: Request, kind: str, prefix: str) -> OneImage:
 def not_uploaded(field: str, image: OneImage, side: str = "") -> dict[str, str]:
     """What is wrong with an upload's field, if there is no file."""
     missing = image.kind == UPLOAD and not image.file
-    told = f"no {side}{' ' * bool(side)}image has been uploaded yet. Add an image first, or choose another source."
+    told = f"Add an image first, or choose another source: no {side}{' ' * bool(side)}image has been uploaded yet"
     return {field: told} if missing else {}

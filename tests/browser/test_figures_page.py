@@ -103,7 +103,7 @@ def test_programs_make_figures_by_name(server: Server, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "other.png")
     with pytest.raises(AppError, match="carries no recipe"):
         client.predict(handle_file(str(tmp_path / "other.png")), api_name="/figure_again")
-    with pytest.raises(AppError, match="not in the list"):
+    with pytest.raises(AppError, match="one of fig1, fig2"):
         client.predict(**settings | {"figure": "fig99"}, api_name="/figure")
     client.close()
     assert "Traceback" not in server.log()
