@@ -31,7 +31,8 @@ class ImageStream:
     size: how many there are; None for a generator, which has as many as one asks for, others for every seed.
     labelled: whether they come with labels. classes: the names these index, where they have names. card: a generator's.
     identity: tells one set from another by contents. encoded: whether a damaged image shows only when it is read.
-    notes: what a person should know about how they were read.
+    notes: what a person should know about how they were read. shapes: (height, width) of every image of a set whose
+    images keep their own sizes, which must be of one size to be drawn together.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ImageStream:
     identity: str = ""
     encoded: bool = False
     notes: tuple[str, ...] = ()
+    shapes: tuple[tuple[int, int], ...] | None = None
 
 
 def generator_stream(generator: Generator, size: tuple[int, int] | None = None) -> ImageStream:
@@ -117,10 +119,15 @@ def check_stream(source: ImageStream, count: int, seeds: Sequence[int]) -> None:
 
 
 def open_stream(
-    text: str, classifier: Classifier, mapping: Mapping[str, str] | None = None, labelled: bool = True
+    text: str,
+    classifier: Classifier,
+    mapping: Mapping[str, str] | None = None,
+    labelled: bool = True,
+    own_sizes: bool = False,
 ) -> ImageStream:
     """A folder, zip, .npz or image by path, or `generator:NAME`, with a classifier's size and class names.
 
+    own_sizes: leave a set's images at their own sizes; those of different sizes are then drawn one by one.
     mapping: of --map-classes, for images whose classes are not the classifier's; it changes labels, never images.
     labelled: whether a set's labels are wanted; if not, its folders may have any names.
     Raises ValueError for what cannot be opened, or classes that are not the classifier's.
@@ -133,13 +140,24 @@ def open_stream(
         if table is None:
             return stream
         return dataclasses.replace(relabelled(stream, text, table), identity=f"{text}, classes {table.tolist()}")
-    found = open_image_set(text, classifier.card.input_size, classifier.classes or None, mapping, labelled=labelled)
+    found = open_image_set(
+        text,
+        "own" if own_sizes else classifier.card.input_size,
+        classifier.classes or None,
+        mapping,
+        labelled=labelled,
+    )
     if found.labels is not None and classifier.classes and int(found.labels.max()) >= len(classifier.classes):
         raise ValueError(
             f"{text} has class {int(found.labels.max())}, but {classifier.card.name} knows classes 0 to "
             f"{len(classifier.classes) - 1}"
         )
-    return dataclasses.replace(image_set_stream(found), identity=f"{Path(text).name}:{found.digest()}")
+    stream = dataclasses.replace(image_set_stream(found), identity=f"{Path(text).name}:{found.digest()}")
+    if not own_sizes:
+        return stream
+    same = found.path.suffix.lower() == ".npz" and not found.path.is_dir()
+    shapes = [found.own_size(0)] * len(found) if same else [found.own_size(row) for row in range(len(found))]
+    return dataclasses.replace(stream, shapes=tuple(shapes))
 
 
 def labels_to(classifier: Classifier, name: str, classes: tuple[str, ...], mapping: Mapping[str, str]) -> Tensor | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bigroc_core.boosting import boost
+import torch
+from torch import Tensor
+
+from bigroc_core.boosting import boost, view_note
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import refuse_judge
 from bigroc_core.cli.classifier_options import add_classifier, classifier_of
@@ -27,8 +29,12 @@ from bigroc_core.experiments.boost import debias_shift
 from bigroc_core.images import write_image_set
 from bigroc_core.images.classes import OPTION
 from bigroc_core.messages import printable
+from bigroc_core.presets import settings_of
 from bigroc_core.sources import DEBIAS_SEED
 from bigroc_core.streams import ImageStream, open_stream
+
+# Images of a written batch, which are held together, as float32 about 400 MB.
+MAX_BATCH_PIXELS = 2**25
 
 
 def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -71,12 +77,15 @@ def run_boost(options: argparse.Namespace) -> None:
     mapping = mapping_of(options, classifier)
     # Labels that nothing is made of are not read, so that folders may have any names.
     labelled = bool(mapping) or not (options.estimate or options.target is not None or options.debias_set is not None)
-    source = open_stream(options.source, classifier, mapping, labelled)
+    source = open_stream(options.source, classifier, mapping, labelled, own_sizes=True)
     count = count_of(source, options.count, "--count")
     check_seed(source, options.seed)
     if mapping and not source.labelled:
         raise ValueError(f"{options.source} has no labels, so {OPTION} has nothing to map; leave it out")
     config = boosting(options, preset_of(source.card, classifier.card.name))
+    of_preset = settings_of(options.preset).get("view") if options.preset else None
+    view = of_preset if options.view is None else options.view
+    batch_size = _batch_size(source, count, options)
     targets = _targets_of(options, source, classifier)
     shift, fitted_on = None, None
     if options.debias_set is not None:
@@ -85,7 +94,9 @@ def run_boost(options: argparse.Namespace) -> None:
         fitted_on = f"{validation.identity}, seed {options.debias_seed}, {fitting} images"
         shift = debias_shift(classifier, validation, options.debias_seed, fitting, device)
     if state.is_main_process:
-        for note in (*classifier.notes, *source.notes):
+        sizes = set(source.shapes[:count]) if source.shapes else {source.card.input_size} if source.card else set()
+        seen = [note for size in sorted(sizes)[:3] if (note := view_note(classifier, size, view))]
+        for note in (*classifier.notes, *source.notes, *seen):
             print(f"note: {note}")
     # The set that debiasing was fitted on, not the shift: its last digits depend on how many images fit into memory.
     settings: dict[str, Any] = {
@@ -93,11 +104,12 @@ def run_boost(options: argparse.Namespace) -> None:
         "classifier": f"{classifier.card.name}:{fingerprint(classifier)[:16]}",
         "targets": targets,
         "debias": fitted_on,
-        **asdict(config),
+        "view": view,
+        **config.settings(),
     }
     names = classifier.classes or source.classes
     with state.main_process_first():
-        writer = write_image_set(options.out, count, options.batch_size, settings, names)
+        writer = write_image_set(options.out, count, batch_size, settings, names)
     missing = writer.missing()
     mine = missing[state.process_index :: state.num_processes]
     try:
@@ -112,11 +124,16 @@ def run_boost(options: argparse.Namespace) -> None:
             disable=not state.is_main_process,
         ) as bar:
             for start, stop in mine:
-                images, labels = source.draw(options.seed, start, stop - start)
-                chosen = labels if targets == "own" else options.target if targets != "estimated" else None
-                result = boost(classifier, images.to(device), chosen, config, shift)
-                writer.write(start, result.images.cpu(), result.labels.cpu())
-                bar.update(stop - start)
+                boosted: list[Tensor] = [torch.empty(0)] * (stop - start)
+                towards = torch.empty(stop - start, dtype=torch.int64)
+                for rows in _of_one_size(source, start, stop):
+                    images, labels = _drawn(source, options.seed, rows)
+                    chosen = labels if targets == "own" else options.target if targets != "estimated" else None
+                    result = boost(classifier, images.to(device), chosen, config, shift, view=view)
+                    for row, image, label in zip(rows, result.images.cpu(), result.labels.tolist(), strict=True):
+                        boosted[row - start], towards[row - start] = image, label
+                    bar.update(len(rows))
+                writer.write(start, boosted, towards)
     except ValueError:
         if state.is_main_process:
             writer.withdraw()
@@ -124,6 +141,41 @@ def run_boost(options: argparse.Namespace) -> None:
     state.wait_for_everyone()
     if state.is_main_process:
         print(f"{count} images in {printable(str(writer.finish()), 1_000)}")
+
+
+def _batch_size(source: ImageStream, count: int, options: argparse.Namespace) -> int:
+    """Images per written batch: as the option says, but no more pixels together than MAX_BATCH_PIXELS.
+
+    ValueError where an .npz is to hold images of different sizes.
+    """
+    if source.shapes is None:
+        return int(options.batch_size)
+    shapes = set(source.shapes[:count])
+    if len(shapes) > 1 and options.out.suffix.lower() == ".npz":
+        sizes = sorted(shapes)
+        raise ValueError(
+            f"{source.name} holds images of {len(shapes)} sizes, from {sizes[0][1]}×{sizes[0][0]} to {sizes[-1][1]}×"
+            f"{sizes[-1][0]}, and an .npz holds one size: boost them into a folder"
+        )
+    largest = max(height * width for height, width in shapes)
+    return max(1, min(int(options.batch_size), MAX_BATCH_PIXELS // largest))
+
+
+def _of_one_size(source: ImageStream, start: int, stop: int) -> list[list[int]]:
+    """The rows of a batch, those of one size together."""
+    groups: dict[tuple[int, int] | None, list[int]] = {}
+    for row in range(start, stop):
+        groups.setdefault(source.shapes[row] if source.shapes else None, []).append(row)
+    return list(groups.values())
+
+
+def _drawn(source: ImageStream, seed: int, rows: list[int]) -> tuple[Tensor, Tensor | None]:
+    """These images of a stream, at once where they follow one another."""
+    if rows == list(range(rows[0], rows[-1] + 1)):
+        return source.draw(seed, rows[0], len(rows))
+    drawn = [source.draw(seed, row, 1) for row in rows]
+    labels = [label for _, label in drawn if label is not None]
+    return torch.cat([images for images, _ in drawn]), torch.cat(labels) if labels else None
 
 
 def _read_once(source: ImageStream, batches: list[tuple[int, int]]) -> None:

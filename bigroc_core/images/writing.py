@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from bigroc_core.files import make_folder
@@ -61,34 +62,39 @@ class ImageSetWriter:
         """The file whose existence says that the batch is written: its shard, or an empty mark."""
         return self._state / (f"{start:012d}.npz" if self._is_npz else f"{start:012d}.done")
 
-    def write(self, start: int, images: Tensor, labels: Tensor | None = None) -> None:
+    def write(self, start: int, images: Tensor | Sequence[Tensor], labels: Tensor | None = None) -> None:
         """Write one batch of `missing()`: images (n, 3, H, W) float in [0, 1], labels (n,) integers or None.
 
-        Raises ValueError if they do not fit the set, OSError if they cannot be written (disk full); what was
-        written before stays, and the same command continues there.
+        Into a folder also n images (3, H, W) of different sizes. Raises ValueError if they do not fit the set, OSError
+        if they cannot be written (disk full); what was written before stays, and the same command continues there.
         """
-        levels = to_uint8(images)
+        shapes = {tuple(image.shape) for image in images}
         expected = min(self.batch_size, self.count - start)
-        if start < 0 or start % self.batch_size or levels.ndim != 4 or len(levels) != expected:
+        whole = len(images) == expected and all(len(shape) == 3 for shape in shapes)
+        if start < 0 or start % self.batch_size or not whole:
+            given = f"{len(images)} of {', '.join(map(str, sorted(shapes)))}"
             raise ValueError(
-                f"images {tuple(images.shape)} from {start} are no batch of this set; expected batches of "
-                f"{self.batch_size} among {self.count} images."
+                f"images {given} from {start} are no batch of this set; expected batches of {self.batch_size} among "
+                f"{self.count} images."
             )
+        if self._is_npz and len(shapes) > 1:
+            raise ValueError(f"{self.out}: an .npz holds images of one size; write those of several into a folder.")
         numbers = None if labels is None else labels.detach().cpu().numpy().astype(np.int64)
         if numbers is not None:
             bound = np.iinfo(np.int64).max if self.classes is None else len(self.classes)
-            if numbers.shape != (len(levels),) or numbers.min() < 0 or numbers.max() >= bound:
-                raise ValueError(f"labels {numbers.tolist()[:8]} do not fit {len(levels)} images and {bound} classes.")
-        kind = (levels.shape[1:], labels is not None)
+            if numbers.shape != (len(images),) or numbers.min() < 0 or numbers.max() >= bound:
+                raise ValueError(f"labels {numbers.tolist()[:8]} do not fit {len(images)} images and {bound} classes.")
+        kind = (min(shapes) if self._is_npz else (), labels is not None)
         if self._kind not in (None, kind):
             raise ValueError(f"a batch (shape, labelled) is {kind} where earlier ones were {self._kind}.")
         self._kind = kind
         with self._explaining_os_errors():
             if self._is_npz:
+                levels = to_uint8(images if isinstance(images, Tensor) else torch.stack(list(images)))
                 arrays = [levels] if numbers is None else [levels, numbers]
                 self._put(self._done(start), _savez(arrays))
                 return
-            for offset in range(len(levels)):
+            for offset in range(len(images)):
                 name = self.name_of(start + offset)
                 if numbers is not None:
                     number = int(numbers[offset])

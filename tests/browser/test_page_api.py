@@ -121,7 +121,7 @@ def images_of_all_kinds(folder: Path) -> dict[str, str]:
         "half.png": "truncated",
         "text.png": "not an image",
         "empty.png": "empty",
-        "vast.png": "50 million",
+        "vast.png": "25 million",
     }
 
 

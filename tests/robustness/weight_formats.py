@@ -12,7 +12,8 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from robustness.mutants import VALUES, Format, json_with_a_mutated_value, mutated
+from fuzz import Format
+from mutating import VALUES, json_with_a_mutated_value, mutated
 from safetensors.torch import load, save
 from torch import nn
 

@@ -1,0 +1,83 @@
+"""`boost` gives images back at the size they came in, whatever the classifier wants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import bigroc_core as bc
+from bigroc_core.__main__ import main
+from bigroc_core.images import open_image_set
+
+SIZES = {"a": (32, 32), "b": (96, 64), "c": (128, 128), "d": (40, 56), "e": (96, 64)}  # (width, height)
+
+
+def picture(size: tuple[int, int], seed: int) -> np.ndarray:
+    """Soft colours, (H, W, 3) uint8."""
+    coarse = torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
+    soft = torch.nn.functional.interpolate(coarse, (size[1], size[0]), mode="bicubic").clamp(0, 1)
+    return (soft[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for seed, (name, size) in enumerate(SIZES.items()):
+        Image.fromarray(picture(size, seed)).save(folder / f"{name}.png")
+    return folder
+
+
+def as_tensor(levels: np.ndarray) -> Tensor:
+    return torch.from_numpy(levels).permute(2, 0, 1)[None].float() / 255
+
+
+def test_a_folder_of_many_sizes_comes_back_each_at_its_own_and_as_boost_has_it(mixed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main(["boost", str(mixed), str(out), "--target", "3", "--eps", "2", "--steps", "3"]) == 0
+    written = open_image_set(out, "own")
+    classifier = bc.load_classifier("cifar10-robust")
+    for row, (name, size) in enumerate(SIZES.items()):
+        image = written.batch(row, 1).images
+        assert tuple(image.shape[2:]) == (size[1], size[0])
+        before = as_tensor(np.asarray(Image.open(mixed / f"{name}.png")))
+        expected = bc.boost(classifier, before, 3, bc.BoostConfig(eps=2.0, steps=3)).images
+        assert (image - expected).abs().max() <= 0.5 / 255 + 1e-3  # rounded, and beside others in its batch
+        assert 0.1 < float((image - before).norm()) <= 2.0 + 0.5 / 255 * before.numel() ** 0.5
+
+
+@pytest.mark.parametrize("size", [(64, 64), (128, 96)])
+def test_an_npz_keeps_its_size(tmp_path: Path, size: tuple[int, int]) -> None:
+    levels = np.stack([picture(size, seed) for seed in range(3)])
+    np.savez(tmp_path / "in.npz", arr_0=levels, arr_1=np.arange(3))
+    words = ["boost", str(tmp_path / "in.npz"), str(tmp_path / "out.npz"), "--eps", "1", "--steps", "2"]
+    assert main(words) == 0
+    with np.load(tmp_path / "out.npz") as found:
+        assert found["arr_0"].shape == levels.shape
+        assert (found["arr_0"] != levels).any()
+    assert main([*words[:2], str(tmp_path / "native.npz"), *words[3:], "--view", "native"]) == 0
+    with np.load(tmp_path / "out.npz") as seen, np.load(tmp_path / "native.npz") as native:
+        assert (seen["arr_0"] != native["arr_0"]).any()
+
+
+def test_a_preset_of_256_pixels_comes_out_at_256(tmp_path: Path) -> None:
+    np.savez(tmp_path / "in.npz", arr_0=picture((256, 256), 0)[None])
+    words = ["boost", str(tmp_path / "in.npz"), str(tmp_path / "out.npz"), "--preset", "p1-adm-g-256", "--target", "1"]
+    assert main(words) == 0
+    with np.load(tmp_path / "out.npz") as found:
+        assert found["arr_0"].shape == (1, 256, 256, 3)
+
+
+def test_an_npz_of_many_sizes_is_refused_before_anything_is_written(
+    mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["boost", str(mixed), str(tmp_path / "out.npz"), "--target", "3"]) == 2
+    said = capsys.readouterr().err
+    assert "4 sizes" in said
+    assert "folder" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["mixed"]
