@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bigroc_core.boosting import boost, view_note
+from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import refuse_judge
 from bigroc_core.cli.classifier_options import add_classifier, classifier_of
@@ -148,8 +149,9 @@ def _batch_size(source: ImageStream, count: int, options: argparse.Namespace) ->
 
     ValueError where an .npz is to hold images of different sizes.
     """
+    wanted = whole(options.batch_size, "batch_size", 1, 2**31)
     if source.shapes is None:
-        return int(options.batch_size)
+        return wanted
     shapes = set(source.shapes[:count])
     if len(shapes) > 1 and options.out.suffix.lower() == ".npz":
         sizes = sorted(shapes)
@@ -158,7 +160,7 @@ def _batch_size(source: ImageStream, count: int, options: argparse.Namespace) ->
             f"{sizes[-1][0]}, and an .npz holds one size: boost them into a folder"
         )
     largest = max(height * width for height, width in shapes)
-    return max(1, min(int(options.batch_size), MAX_BATCH_PIXELS // largest))
+    return max(1, min(wanted, MAX_BATCH_PIXELS // largest))
 
 
 def _of_one_size(source: ImageStream, start: int, stop: int) -> list[list[int]]:

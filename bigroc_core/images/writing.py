@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from bigroc_core.files import make_folder
@@ -77,6 +76,7 @@ class ImageSetWriter:
                 f"images {given} from {start} are no batch of this set; expected batches of {self.batch_size} among "
                 f"{self.count} images."
             )
+        levels = [to_uint8(image) for image in images]  # all of them, so that a batch with a fault writes nothing
         if self._is_npz and len(shapes) > 1:
             raise ValueError(f"{self.out}: an .npz holds images of one size; write those of several into a folder.")
         numbers = None if labels is None else labels.detach().cpu().numpy().astype(np.int64)
@@ -90,8 +90,8 @@ class ImageSetWriter:
         self._kind = kind
         with self._explaining_os_errors():
             if self._is_npz:
-                levels = to_uint8(images if isinstance(images, Tensor) else torch.stack(list(images)))
-                arrays = [levels] if numbers is None else [levels, numbers]
+                stacked = np.stack(levels)
+                arrays = [stacked] if numbers is None else [stacked, numbers]
                 self._put(self._done(start), _savez(arrays))
                 return
             for offset in range(len(images)):

@@ -857,8 +857,19 @@ def test_batches_that_do_not_fit_are_refused(tmp_path):
             writer.write(start, batch, labels)
     writer.write(0, images)
     with pytest.raises(ValueError, match="earlier ones"):
-        writer.write(5, torch.rand(BATCH, 3, 9, 9))
+        writer.write(5, images, torch.zeros(BATCH, dtype=torch.int64))
     assert writer.missing()[0] == (5, 10)
+    writer.write(5, [*images[1:], torch.rand(3, 9, 7)])  # a folder holds images of any size
+    assert writer.missing()[0][0] == 10
+    array = write_image_set(tmp_path / "set.npz", COUNT, BATCH, SETTINGS, CLASSES)
+    array.write(0, images)
+    for batch, reason in (
+        (torch.rand(BATCH, 3, 9, 9), "earlier ones"),
+        ([*images[1:], torch.rand(3, 9, 7)], "one size"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            array.write(5, batch)
+    assert array.missing()[0] == (5, 10)
 
 
 @pytest.mark.parametrize(("name", "limit"), [("set", 150), ("set.npz", 1_000), ("set.npz", 20_000)])
