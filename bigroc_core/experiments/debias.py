@@ -14,17 +14,12 @@ import torch
 from bigroc_core.boosting import logits_of
 from bigroc_core.catalogue import classifier_named, compute_device, generator_named, on_gpu
 from bigroc_core.debiasing import class_histogram, fit_debias, histogram_entropy
+from bigroc_core.experiments.requests import BallRequest, TargetRequest
 from bigroc_core.images import fit_to, from_uint8, to_uint8
 from bigroc_core.limits import MAX_SAMPLES_PER_REQUEST
-from bigroc_core.settings import Request, setting
+from bigroc_core.settings import Request, like, setting
 from bigroc_core.sources import (
-    CLASSIFIER_INFO,
-    DEBIAS_COUNT,
-    DEBIAS_SEED,
-    GENERATOR_INFO,
     MAX_SEED,
-    classifier_choices,
-    generator_choices,
 )
 
 CHUNK = 64
@@ -75,12 +70,8 @@ class Study:
 class DebiasRequest(Request):
     """A study as asked for: a generator's images, classified without and with the shift fitted on separate ones."""
 
-    generator: str = setting(
-        "", "The generator's name.", label="Generator", info=GENERATOR_INFO, choices=generator_choices
-    )
-    classifier: str = setting(
-        "", "Whose preference is measured.", label="Classifier", info=CLASSIFIER_INFO, choices=classifier_choices
-    )
+    generator: str = like(TargetRequest, "generator", help="The generator's name.")
+    classifier: str = like(BallRequest, "classifier", help="Whose preference is measured.")
     count: int = setting(
         500,
         "Images that are classified.",
@@ -91,22 +82,8 @@ class DebiasRequest(Request):
         step=10,
     )
     seed: int = setting(0, "Their seed.", label="Seed", info="Same seed, same images.", most=MAX_SEED)
-    validation_count: int = setting(
-        DEBIAS_COUNT,
-        "Images that d is fitted to.",
-        label="Validation set size (images)",
-        info="Images of the same generator, drawn with another seed, on which the shift d is fitted (P1 takes 1,000).",
-        least=50,
-        most=MAX_SAMPLES_PER_REQUEST,
-        step=50,
-    )
-    validation_seed: int = setting(
-        DEBIAS_SEED,
-        "Their seed; it must differ from seed.",
-        label="Validation seed",
-        info="Must differ from the images' seed.",
-        most=MAX_SEED,
-    )
+    validation_count: int = like(TargetRequest, "validation_count", help="Images that d is fitted to.")
+    validation_seed: int = like(TargetRequest, "validation_seed", help="Their seed; it must differ from seed.")
 
     def conflicts(self) -> dict[str, str]:
         """Sets that are not separate."""

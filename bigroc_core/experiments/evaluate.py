@@ -21,6 +21,7 @@ from bigroc_core.evaluation import Sweep
 from bigroc_core.experiments.judging import Outside, judge_for, least_images, standard_for
 from bigroc_core.experiments.measurement import FindEps, Measured, Measurement, measure
 from bigroc_core.experiments.measuring import CONFIG_FIELDS, Opened
+from bigroc_core.experiments.requests import BallRequest, DescentRequest
 from bigroc_core.images import ImageSet, open_image_set
 from bigroc_core.limits import (
     MAX_EPS_L2,
@@ -28,13 +29,12 @@ from bigroc_core.limits import (
     MAX_EVALUATION_IMAGES,
     MAX_EVALUATION_SEEDS,
     MAX_SAMPLES_PER_REQUEST,
-    MAX_STEPS_PER_REQUEST,
     MAX_UPLOAD_BYTES,
     MIB,
     UPLOAD,
 )
-from bigroc_core.settings import Request, setting
-from bigroc_core.sources import CLASSIFIER_INFO, GENERATOR, GENERATOR_INFO, classifier_choices, generator_choices
+from bigroc_core.settings import Request, like, setting
+from bigroc_core.sources import GENERATOR, GENERATOR_INFO, generator_choices
 from bigroc_core.streams import GENERATOR_PREFIX
 from bigroc_core.training.cifar10 import find_cifar10
 
@@ -77,9 +77,7 @@ class EvaluateRequest(Request):
         least=1,
         most=MAX_EVALUATION_SEEDS,
     )
-    classifier: str = setting(
-        "", "Whose gradients move the images.", label="Classifier", info=CLASSIFIER_INFO, choices=classifier_choices
-    )
+    classifier: str = like(BallRequest, "classifier", help="Whose gradients move the images.")
     eps_from: str = setting(
         FIXED,
         "Fixed ε, The generator's preset, or Find it by a sweep.",
@@ -88,29 +86,14 @@ class EvaluateRequest(Request):
         "It takes several times as long.",
         choices=(FIXED, PRESET, SWEEP),
     )
-    eps: float = setting(
+    eps: float = like(
+        BallRequest,
+        "eps",
         DEFAULT_EPS,
-        "Radius of the ball, on pixels in [0, 1]; of a sweep the largest that is tried.",
-        label="Strength ε",
-        info="How far an image may move: the largest ‖δ‖, on pixels in [0, 1].",
-        least=0,
-        most=MAX_EPS_L2,
-        step=0.05,
+        help="Radius of the ball, on pixels in [0, 1]; of a sweep the largest that is tried.",
     )
-    steps: int = setting(
-        DEFAULT_STEPS,
-        "PGD steps T.",
-        label="Steps T",
-        info="Gradient steps. More of them use the ball better and take longer.",
-        most=MAX_STEPS_PER_REQUEST,
-    )
-    norm: Literal["l2", "linf"] = setting(
-        "l2",
-        "l2 or linf.",
-        label="Norm",
-        info="Which ball ε is the radius of.",
-        choices=(("L2: ‖δ‖₂ over the whole image", "l2"), ("L∞: |δ| in every pixel", "linf")),
-    )
+    steps: int = like(BallRequest, "steps", DEFAULT_STEPS)
+    norm: Literal["l2", "linf"] = like(DescentRequest, "norm")
     compare_with: tuple[str, ...] = setting(
         (STANDARD, RANDOM),
         "Controls that move as far: standard network, random direction.",

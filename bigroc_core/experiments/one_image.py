@@ -9,13 +9,12 @@ from bigroc_core.settings import Request, described, like, setting
 from bigroc_core.sources import (
     EXAMPLES,
     GENERATOR,
-    GENERATOR_INFO,
     MAX_INDEX,
     MAX_SEED,
     UPLOAD,
+    ImagesRequest,
     OneImage,
     example_paths,
-    generator_choices,
 )
 
 
@@ -34,13 +33,7 @@ class OneImageRequest(Request):
         label="Image from",
         choices=(GENERATOR, UPLOAD, EXAMPLES),
     )
-    generator: str = setting(
-        "",
-        "Of Generator: its name, as `generators` lists them.",
-        label="Generator",
-        info=GENERATOR_INFO,
-        choices=generator_choices,
-    )
+    generator: str = like(ImagesRequest, "generator", help="Of Generator: its name, as `generators` lists them.")
     seed: int = setting(
         0, "Of Generator: the seed.", label="Seed", info="Same seed, same images.", least=0, most=MAX_SEED
     )

@@ -41,6 +41,7 @@ def type_into(page: Page, label: str, value: str) -> None:
     box = page.get_by_label(label).and_(page.locator("input[type=number], textarea, input[type=text]")).first
     box.fill(value)
     box.press("Tab")
+    page.wait_for_timeout(150)  # until the page has taken the value over, which a busy machine delays
 
 
 def download(page: Page, folder: Path) -> zipfile.ZipFile:
