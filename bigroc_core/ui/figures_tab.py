@@ -27,7 +27,7 @@ from bigroc_core.figures.requests import (
 from bigroc_core.limits import MAX_IMAGES_PER_REQUEST
 from bigroc_core.ui import controls, links, pictures
 from bigroc_core.ui.downloads import saved
-from bigroc_core.ui.forms import Form, connect, endpoint, run_buttons
+from bigroc_core.ui.forms import Form, as_text, connect, endpoint, run_buttons
 from bigroc_core.ui.live import Stops, live
 
 STOPS = Stops()
@@ -131,8 +131,8 @@ def following(figure: str, generator: str = "") -> dict[str, dict[str, Any]]:
         ),
         "eps": gr.update(visible=boosted, value=config.eps),
         "steps": gr.update(visible=not several, value=config.steps),
-        "step_size": gr.update(visible=boosted, value=controls.as_text(config.step_size)),
-        "stop_at": gr.update(visible=boosted, value=controls.as_text(config.stop_at)),
+        "step_size": gr.update(visible=boosted, value=as_text(config.step_size)),
+        "stop_at": gr.update(visible=boosted, value=as_text(config.stop_at)),
         "quantile": gr.update(visible=kind.layout == "threat", value=0.7),
         "debias": gr.update(visible=estimated),
         "pairs": gr.update(visible=walk, value=default_pairs(figure)),
@@ -209,7 +209,7 @@ def _form(recipe: Recipe | None) -> Form:
     if recipe is not None:
         values = {name: recipe.settings["config"][name] for name in values}
         first, start = recipe.settings["start"]["generator"], recipe.settings["start"]["number"]
-    values |= {name: controls.as_text(values[name]) for name in ("step_size", "stop_at")}
+    values |= {name: as_text(values[name]) for name in ("step_size", "stop_at")}
     return Form(
         FigureRequest,
         figure=BEGUN,

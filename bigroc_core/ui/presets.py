@@ -19,7 +19,7 @@ from bigroc_core.experiments.requests import (
 from bigroc_core.presets import PAPER_PRESETS, settings_of
 from bigroc_core.ui import controls
 from bigroc_core.ui.errors import explained
-from bigroc_core.ui.forms import Form, control
+from bigroc_core.ui.forms import Form, as_text, control
 from bigroc_core.ui.values import ANY_OF
 
 # The page's own wiring computes nothing, so it waits in no queue.
@@ -74,7 +74,7 @@ def _config_updates(values: dict[str, Any]) -> dict[str, Any]:
     """What brings the controls of a BoostConfig to these values, by field."""
     updates = {name: values[name] for name in CONFIG_FIELDS}
     updates["eps"] = gr.update(value=values["eps"], **controls.eps_range(values["norm"]))
-    return updates | {name: controls.as_text(values[name]) for name in ("step_size", "stop_at")}
+    return updates | {name: as_text(values[name]) for name in ("step_size", "stop_at")}
 
 
 def apply_norm(norm: str, eps: float) -> Any:
