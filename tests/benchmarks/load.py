@@ -61,7 +61,7 @@ def server(root: Path) -> Iterator[tuple[str, int]]:
         )
         try:
             address = f"http://127.0.0.1:{port}/"
-            for _ in range(600):
+            for _ in range(3000):
                 try:
                     urllib.request.urlopen(address, timeout=5).close()
                     break
