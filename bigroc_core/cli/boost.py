@@ -25,6 +25,7 @@ from bigroc_core.cli.options import (
     preset_of,
     process_state,
 )
+from bigroc_core.engine.precision import PRECISIONS
 from bigroc_core.evaluation import fingerprint
 from bigroc_core.experiments.boost import debias_shift
 from bigroc_core.images import write_image_set
@@ -63,6 +64,12 @@ def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
     add_class_mapping(parser)
     add_boosting(parser)
     parser.add_argument("--batch-size", type=int, default=256, help="images per written batch")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="exact",
+        help="fast: in bfloat16 where the hardware computes it; the same outcome, other last digits",
+    )
     parser.add_argument("--device", help="torch device; default CUDA where there is one")
 
 
@@ -107,6 +114,7 @@ def run_boost(options: argparse.Namespace) -> None:
         "debias": fitted_on,
         "view": view,
         **config.settings(),
+        **({} if options.precision == "exact" else {"precision": options.precision}),
     }
     names = classifier.classes or source.classes
     with state.main_process_first():
@@ -130,7 +138,9 @@ def run_boost(options: argparse.Namespace) -> None:
                 for rows in _of_one_size(source, start, stop):
                     images, labels = _drawn(source, options.seed, rows)
                     chosen = labels if targets == "own" else options.target if targets != "estimated" else None
-                    result = boost(classifier, images.to(device), chosen, config, shift, view=view)
+                    result = boost(
+                        classifier, images.to(device), chosen, config, shift, view=view, precision=options.precision
+                    )
                     for row, image, label in zip(rows, result.images.cpu(), result.labels.tolist(), strict=True):
                         boosted[row - start], towards[row - start] = image, label
                     bar.update(len(rows))
