@@ -155,9 +155,7 @@ def open_stream(
     stream = dataclasses.replace(image_set_stream(found), identity=f"{Path(text).name}:{found.digest()}")
     if not own_sizes:
         return stream
-    same = found.path.suffix.lower() == ".npz" and not found.path.is_dir()
-    shapes = [found.own_size(0)] * len(found) if same else [found.own_size(row) for row in range(len(found))]
-    return dataclasses.replace(stream, shapes=tuple(shapes))
+    return dataclasses.replace(stream, shapes=tuple(map(found.own_size, range(len(found)))))
 
 
 def labels_to(classifier: Classifier, name: str, classes: tuple[str, ...], mapping: Mapping[str, str]) -> Tensor | None:
