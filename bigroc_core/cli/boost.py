@@ -86,7 +86,8 @@ def run_boost(options: argparse.Namespace) -> None:
     mapping = mapping_of(options, classifier)
     # Labels that nothing is made of are not read, so that folders may have any names.
     labelled = bool(mapping) or not (options.estimate or options.target is not None or options.debias_set is not None)
-    source = open_stream(options.source, classifier, mapping, labelled, own_sizes=True)
+    drawing = device if options.precision == "fast" else "cpu"
+    source = open_stream(options.source, classifier, mapping, labelled, own_sizes=True, device=drawing)
     count = count_of(source, options.count, "--count")
     check_seed(source, options.seed)
     if mapping and not source.labelled:
