@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import gradio as gr
@@ -70,6 +71,9 @@ def build_page() -> gr.Blocks:
             restorable += [links.nothing_but(tab) for tab in ("generators", "about")]
         links.follow_links(page, tabs, restorable)
     refuse_plainly(page)
+    # Gradio would make a table of all earlier events' times after each of them.
+    os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
+    os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
     # Whoever computes waits for its turn there (turns.py), and not in Gradio's queue, which knows no visitors.
     page.queue(max_size=MOST_EVENTS, default_concurrency_limit=1)
     return page

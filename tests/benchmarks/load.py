@@ -47,30 +47,33 @@ class Seen:
 
 @contextmanager
 def server(root: Path) -> Iterator[tuple[str, int]]:
-    """The page's address, and the process that serves it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
-        process = subprocess.Popen(
-            [sys.executable, "app.py", "--port", str(port)],
-            cwd=root,
-            env=os.environ | {"GRADIO_TEMP_DIR": folder},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            address = f"http://127.0.0.1:{port}/"
-            for _ in range(3000):
-                try:
-                    urllib.request.urlopen(address, timeout=5).close()
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            yield address, process.pid
-        finally:
-            process.terminate()
-            process.wait(30)
+    """The page's address, and the process that serves it. On a busy machine Gradio gives up a start at times."""
+    for _ in range(5):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        with tempfile.TemporaryDirectory() as folder:
+            process = subprocess.Popen(
+                [sys.executable, "app.py", "--port", str(port)],
+                cwd=root,
+                env=os.environ | {"GRADIO_TEMP_DIR": folder, "PYTHONUNBUFFERED": "1"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            try:
+                assert process.stdout is not None
+                if not any("Running on" in line for line in process.stdout):
+                    continue
+                time.sleep(10)
+                if process.poll() is None:
+                    threading.Thread(target=process.stdout.read, daemon=True).start()
+                    yield f"http://127.0.0.1:{port}/", process.pid
+                    return
+            finally:
+                process.terminate()
+                process.wait(30)
+    raise SystemExit("the page did not start")
 
 
 def resident(pid: int) -> float:
