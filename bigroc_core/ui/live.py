@@ -29,7 +29,7 @@ PREVIEW_SECONDS = 0.9
 # A run that is over sooner shows its results and no previews.
 FIRST_PREVIEW = 0.25
 # How long a place in the line is not worth saying, and how often it is said from then on.
-FIRST_WAIT, WAIT_SECONDS = 0.3, 1.0
+FIRST_WAIT, WAIT_SECONDS = 0.3, 2.0
 UNFORESEEN = "something went wrong on the server; please report it"
 
 Standing = TypeVar("Standing")
@@ -127,7 +127,7 @@ def in_turn(
         with explained():
             turn = line.join(visitor)
         stop = stops.begin(visitor[1])
-        told, growing = False, None
+        told, growing, said = False, None, ""
         try:
             pause = FIRST_WAIT
             while not await turn.came_within(pause):
@@ -136,17 +136,19 @@ def in_turn(
                 if stop.is_set():
                     yield status("Cancelled before it began", "stopped")
                     return
-                ahead, seconds = line.place(turn)
-                yield status(f"Waiting; {ahead} before it, {in_words(seconds)}")
-                told, pause = True, WAIT_SECONDS
+                pause, before, (ahead, seconds) = WAIT_SECONDS, said, line.place(turn)
+                said = f"Waiting; {ahead} before it, {in_words(seconds)}"
+                if said != before:
+                    yield status(said)
+                    told = True
             growing = handler(*values, **named)
             while (shown := await turn.run(next, growing, None)) is not None:
                 yield shown
                 told = True
         except Exception as error:
             if told:
-                said = str(error.message) if isinstance(error, gr.Error) else UNFORESEEN
-                yield status(f"Stopped: {unescape(said)}", "stopped")
+                why = str(error.message) if isinstance(error, gr.Error) else UNFORESEEN
+                yield status(f"Stopped: {unescape(why)}", "stopped")
             raise
         finally:
             if growing is not None:

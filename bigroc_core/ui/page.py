@@ -27,6 +27,7 @@ from bigroc_core.ui import (
     threat_models_tab,
 )
 from bigroc_core.ui.errors import refuse_plainly
+from bigroc_core.ui.sessions import keep_sessions_light
 from bigroc_core.ui.theme import CSS, KEYBOARD_JS, theme
 
 # Events that Gradio has in hand at once: those that wait for their turn to compute, and looks at what is there.
@@ -71,6 +72,7 @@ def build_page() -> gr.Blocks:
             restorable += [links.nothing_but(tab) for tab in ("generators", "about")]
         links.follow_links(page, tabs, restorable)
     refuse_plainly(page)
+    keep_sessions_light(page)
     # Gradio would make a table of all earlier events' times after each of them.
     os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
     os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
