@@ -83,6 +83,8 @@ def launch_options() -> dict[str, Any]:
         "footer_links": ["api", "settings"],
         "run_history": False,
         "ssr_mode": False,
+        # Before it serves, Gradio would ask itself for the page, and on a busy machine give up after three seconds.
+        "_frontend": False,
         # Each session keeps the frames of its last run, a few megabytes.
         "state_session_capacity": 256,
     }
