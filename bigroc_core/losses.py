@@ -82,6 +82,8 @@ class Combined:
 
 LossName = Literal["ce", "bce", "ce-bce", "combined"]
 LOSSES: tuple[str, ...] = get_args(LossName)
+# Those that mean something of a joint model alone, which was trained to tell real images from generated ones.
+OF_REALISM = ("bce", "ce-bce", "combined")
 
 
 def loss_named(name: str, l0: Tensor | None = None) -> Loss:

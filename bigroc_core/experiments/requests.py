@@ -9,7 +9,7 @@ from bigroc_core.boosting import BoostConfig
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.checks import MAX_STEP_SIZE
 from bigroc_core.limits import MAX_EPS_L2, MAX_SAMPLES_PER_REQUEST, MAX_STEPS_PER_REQUEST
-from bigroc_core.losses import LossName
+from bigroc_core.losses import OF_REALISM, LossName
 from bigroc_core.norms import NORMS, NormName
 from bigroc_core.settings import Request, like, setting
 from bigroc_core.sources import (
@@ -221,8 +221,8 @@ def is_joint(classifier: str) -> bool:
 
 
 def loss_choices(classifier: str) -> list[tuple[str, str]]:
-    """The losses that a classifier can be boosted with: a plain one by cross-entropy alone."""
-    return [(line, name) for name, line in LOSS_LINES.items() if name == "ce" or is_joint(classifier)]
+    """The losses that a classifier can be boosted with: a plain one by those that say nothing of realism."""
+    return [(line, name) for name, line in LOSS_LINES.items() if name not in OF_REALISM or is_joint(classifier)]
 
 
 def loss_problem(loss: str, classifier: str) -> str | None:
