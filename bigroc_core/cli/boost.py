@@ -24,6 +24,7 @@ from bigroc_core.cli.options import (
     mapping_of,
     preset_of,
     process_state,
+    tell_notes,
 )
 from bigroc_core.engine.precision import PRECISIONS
 from bigroc_core.evaluation import fingerprint
@@ -85,7 +86,8 @@ def run_boost(options: argparse.Namespace) -> None:
     mapping = mapping_of(options, classifier)
     # Labels that nothing is made of are not read, so that folders may have any names.
     labelled = bool(mapping) or not (options.estimate or options.target is not None or options.debias_set is not None)
-    source = open_stream(options.source, classifier, mapping, labelled, own_sizes=True)
+    drawing = device if options.precision == "fast" else "cpu"
+    source = open_stream(options.source, classifier, mapping, labelled, own_sizes=True, device=drawing)
     count = count_of(source, options.count, "--count")
     check_seed(source, options.seed)
     if mapping and not source.labelled:
@@ -104,8 +106,7 @@ def run_boost(options: argparse.Namespace) -> None:
     if state.is_main_process:
         sizes = set(source.shapes[:count]) if source.shapes else {source.card.input_size} if source.card else set()
         seen = [note for size in sorted(sizes)[:3] if (note := view_note(classifier, size, view))]
-        for note in (*classifier.notes, *source.notes, *seen):
-            print(f"note: {note}")
+        tell_notes((*classifier.notes, *source.notes, *seen))
     # The set that debiasing was fitted on, not the shift: its last digits depend on how many images fit into memory.
     settings: dict[str, Any] = {
         "source": f"{source.identity}, seed {options.seed}" if source.size is None else source.identity,
