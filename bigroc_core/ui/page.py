@@ -94,6 +94,8 @@ def launch_options() -> dict[str, Any]:
         "ssr_mode": False,
         # Gradio's own limit is on whatever is answered or waits at a time.
         "max_threads": MOST_EVENTS,
+        # Before it serves, Gradio would ask itself for the page, and on a busy machine give up after three seconds.
+        "_frontend": False,
         # Each session keeps the frames of its last run, a few megabytes.
         "state_session_capacity": 256,
     }
