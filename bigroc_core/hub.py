@@ -17,7 +17,7 @@ from bigroc_core.classifiers.published import downloaded
 from bigroc_core.classifiers.registry import load_classifier
 from bigroc_core.files import write_bytes, write_text
 from bigroc_core.generators.registry import load_generator
-from bigroc_core.generators.sampling import Generator
+from bigroc_core.generators.sampling import Generator, LatentSampler
 
 FILE, CARD = "model.safetensors", "model.json"
 # The Hub counts downloads by it.
@@ -82,10 +82,11 @@ class HubModel(ModelHubMixin):
 
 
 def _network_of(model: Classifier | Generator) -> nn.Module:
-    network = model.network if isinstance(model, Classifier) else getattr(model.sampler, "network", None)
-    if not isinstance(network, nn.Module):
+    if isinstance(model, Classifier):
+        return model.network
+    if not isinstance(model.sampler, LatentSampler):
         raise ValueError(f"{model.card.name} is a pipeline of diffusers: push it with that library's own push_to_hub")
-    return network
+    return model.sampler.network
 
 
 def _smallest(state: dict[str, Tensor]) -> dict[str, Tensor]:
