@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+from bigroc_core.catalogue import models_of_a_run
 from bigroc_core.cli.boost import add_boost_parser, run_boost
 from bigroc_core.cli.evaluate import add_evaluate_parser, add_sweep_parser, run_evaluate, run_sweep
 from bigroc_core.cli.evaluate_classifier import (
@@ -102,7 +103,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.models is not None:
             use_models_file(options.models)
-        options.carry_out(options)
+        with models_of_a_run():
+            options.carry_out(options)
     except (ValueError, OSError, MemoryError) as error:
         print("error:", one_line(error), file=sys.stderr)
         return 2

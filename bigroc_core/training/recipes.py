@@ -49,8 +49,9 @@ class ClassifierRecipe:
 class JointRecipe:
     """How a joint model is trained. Sizes of attacks are L2, in units of images in [0, 1].
 
-    init: the robust classifier that training starts from. real, generated: names of the images; weights: each
-    source's share of the generated ones. vanilla: train on the images as they are, attacking none.
+    init: the robust classifier that training starts from; init_options: what was said of it besides. real, generated:
+    names of the images; weights: each source's share of the generated ones. vanilla: train on the images as they are,
+    attacking none.
     real_*: the attack on real images. generated_*: the attack on generated ones, whose number of steps T grows by one
     every `grow_every` iterations from `first_steps` to `last_steps`; None lets the run reach the last just before its
     end. batch_size: real images of each iteration, and as many generated ones. lr: of the body, reached linearly over
@@ -63,6 +64,7 @@ class JointRecipe:
     generated: tuple[str, ...]
     weights: tuple[float, ...]
     size: tuple[int, int]
+    init_options: dict[str, str] = field(default_factory=dict)
     vanilla: bool = setting(False, "attack nothing: P2's non-robust joint model")
     real_eps: float = setting(0.5, "radius of the attack on real images", least=0, most=10_000)
     real_step_size: float = setting(0.25, "of the attack on real images", least=0, most=10_000)
@@ -88,6 +90,10 @@ class JointRecipe:
     augmentation: str = setting("flip", "of real and generated alike", choices=AUGMENTATIONS)
     precision: str = field(default_factory=fastest_precision, metadata={"setting": PRECISION})
     seed: int = setting(0, "of the head, order and every draw", least=0, most=LARGEST_SEED)
+
+    def entries(self) -> dict[str, Any]:
+        """As states and cards hold it, without what was not said."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "init_options" or value}
 
 
 @dataclass(frozen=True, kw_only=True)
