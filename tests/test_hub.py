@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from hub_stand_in import hub
 from huggingface_hub import ModelCard
+from stand_ins.hub_stand_in import hub
 
 import bigroc_core as bc
 from bigroc_core.__main__ import main

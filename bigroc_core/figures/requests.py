@@ -14,7 +14,7 @@ from bigroc_core.catalogue import compute_device, control_for, generator_cards, 
 from bigroc_core.experiments.requests import BallRequest, ProbabilityStopRequest, StepSizeRequest
 from bigroc_core.experiments.threat_models import ThreatModelsRequest
 from bigroc_core.figures import drafts
-from bigroc_core.figures.cost import check_cost
+from bigroc_core.figures.cost import check_cost, computed_pixels
 from bigroc_core.figures.kinds import (
     ALIGNED_CONFIG,
     FIGURE_KINDS,
@@ -319,4 +319,9 @@ def compute(recipe: Recipe, device: str | None = None) -> Iterator[Progress | Re
     yield Rendered(recipe, {format: render(made.figure, format, recipe) for format in FORMATS}, made.caption)
 
 
-compute_on_gpu = on_gpu(compute)
+def computing(recipe: Recipe, device: str | None = None) -> int:
+    """What a figure computes: the pixels of images whose gradients are taken."""
+    return computed_pixels(recipe)
+
+
+compute_on_gpu = on_gpu(computing)(compute)
