@@ -10,11 +10,13 @@ COPY pyproject.toml README.md LICENSE ./
 COPY bigroc_core bigroc_core
 COPY checkpoints checkpoints
 COPY assets assets
+# Versions are bounded in pyproject.toml.
+# hadolint ignore=DL3013
 RUN pip install --no-cache-dir ".[page]" && rm -rf /src
 
 # No rights beyond a folder of its own, where uploads, results and fetched models lie.
-RUN useradd --create-home bigroc
-USER bigroc
+RUN useradd --create-home --uid 1000 bigroc
+USER 1000
 WORKDIR /home/bigroc
 ENV GRADIO_TEMP_DIR=/home/bigroc/tmp HF_HOME=/home/bigroc/hub
 
