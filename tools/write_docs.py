@@ -29,9 +29,10 @@ stands under a module's name. It is stable: only ever extended. Images are (N, 3
 # What is public besides `bigroc_core.__all__`.
 MODULES = {
     "bigroc_core.evaluation": ("ImageStream",),
-    "bigroc_core.images": ("read_image", "encode_png", "to_uint8", "from_uint8"),
+    "bigroc_core.images": ("Sheet", "read_image", "encode_png", "to_uint8", "from_uint8"),
     "bigroc_core.debiasing": ("class_histogram", "histogram_entropy"),
     "bigroc_core.hub": ("HubModel",),
+    "bigroc_core.figures": ("figure",),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -292,8 +292,8 @@ def default_config(figure: str, generator: str) -> BoostConfig:
 class Rendered:
     """A figure's files by format, and its caption."""
 
-    recipe: Recipe
-    files: dict[str, bytes]
+    recipe: Recipe = field(repr=False)
+    files: dict[str, bytes] = field(repr=False)
     caption: str
 
     def _repr_png_(self) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -21,7 +21,7 @@ DOTS, GAP, LINE, COLUMNS, MOST = 72, 3, 16, 8, 64
 class Sheet:
     """A picture as PNG. The last line of a notebook's cell shows it; elsewhere, `save` it."""
 
-    png: bytes
+    png: bytes = field(repr=False)
 
     def _repr_png_(self) -> bytes:
         return self.png
