@@ -140,6 +140,11 @@ class Source:
     files: tuple[str, ...] = ()
 
     @property
+    def most(self) -> int:
+        """How many images there are at most, without a look at them."""
+        return self.count if self.kind == GENERATOR else MAX_IMAGES_PER_REQUEST
+
+    @property
     def card(self) -> Card | None:
         """The generator's, or None for other sources; ValueError where it is not offered here."""
         if self.kind != GENERATOR:
