@@ -10,6 +10,14 @@ from typing import Any
 from tqdm import tqdm
 
 from bigroc_core.boosting import BoostConfig
+from bigroc_core.cli.classifier_options import (
+    SOURCES,
+    add_classifier,
+    add_classifier_details,
+    add_classifier_named,
+    classifier_named,
+    classifiers_named,
+)
 from bigroc_core.cli.options import (
     Commands,
     add_boosting,
@@ -18,6 +26,7 @@ from bigroc_core.cli.options import (
     default_device,
     preset_of,
     probability_or_l0,
+    tell_notes,
 )
 from bigroc_core.figures import drafts
 from bigroc_core.figures.kinds import (
@@ -75,7 +84,7 @@ def add_figure_parser(commands: Commands[Parser]) -> None:
     )
     families.add_argument("--generators", nargs="+", metavar="NAME", help="default: all embedded ones")
     _add_seed(families)
-    families.add_argument("--classifier", default=ROBUST)
+    add_classifier(families, ROBUST)
     _add_walk(
         add(
             "fig6",
@@ -92,7 +101,7 @@ def add_figure_parser(commands: Commands[Parser]) -> None:
     debias.add_argument(
         "--validation", type=int, default=DEBIAS["count"], help="images that the debiasing is fitted to"
     )
-    debias.add_argument("--classifier", default=ROBUST)
+    add_classifier(debias, ROBUST, "whose classes are counted")
     sweep = add("sweep", "the curve of a sweep", "The Fréchet distance over ε.")
     sweep.add_argument("results", type=Path, help="the JSON that `sweep --output` wrote")
     training = add("training", "the curves of a joint model's training", "The curves of a joint model's training.")
@@ -121,7 +130,7 @@ def _add_set(parser: Parser, kind: FigureKind, name: str) -> None:
         help="one per row, in turn, of a conditional "
         f"generator (default {' '.join(kind.classes) or 'all, image by image'})",
     )
-    parser.add_argument("--classifier", help=f"default: the generator's preset, else {ROBUST}")
+    add_classifier(parser, None, f"boosts (default: the generator's preset, else {ROBUST})")
     if kind.layout == "threat":
         parser.add_argument(
             "--quantile",
@@ -149,8 +158,9 @@ def _add_aligned(parser: Parser) -> None:
     given.add_argument("--image", type=Path, help="start from this image file")
     _add_seed(parser)
     parser.add_argument("--index", type=int, default=0, help="which image of the seed")
-    parser.add_argument("--robust", default=ROBUST, metavar="NAME")
-    parser.add_argument("--standard", default=STANDARD, metavar="NAME")
+    add_classifier_named(parser, "--robust", default=ROBUST)
+    add_classifier_named(parser, "--standard", default=STANDARD)
+    add_classifier_details(parser)
     parser.add_argument(
         "--eps", type=float, default=ALIGNED_CONFIG["eps"], help="L2 radius, images in [0, 1] (default 15)"
     )
@@ -183,13 +193,14 @@ def _add_walk(parser: Parser, several: bool) -> None:
             f"--{side}-index", type=int, default=index, help=f"which image of the seed (default {index})"
         )
         parser.add_argument(f"--{side}-class", metavar="CLASS", help="of a conditional generator; default: the index's")
-    parser.add_argument(
+    add_classifier_named(
+        parser,
         "--classifiers",
         nargs="+",
         default=[ROBUST, STANDARD],
-        metavar="NAME",
-        help=f"one row each (default {ROBUST} {STANDARD})",
+        help=f"one row each (default {ROBUST} {STANDARD}): {SOURCES}",
     )
+    add_classifier_details(parser)
     parser.add_argument(
         "--c", nargs="+", type=float, default=list(FRACTIONS), help="radii as shares of ‖x_t - x_s‖₂, from 0 to 1"
     )
@@ -207,12 +218,13 @@ def run_figure(options: argparse.Namespace) -> None:
     output = options.output or options.again.with_stem(f"{options.again.stem}-again")
     if output.suffix.lower().removeprefix(".") not in FORMATS:
         raise ValueError(f"--output must end in .{', .'.join(FORMATS)}, not {output.name!r}")
-    draft = drafts.Draft(default_device(options.device))
+    draft = drafts.Draft(default_device(options.device), getattr(options, "view", None))
     if options.again is None:
         recipe = recipe_for(options, draft)
     else:
         recipe = recipe_in(options.again)
         check_models(recipe)
+    tell_notes(dict.fromkeys([*(note for one in draft.classifiers.values() for note in one.notes), *draft.notes]))
     _make(recipe, draft, output)
 
 
@@ -240,16 +252,17 @@ def recipe_for(options: argparse.Namespace, draft: drafts.Draft) -> Recipe:
         file = str(options.image) if options.image else None
         start = _image(file or f"{GENERATOR_PREFIX}{options.generator}", options.seed, options.index)
         config = BoostConfig(eps=options.eps, steps=options.steps, step_size=options.step_size, stop_at=options.stop_at)
-        return drafts.aligned(draft, start, options.robust, options.standard, config)
+        robust, standard = classifiers_named(options, [options.robust, options.standard])
+        return drafts.aligned(draft, start, robust, standard, config)
     if options.kind == "fig5":
         names = options.generators or list(embedded_generators())
-        return drafts.families(draft, names, options.seed, options.classifier)
+        return drafts.families(draft, names, options.seed, classifier_named(options, options.classifier))
     if options.kind in ("fig6", "fig11"):
         way = {name: getattr(options, name) for name in ("c", "steps", "weights", "warm_start")}
-        return drafts.walks(draft, options.kind, _pairs(options), options.classifiers, way)
+        return drafts.walks(draft, options.kind, _pairs(options), classifiers_named(options, options.classifiers), way)
     if options.kind == "debias":
         source = {name: getattr(options, name) for name in ("generator", "seed", "count")}
-        return drafts.histograms(draft, source, options.validation, options.classifier)
+        return drafts.histograms(draft, source, options.validation, classifier_named(options, options.classifier))
     if options.kind == "sweep":
         return _sweep(options.results)
     if options.kind == "training":
@@ -280,7 +293,8 @@ def _set(options: argparse.Namespace, draft: drafts.Draft) -> Recipe:
     if not options.images:
         card = draft.generator(options.generator or generator_of(kind, embedded_generators()))
     preset: dict[str, Any] = dict(THREAT_CONFIG) if kind.layout == "threat" else preset_of(card, options.classifier)
-    classifier = draft.classifier(str(options.classifier or preset.get("classifier") or ROBUST))
+    name = str(options.classifier or preset.get("classifier") or ROBUST)
+    classifier = draft.classifier(classifier_named(options, name))
     if card is None:
         wanted = count or options.rows * options.columns
         source = draft.image_set(options.images, options.start, wanted, classifier)
