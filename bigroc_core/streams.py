@@ -126,8 +126,11 @@ def open_stream(
     mapping: Mapping[str, str] | None = None,
     labelled: bool = True,
     own_sizes: bool = False,
+    device: torch.device | str = "cpu",
 ) -> ImageStream:
     """A folder, zip, .npz or image by path, or `generator:NAME`, with a classifier's size and class names.
+
+    device: where a generator draws; elsewhere than on the CPU its images differ in their last digits.
 
     own_sizes: leave a set's images at their own sizes; those of different sizes are then drawn one by one.
     mapping: of --map-classes, for images whose classes are not the classifier's; it changes labels, never images.
@@ -135,7 +138,7 @@ def open_stream(
     Raises ValueError for what cannot be opened, or classes that are not the classifier's.
     """
     if text.startswith(GENERATOR_PREFIX):
-        generator = load_generator(text.removeprefix(GENERATOR_PREFIX))
+        generator = load_generator(text.removeprefix(GENERATOR_PREFIX), device)
         table = labels_to(classifier, generator.card.name, generator.classes, mapping or {})
         # The name as it was given: settings behind a "?" draw other images.
         stream = dataclasses.replace(generator_stream(generator), name=text, identity=text)

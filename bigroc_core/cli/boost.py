@@ -26,6 +26,7 @@ from bigroc_core.cli.options import (
     process_state,
     tell_notes,
 )
+from bigroc_core.engine.precision import PRECISIONS
 from bigroc_core.evaluation import fingerprint
 from bigroc_core.experiments.boost import debias_shift
 from bigroc_core.images import write_image_set
@@ -71,6 +72,12 @@ def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
     )
     add_boosting(parser)
     parser.add_argument("--batch-size", type=int, default=256, help="images per written batch")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="exact",
+        help="fast: in bfloat16 where the hardware computes it; the same outcome, other last digits",
+    )
     parser.add_argument("--device", help="torch device; default CUDA where there is one")
 
 
@@ -86,7 +93,8 @@ def run_boost(options: argparse.Namespace) -> None:
     mapping = mapping_of(options, classifier)
     # Labels that nothing is made of are not read, so that folders may have any names.
     labelled = bool(mapping) or not (options.estimate or options.target is not None or options.debias_set is not None)
-    source = open_stream(options.source, classifier, mapping, labelled, own_sizes=True)
+    drawing = device if options.precision == "fast" else "cpu"
+    source = open_stream(options.source, classifier, mapping, labelled, own_sizes=True, device=drawing)
     count = count_of(source, options.count, "--count")
     check_seed(source, options.seed)
     if mapping and not source.labelled:
@@ -119,6 +127,7 @@ def run_boost(options: argparse.Namespace) -> None:
         "view": view,
         **({} if masks is None else {"mask": masks.pictures.digest()}),
         **config.settings(),
+        **({} if options.precision == "exact" else {"precision": options.precision}),
     }
     names = classifier.classes or source.classes
     with state.main_process_first():
@@ -143,7 +152,8 @@ def run_boost(options: argparse.Namespace) -> None:
                     images, labels = _drawn(source, options.seed, rows)
                     chosen = labels if targets == "own" else options.target if targets != "estimated" else None
                     mask = None if masks is None else masks.batch(rows)
-                    result = boost(classifier, images.to(device), chosen, config, shift, mask=mask, view=view)
+                    more: dict[str, Any] = {"mask": mask, "view": view, "precision": options.precision}
+                    result = boost(classifier, images.to(device), chosen, config, shift, **more)
                     for row, image, label in zip(rows, result.images.cpu(), result.labels.tolist(), strict=True):
                         boosted[row - start], towards[row - start] = image, label
                     bar.update(len(rows))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bigroc_core.attack import l2_attack
 from bigroc_core.checks import MAX_EPS, MAX_STEPS, number, whole
 from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.engine.exactness import exact_arithmetic
 from bigroc_core.engine.views import Seeing, ViewName
 from bigroc_core.images.splits import LabelledImages
 
@@ -67,16 +68,17 @@ def evaluate_classifier(
     if view is not None:
         network = Seeing(network, view)
     device = classifier.mean.device
-    clean = robust = 0
-    description = f"{classifier.card.name}: clean, PGD-{steps}"
-    for start in tqdm(range(0, len(data), batch_size), desc=description, disable=not progress):
-        images = data.floats(slice(start, start + batch_size)).to(device, memory_format=torch.channels_last)
-        labels = data.labels[start : start + batch_size].to(device)
-        with torch.no_grad():
-            clean += int((network(images).argmax(1) == labels).sum())
-        attacked = l2_attack(network, images, labels, eps, steps, None)
-        with torch.no_grad():
-            robust += int((network(attacked).argmax(1) == labels).sum())
+    with exact_arithmetic(device):
+        clean = robust = 0
+        description = f"{classifier.card.name}: clean, PGD-{steps}"
+        for start in tqdm(range(0, len(data), batch_size), desc=description, disable=not progress):
+            images = data.floats(slice(start, start + batch_size)).to(device, memory_format=torch.channels_last)
+            labels = data.labels[start : start + batch_size].to(device)
+            with torch.no_grad():
+                clean += int((network(images).argmax(1) == labels).sum())
+            attacked = l2_attack(network, images, labels, eps, steps, None)
+            with torch.no_grad():
+                robust += int((network(attacked).argmax(1) == labels).sum())
     measured: dict[str, Any] = {
         "images": len(data),
         "clean": clean / len(data),
@@ -92,13 +94,14 @@ def evaluate_classifier(
         },
     }
     if attack_strongly is not None:
-        right = 0
-        for start in tqdm(range(0, autoattack, batch_size), desc="AutoAttack", disable=not progress):
-            chosen = slice(start, min(start + batch_size, autoattack))
-            images, labels = data.floats(chosen).to(device), data.labels[chosen].to(device)
-            attacked = attack_strongly(network, images, labels)
-            with torch.no_grad():
-                right += int((network(attacked).argmax(1) == labels).sum())
+        with exact_arithmetic(device):
+            right = 0
+            for start in tqdm(range(0, autoattack, batch_size), desc="AutoAttack", disable=not progress):
+                chosen = slice(start, min(start + batch_size, autoattack))
+                images, labels = data.floats(chosen).to(device), data.labels[chosen].to(device)
+                attacked = attack_strongly(network, images, labels)
+                with torch.no_grad():
+                    right += int((network(attacked).argmax(1) == labels).sum())
         measured["autoattack"] = {"images": autoattack, "accuracy": right / autoattack, "norm": "l2", "eps": eps}
     return measured
 

@@ -29,12 +29,13 @@ from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.engine.views import ViewName
 from bigroc_core.experiments.frames import Interpolation
 from bigroc_core.experiments.growing import described, digits, last
-from bigroc_core.experiments.kept import ASSETS, keep, kept, weights_digest
+from bigroc_core.experiments.kept import keep, kept, weights_digest
 from bigroc_core.experiments.one_image import image_in, not_uploaded, of_side
 from bigroc_core.experiments.requests import BallRequest
 from bigroc_core.images import from_uint8, to_uint8
 from bigroc_core.interpolation import MAX_WEIGHT, feature_distance, interpolate_stream
 from bigroc_core.limits import MAX_FRACTIONS
+from bigroc_core.places import ASSETS
 from bigroc_core.settings import Request, like, setting
 from bigroc_core.sources import EXAMPLES, UPLOAD, OneImage, example_paths
 

@@ -70,6 +70,7 @@ def train_classifier(
         data=splits.description,
         license="MIT",
         source="trained for this project",
+        robust=recipe.eps > 0,
     )
     model = Classifier(network, card).to(run.device).to(memory_format=torch.channels_last)
     average = running_average(model, recipe.ema)

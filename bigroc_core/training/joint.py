@@ -222,6 +222,7 @@ def train_joint(
         data=f"{real.data}; images of {', '.join(source.name for source in sources)}",
         license=init.card.license,
         source="trained for this project",
+        robust=not recipe.vanilla,
     )
     model = Classifier(network, card, feature_names(network)).to(device).to(memory_format=torch.channels_last)
     average = running_average(model, recipe.ema)
