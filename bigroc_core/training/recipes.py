@@ -16,6 +16,7 @@ ARGUMENTS = Setting(help="of the network, as JSON")
 PRECISION = Setting(help="bf16 is several times slower where the hardware lacks it", choices=("bf16", "fp32"))
 AVERAGE = "decay of the running average of weights that is measured and exported"
 LARGEST_SEED = 2**31 - 1
+LAST, BEST = KEPT = ("last", "best")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,9 @@ class ClassifierRecipe:
 
     eps: L2 radius of the training attack in [0, 1] pixel units; 0 trains plainly. attack_steps: its PGD steps.
     lr: peak learning rate, reached linearly over `warmup` steps, kept for a fifth of the run, then linear to 0.
-    ema: decay of the running average of weights that is evaluated and shipped.
+    ema: decay of the running average of weights that is evaluated and shipped. keep: which epoch's; "best" is that of
+    the highest accuracy on held-out images, under attack where there is one: a small data set is learnt by heart in the
+    last epochs, and its robustness with it (Rice et al. 2020).
     """
 
     name: str = setting(MISSING, NAME)
@@ -41,8 +44,13 @@ class ClassifierRecipe:
     warmup: int = setting(300, "steps in which the learning rate rises", least=0, most=10**9)
     ema: float = setting(0.999, AVERAGE, least=0, most=1)
     augmentation: str = setting("crop-flip", "of training images", choices=AUGMENTATIONS)
+    keep: str = setting("last", "the epoch to export: the last, or the best on held-out images", choices=KEPT)
     precision: str = field(default_factory=fastest_precision, metadata={"setting": PRECISION})
     seed: int = setting(0, "of weights, order and every draw", least=0, most=LARGEST_SEED)
+
+    def entries(self) -> dict[str, Any]:
+        """As states and cards hold it: as ever where nothing is chosen."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if (name, value) != ("keep", LAST)}
 
 
 @dataclass(frozen=True, kw_only=True)
