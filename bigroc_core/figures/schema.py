@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import reprlib
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, PlainValidator, Tag, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
@@ -147,6 +147,7 @@ SCHEMAS: dict[str, Any] = {
         norm=Name,
         source=Name,
         seeds=several(Seed, 100),
+        measure=NotRequired[Literal["frechet", "kid"]],
     ),
 }
 # A recipe as JSON. images: how many are stacked in one PNG, which is in base64.
