@@ -57,8 +57,8 @@ class Measurement(Subject):
     control: a standard network, None for none; beside: further rows; judge: None for none; references: splits, or image
     sets; outside: other networks' metrics. floor: a split or set of which as many images as are measured say how near
     real ones come; None for the test images, where an outside network compares with training images and there are
-    enough of them; NO_FLOOR for none. find: how ε is found, None for config's own. images_to: folder that gets the images of
-    every row. Without count and seeds it takes COUNT and SEEDS, or a set as it is.
+    enough of them; NO_FLOOR for none. find: how ε is found, None for config's own. images_to: folder that gets the
+    images of every row. Without count and seeds it takes COUNT and SEEDS, or a set as it is.
     """
 
     config: BoostConfig
