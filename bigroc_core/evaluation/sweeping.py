@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bigroc_core.boosting import BoostConfig, boost, boost_stream
+from bigroc_core.boosting import BoostConfig, boost_stream
 from bigroc_core.checks import MAX_STEPS, whole
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.evaluation.comparison import Way, beside, check_roles, summary
@@ -160,7 +160,13 @@ class _Tries:
         seen = {
             snapshot.step: snapshot
             for snapshot in boost_stream(
-                self.way.classifier, images, labels, config=config, debias=self.debias, every=every
+                self.way.classifier,
+                images,
+                labels,
+                config=config,
+                debias=self.debias,
+                every=every,
+                view=self.way.view,
             )
         }
         last = seen[max(seen)]
@@ -174,7 +180,7 @@ class _Tries:
 
         def variants(_seed: int, _start: int, images: Tensor, labels: Tensor | None) -> Variants:
             images = beside(images, self.way.classifier)
-            result = boost(self.way.classifier, images, labels, config=settings, debias=self.debias)
+            result = self.way._replace(config=settings).boost(images, labels, self.debias)
             return {"boosted": result.images}, result.labels
 
         return variants
@@ -248,6 +254,7 @@ def sweep(
         "source": source.name,
         "classifier": fingerprint(way.classifier),
         "config": config.settings(),
+        **({} if way.view is None else {"view": way.view}),
         "debias": None if debias is None else debias.tolist(),
         "shard": SHARD,
     }

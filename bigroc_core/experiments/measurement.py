@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bigroc_core.boosting import BoostConfig
+from bigroc_core.boosting import BoostConfig, view_note
 from bigroc_core.cards import Card
 from bigroc_core.classifiers.registry import load_classifier
 from bigroc_core.evaluation import (
@@ -31,6 +31,7 @@ from bigroc_core.evaluation.features import Extractor
 from bigroc_core.experiments.judging import REPORTED, SPLITS, STANDARD_NETWORK, Outside, References
 from bigroc_core.experiments.measuring import Beside, Opened, Subject, card_entry, largest_eps
 from bigroc_core.experiments.sweep import SWEEP_COUNT, SWEEP_SEEDS, Sweeping, sweeps
+from bigroc_core.models_file import as_options
 from bigroc_core.sources import DEBIAS_SEED
 
 COUNT, SEEDS = 2_000, (0, 1, 2)
@@ -75,7 +76,8 @@ class Measurement(Subject):
     @property
     def command(self) -> str:
         """The command that measures the same; where files lie is left out."""
-        words: list[Any] = ["evaluate", self.title or self.images, "--classifier", self.classifier]
+        words: list[Any] = ["evaluate", self.title or self.images, *as_options(self.classifier)]
+        words += [] if self.view is None else ["--view", self.view]
         for name, value in dataclasses.asdict(self.config).items():
             if value is not None and not (name == "eps" and self.find):
                 words += [f"--{name.replace('_', '-')}", value]
@@ -130,17 +132,17 @@ def measure(asked: Measurement, opened: Opened, progress: Progress | None = None
     if judge is not None:
         require_images(count, ClassifierFeatures(judge).dimensions)
     measuring = Measuring(count=count, seeds=seeds, progress=progress, share=share)
-    references = References(asked.references, asked.data, progress)
+    references = References(asked.references, asked.data, progress, opened.size)
     outside = asked.outside.measured_by(references, classifier.card, measuring, device)
     judges = Judges(judge=judge, references=references.in_features_of(judge) if judge else {}, outside=outside)
-    floor, notes = _floor(asked, judges, classifier.card, measuring)
+    floor, notes = _floor(asked, judges, opened, measuring)
     judges = dataclasses.replace(judges, floor=floor)
     shift = opened.shift(asked)
     config, swept = asked.config, None
     if asked.find is not None:
         swept = _eps_found(asked, asked.find, opened, seeds, measuring)
         config = dataclasses.replace(swept.chosen, step_size=None)
-    main = Way(classifier, config)
+    main = Way(classifier, config, opened.view)
     ways = Ways(
         main=main,
         beside=[one.way(main) for one in asked.beside],
@@ -152,11 +154,13 @@ def measure(asked: Measurement, opened: Opened, progress: Progress | None = None
     run = asked.run or asked.folder("evaluate", told)
     measuring = dataclasses.replace(measuring, run=run, images_to=asked.images_to)
     found = evaluate(opened.stream, ways, judges, measuring)
+    seen = view_note(judge, opened.size) if judge is not None else None
+    notes = (*notes, *([seen] if seen else []))
     return Measured(asked, found, swept, classifier.card.name, control.card.name if control else None, notes)
 
 
 def _floor(
-    asked: Measurement, judges: Judges, card: Card, measuring: Measuring
+    asked: Measurement, judges: Judges, opened: Opened, measuring: Measuring
 ) -> tuple[dict[str, Reference], tuple[str, ...]]:
     """Real images in the features of every network that measures, by its kind; and what is to be said about them.
 
@@ -167,11 +171,11 @@ def _floor(
     compared = {*asked.references} & {*SPLITS} - {FLOOR} if any(one.references for one in judges.outside) else set()
     if name == NO_FLOOR or (asked.floor is None and not compared):
         return {}, ()
-    references = References([name], asked.data, measuring.progress)
+    references = References([name], asked.data, measuring.progress, opened.size)
     networks: list[Extractor] = [outside.network for outside in judges.outside]
     networks += [ClassifierFeatures(judges.judge)] if judges.judge is not None else []
     whole = dataclasses.replace(measuring, images_to=None, run=None)
-    found = {network.kind: references.features(network, name, card, whole) for network in networks}
+    found = {network.kind: references.features(network, name, opened.classifier.card, whole) for network in networks}
     least = min(real.count for real in found.values())
     if measuring.count <= least:
         return found, ()
@@ -190,7 +194,7 @@ def _eps_found(
     generated = opened.stream.size is None
     if set(find.seeds) & set(seeds) and generated:
         raise ValueError("an ε is reported on other seeds than it was chosen on; change --seeds or --sweep-seeds")
-    largest = largest_eps(find.largest, asked.config.norm, opened.classifier.card)
+    largest = largest_eps(find.largest, asked.config.norm, opened.size)
     sweeping = Sweeping(
         **asked.shared()
         | {

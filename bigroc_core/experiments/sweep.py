@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from bigroc_core.boosting import BoostConfig
 from bigroc_core.classifiers.registry import load_classifier
@@ -69,11 +70,17 @@ def sweeps(asked: Sweeping, opened: Opened, progress: Progress | None = None, sh
     chooser = chooser_of(asked, opened, measuring)
     found = []
     for config in asked.configs:
-        settings = [fingerprint(opened.classifier), chooser.network.key, dataclasses.asdict(config), asked.debiasing()]
+        settings: list[Any] = [
+            fingerprint(opened.classifier),
+            chooser.network.key,
+            dataclasses.asdict(config),
+            asked.debiasing(),
+        ]
+        settings += [] if opened.view is None else [opened.view]
         folder = asked.folder("sweep", settings)
         if asked.run is not None:
             folder = asked.run / f"sweep-T{config.steps}-{config.norm}-{config.loss}"
-        way = Way(opened.classifier, config)
+        way = Way(opened.classifier, config, opened.view)
         kept = dataclasses.replace(measuring, run=folder)
         found.append(sweep(opened.stream, way, chooser, kept, asked.trials, shift))
     return sorted(found, key=lambda one: one.best.mean)
@@ -90,7 +97,7 @@ def chooser_of(asked: Sweeping, opened: Opened, measuring: Measuring) -> Chooser
         require_images(measuring.count, network.dimensions)
     else:
         require_enough(measuring.count, "those to be measured")
-    references = References([asked.reference], asked.data, measuring.progress)
+    references = References([asked.reference], asked.data, measuring.progress, opened.size)
     statistics: FeatureStatistics | KernelReference
     if asked.measured == FRECHET and isinstance(network, ClassifierFeatures):
         ((name, statistics),) = references.in_features_of(network.classifier).items()
