@@ -138,9 +138,11 @@ def check_counts(metrics: Sequence[str], count: int, references: Sequence[Refere
                     f"{distance} is a Fréchet distance in {dimensions} dimensions; {name} are {size}: at least "
                     f"{dimensions + 1} are needed. {instead} needs {_least(instead):,}"
                 )
-        for distance in {"kid", "kid-lite0"} & set(metrics):
-            if size < _least(distance):
-                raise ValueError(f"{distance} needs at least {_least(distance):,} images; {name} are {size}: take more")
+        for distance, over in (("kid", f"subsets of {KID_SUBSET_SIZE} images"), ("kid-lite0", "pairs of images")):
+            if distance in metrics and size < _least(distance):
+                raise ValueError(
+                    f"{distance} is a mean over {over}; {name} are {size}: at least {_least(distance)} are needed"
+                )
         if "prc" in metrics and size <= NEIGHBOURS:
             raise ValueError(
                 f"precision and recall look at {NEIGHBOURS} neighbours of each image; {name} are {size}: at least "
