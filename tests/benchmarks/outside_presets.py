@@ -1,9 +1,11 @@
 """Make the embedded generators' presets, cards and tables of what `outside_judge.py` found.
 
 Every card gets, for each classifier: the preset with the ε and T that were found, the sweep, and the report, in which
-the embedded judge's numbers stand beside the outside network's; RESULTS.md and README.md get the tables. Of several
-result files a later one takes precedence, pair by pair: where somebody who looked at the sheets wants a smaller ε,
-`outside_judge.py --eps` with no larger one says what that does, and `--note` says why, in the card.
+the embedded judge's numbers stand beside the outside network's; and around the first classifier's preset `subtle`, the
+smallest ε with half of the gain in KID, and `strong`, the largest that keeps four fifths of it. RESULTS.md and README.md
+get the tables. Of several result files a later one takes precedence, pair by pair: where somebody who looked at the
+sheets wants a smaller ε, `outside_judge.py --eps` with no larger one says what that does, and `--note` says why, in the
+card.
 
     python tests/benchmarks/outside_presets.py outside.json
     python tests/benchmarks/outside_presets.py outside.json smaller.json --note "cifar10-vae cifar10-joint: colours …"
@@ -26,6 +28,8 @@ from bigroc_core.generators.registry import embedded_generators
 ROOT = Path(__file__).resolve().parents[2]
 # Of the report's settings those that a preset holds.
 KEPT = ("eps", "steps", "step_size", "norm", "loss")
+# Shares of the best gain in KID that the presets beside the recommended have at least.
+SUBTLE, STRONG = 0.5, 0.8
 
 
 def preset_of(pair: dict[str, Any], note: str | None) -> dict[str, Any]:
@@ -41,6 +45,17 @@ def preset_of(pair: dict[str, Any], note: str | None) -> dict[str, Any]:
     return preset | stops | ({} if note is None else {"note": note})
 
 
+def around(pair: dict[str, Any]) -> dict[str, float]:
+    """The ε of `subtle` and `strong`, of those that the sweep tried; where none is larger, strong is as recommended."""
+    means = {point["eps"]: point["kid"]["mean"] for point in pair["sweep"]["points"] if point["stage"] == "fine"}
+    best = pair["report"]["config"]["eps"]
+    gains = {eps: (means[0.0] - mean) / (means[0.0] - means[best]) for eps, mean in means.items()}
+    return {
+        "subtle": min(eps for eps, gain in gains.items() if gain >= SUBTLE),
+        "strong": max(eps for eps, gain in gains.items() if gain >= STRONG),
+    }
+
+
 def with_pair(card: Card, pair: dict[str, Any], note: str | None) -> Card:
     """The card with a pair's preset, sweep and report; what it had of the same classifier makes place."""
     name = pair["classifier"]
@@ -49,7 +64,10 @@ def with_pair(card: Card, pair: dict[str, Any], note: str | None) -> Card:
         card_entry("sweep", card, name): sweep,
         card_entry("evaluate", card, name): pair["report"] | {"hardware": pair["device"]},
     }
-    presets = {card_entry("preset", card, name): preset_of(pair, note)}
+    entry = card_entry("preset", card, name)
+    presets = {entry: preset_of(pair, note)}
+    if entry == "default":
+        presets |= {word: presets[entry] | {"eps": eps} for word, eps in around(pair).items()}
     return dataclasses.replace(card, metrics=card.metrics | metrics, presets=card.presets | presets)
 
 
