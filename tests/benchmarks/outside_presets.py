@@ -1,11 +1,11 @@
 """Make the embedded generators' presets, cards and tables of what `outside_judge.py` found.
 
 Every card gets, for each classifier: the preset with the ε and T that were found, the sweep, and the report, in which
-the embedded judge's numbers stand beside the outside network's; and around the first classifier's preset `subtle`, the
-smallest ε with half of the gain in KID, and `strong`, the largest that keeps four fifths of it. RESULTS.md and README.md
-get the tables. Of several result files a later one takes precedence, pair by pair: where somebody who looked at the
-sheets wants a smaller ε, `outside_judge.py --eps` with no larger one says what that does, and `--note` says why, in the
-card.
+the embedded judge's numbers stand beside the outside network's. Around the first classifier's preset it gets `subtle`,
+the smallest ε with half of the gain in KID, and `strong`, the largest that keeps four fifths of it. RESULTS.md and
+README.md get the tables. Of several result files a later one takes precedence, pair by pair: where somebody who looked
+at the sheets wants a smaller ε, `outside_judge.py --eps` with no larger one says what that does, and `--note` says why,
+in the card.
 
     python tests/benchmarks/outside_presets.py outside.json
     python tests/benchmarks/outside_presets.py outside.json smaller.json --note "cifar10-vae cifar10-joint: colours …"
