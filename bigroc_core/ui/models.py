@@ -1,0 +1,59 @@
+"""What the page says of the classifier that is chosen: its facts, and what a step costs here."""
+
+from __future__ import annotations
+
+from html import escape
+from threading import Lock
+
+from bigroc_core.cards import Card
+from bigroc_core.catalogue import classifier_cards, is_control
+from bigroc_core.experiments.boost import Run
+
+# Seconds of one step of one image, by classifier, as the last run on this server took them.
+_SECONDS: dict[str, float] = {}
+_lock = Lock()
+EXPECT_NOISE = "expect noise, not features"
+
+
+def note_cost(run: Run) -> None:
+    """Remember what a finished run's steps took."""
+    steps = len(run.targets) * (run.steps[-1] if run.steps else 0)
+    if steps and run.seconds:
+        with _lock:
+            _SECONDS[run.settings["classifier"]] = run.seconds / steps
+
+
+def facts(classifier: str) -> str:
+    """A line of facts of a classifier, as HTML; nothing for one that is not offered here."""
+    card = classifier_cards().get(classifier)
+    if card is None:
+        return ""
+    said = [classes_said(card), sizes_said(card), robust_said(card), cost_said(classifier)]
+    warned = f'<p class="note warn">Not robust: {EXPECT_NOISE}.</p>' if card.robust is False else ""
+    return f'<p class="note model">{" · ".join(said)}</p>{warned}'
+
+
+def classes_said(card: Card) -> str:
+    """How many classes, and the first of them."""
+    count = len(card.classes)
+    if not count:
+        return "classes not known"
+    return f'<span title="{escape(", ".join(card.classes[:40]), quote=True)}">{count:,} classes</span>'
+
+
+def sizes_said(card: Card) -> str:
+    """What size of images it was made for."""
+    return f"made for {card.input_size[0]}×{card.input_size[1]}"
+
+
+def robust_said(card: Card) -> str:
+    """Whether it is robust, as its card has it."""
+    if card.robust is None:
+        return "robust? its card does not say: it is tried on your images"
+    return "robust" if card.robust else "not robust, to compare with" if is_control(card) else "not robust"
+
+
+def cost_said(classifier: str) -> str:
+    """What a step costs here, from the last run."""
+    seconds = _SECONDS.get(classifier)
+    return "a step's cost shows after a run" if seconds is None else f"{1e3 * seconds:.3g} ms per image and step here"
