@@ -10,8 +10,10 @@ import sys
 # Nothing leaves the machine, so the page also works without a network. Gradio reads these when imported.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+if "--offline" in sys.argv:  # read when imported, too; what is cached still serves
+    os.environ["HF_HUB_OFFLINE"] = "1"
 
-from bigroc_core.catalogue import add_for_this_run, use_models
+from bigroc_core.catalogue import add_for_this_run, offer_hub, use_models
 from bigroc_core.cli.classifier_options import add_classifier, classifier_entry
 from bigroc_core.models_file import entry_named
 from bigroc_core.ui.page import build_page, launch_options
@@ -33,6 +35,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--generator", metavar="NAME", help="one more to offer: a file, a pipeline's folder, a Hub name"
     )
+
+    parser.add_argument(
+        "--offline", action="store_true", help="offer nothing that has to be fetched from the Hugging Face Hub"
+    )
     return parser
 
 
@@ -44,6 +50,8 @@ def know_models(options: argparse.Namespace) -> None:
         add_for_this_run(classifier_entry(options))
     if options.generator is not None:
         add_for_this_run(entry_named(options.generator, "generator"))
+    if not options.offline:
+        offer_hub()
 
 
 options = build_parser().parse_args(None if __name__ == "__main__" else [])

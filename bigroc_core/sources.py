@@ -18,6 +18,7 @@ from torch import Tensor
 from bigroc_core.cards import Card
 from bigroc_core.catalogue import classifier_cards, generator_cards, generator_named
 from bigroc_core.checks import whole
+from bigroc_core.classifiers.hub_models import HUB_CLASSIFIERS
 from bigroc_core.images import (
     ReadImage,
     check_together,
@@ -48,7 +49,13 @@ CLASSIFIER_INFO = "Its gradients move the images. Only a robust one moves them t
 
 def classifier_choices() -> list[tuple[str, str]]:
     """The classifiers offered here, robust ones first."""
-    return [(card.title or name, name) for name, card in classifier_cards().items()]
+    return [(f"{card.title or name}{from_hub(name)}", name) for name, card in classifier_cards().items()]
+
+
+def from_hub(name: str) -> str:
+    """What is said beside a classifier of the Hub: how much is fetched when it is first chosen."""
+    entry = HUB_CLASSIFIERS.get(name)
+    return f" · Hub, {entry.megabytes} MB" if entry else ""
 
 
 def generator_choices() -> list[tuple[str, str]]:

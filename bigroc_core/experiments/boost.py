@@ -39,6 +39,7 @@ from bigroc_core.experiments.requests import (
     recommended,
     why_estimated,
 )
+from bigroc_core.experiments.robustness import robustness_note
 from bigroc_core.experiments.sizes import (
     Pictures,
     boost_by_size,
@@ -260,6 +261,8 @@ def stages(request: BoostRequest, device: str | None = None) -> Iterator[Run | S
             yield Stage(moment.step, moment.pictures, moment.logits.numpy(), moment.resting.numpy(), moment.notes)
         else:
             yield Stage(moment.step)
+    if unsure := robustness_note(classifier, originals):
+        yield Stage(moment.step, notes=unsure)
 
 
 def kept_frames(originals: Pictures) -> int:
@@ -296,7 +299,8 @@ def boost(request: BoostRequest, device: str | None = None) -> Generator[Run, No
     for stage in growing:
         assert isinstance(stage, Stage)
         run.step, run.seconds = stage.step, time.perf_counter() - began
-        run.notes = tuple(dict.fromkeys((*run.notes, *stage.notes)))
+        # What the run has found out comes first.
+        run.notes = tuple(dict.fromkeys((*stage.notes, *run.notes)))
         if stage.images is not None:
             # The frame first: a visitor who looks meanwhile must find a frame for every step.
             run.frames.append(stage.images)

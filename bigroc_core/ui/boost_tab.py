@@ -47,6 +47,7 @@ from bigroc_core.ui.values import ANY_OF, MOST, plainly
 
 STOPS = Stops()
 OPENING_GAIN = 5
+WATCHED: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
 UPLOAD_HINT = (
     f'<p class="note">Up to {MAX_IMAGES_PER_REQUEST} images at once, or a zip or .npz of them. They keep their size, '
     f"up to {MAX_OWN_SIDE[compute_device()]} pixels a side.</p>"
@@ -221,7 +222,7 @@ def build(opening: Run) -> tuple[links.Restorable, Form]:
             with gr.Group():
                 form.add("classifier", filterable=True)
                 known = controls.html(models.facts(classifier), elem_id="model", elem_classes="inset")
-                form.add("target", info=target_info(why_estimated(GENERATOR, first, classifier)))
+                form.add("target", elem_id="target", info=target_info(why_estimated(GENERATOR, first, classifier)))
                 known_classes = list(dict.fromkeys(classifier_cards()[classifier].classes))
                 targets = form.add("target_classes", choices=known_classes, visible=target == GIVEN)
                 setattr(targets, ANY_OF, all_classes(classifier_cards()))
@@ -263,6 +264,10 @@ def build(opening: Run) -> tuple[links.Restorable, Form]:
         preprocess=False,
         **QUIET,
     )
+    # Not by a link, which somebody else has made.
+    chosen.input(
+        models.fetch, chosen, known, api_name="fetch", api_visibility="private", concurrency_limit=4, **WATCHED
+    )
     linked = [*form.shared.values(), *boxes, debias_box, strength.presets, strength.size, known]
     return links.Restorable(tab="boost", shared=form.shared, outputs=linked, apply=restored), form
 
@@ -278,7 +283,7 @@ def _lay_out_strength(form: Form, generator: str, classifier: str, size: tuple[i
         reading = controls.html(readings(eps, steps, size), elem_classes="inset")
         origin = controls.html(said_of(presets["recommended"], classifier), elem_classes="inset", elem_id="origin")
         with gr.Row():
-            form.add("steps", info="More use the ball better, and take longer.", min_width=180)
+            form.add("steps", elem_id="steps", info="More use the ball better, and take longer.", min_width=180)
             form.add("norm", elem_id="norm", min_width=180)
         form.put("loss", loss_radio(classifier))
         hidden = gr.Textbox(size_text(size), visible=False, label="Size of the images, height×width")

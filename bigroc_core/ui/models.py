@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from html import escape
 from threading import Lock
 
 from bigroc_core.cards import Card
 from bigroc_core.catalogue import classifier_cards, is_control
+from bigroc_core.classifiers.fetching import fetched, is_here
 from bigroc_core.experiments.boost import Run
+from bigroc_core.limits import MIB
+from bigroc_core.ui.errors import readable
+from bigroc_core.ui.pictures import progress
 
 # Seconds of one step of one image, by classifier, as the last run on this server took them.
 _SECONDS: dict[str, float] = {}
@@ -29,8 +34,28 @@ def facts(classifier: str) -> str:
     if card is None:
         return ""
     said = [classes_said(card), sizes_said(card), robust_said(card), cost_said(classifier)]
+    if not is_here(classifier):
+        said[-1] = "fetched from the Hub when first used"
     warned = f'<p class="note warn">Not robust: {EXPECT_NOISE}.</p>' if card.robust is False else ""
     return f'<p class="note model">{" · ".join(said)}</p>{warned}'
+
+
+def fetch(classifier: str) -> Iterator[str]:
+    """Fetch a classifier of the Hub that is not here yet, saying how far it is; ends with its facts, or with why it
+    cannot be had, as HTML."""
+    if classifier not in classifier_cards() or is_here(classifier):
+        yield facts(classifier)
+        return
+    try:
+        for done, total in fetched(classifier):
+            size = f"{done / MIB:.0f} of {total / MIB:.0f} MB" if total else "asking the Hub"
+            yield progress(done, max(total, done, 1), f"Fetching {escape(classifier)}: {size}") + facts(classifier)
+    except (ValueError, OSError) as error:
+        embedded = next(iter(classifier_cards()))
+        why = f"{readable(str(error))}; {embedded}, which is here, serves instead"
+        yield f'<p class="note warn" role="alert">{escape(why)}.</p>{facts(classifier)}'
+    else:
+        yield facts(classifier)
 
 
 def classes_said(card: Card) -> str:
