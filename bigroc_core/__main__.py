@@ -7,8 +7,10 @@ import io
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
+from bigroc_core.catalogue import models_of_a_run
 from bigroc_core.cli.boost import add_boost_parser, run_boost
 from bigroc_core.cli.evaluate import add_evaluate_parser, add_sweep_parser, run_evaluate, run_sweep
 from bigroc_core.cli.evaluate_classifier import (
@@ -21,6 +23,7 @@ from bigroc_core.cli.evaluate_joint import add_evaluate_joint_parser, run_evalua
 from bigroc_core.cli.figure import add_figure_parser, run_figure
 from bigroc_core.cli.interpolate import add_interpolate_parser, run_interpolate
 from bigroc_core.cli.models import add_listing_parsers, run_listing
+from bigroc_core.cli.page import add_page_parser, run_page
 from bigroc_core.cli.tables import add_tables_parser, run_tables
 from bigroc_core.cli.train import add_train_parser, run_train
 from bigroc_core.messages import printable
@@ -30,7 +33,8 @@ from bigroc_core.models_file import use_models_file
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line; each command's options carry the function that runs it as `carry_out`."""
     parser = argparse.ArgumentParser(
-        prog="python -m bigroc_core", description="Boost generated images with adversarially robust classifiers."
+        prog="bigroc" if Path(sys.argv[0]).stem == "bigroc" else "python -m bigroc_core",
+        description="Boost generated images with adversarially robust classifiers.",
     )
     parser.add_argument(
         "--models",
@@ -49,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_tables_parser(commands)
     add_interpolate_parser(commands)
     add_figure_parser(commands)
+    add_page_parser(commands)
     runs = {
         "boost": run_boost,
         "train": run_train,
@@ -63,10 +68,15 @@ def build_parser() -> argparse.ArgumentParser:
         "tables": run_tables,
         "interpolate": run_interpolate,
         "figure": run_figure,
+        "page": run_page,
     }
     for name, run in runs.items():
         commands.choices[name].set_defaults(carry_out=run)
     return parser
+
+
+# Which optional group of ours brings a package that only some commands need.
+GROUPS = {"diffusers": "bigroc[generators]", "torch_fidelity": "bigroc[evaluation]", "gradio": "bigroc[page]"}
 
 
 class Terminated(KeyboardInterrupt):
@@ -93,11 +103,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.models is not None:
             use_models_file(options.models)
-        options.carry_out(options)
+        with models_of_a_run():
+            options.carry_out(options)
     except (ValueError, OSError, MemoryError) as error:
         print("error:", one_line(error), file=sys.stderr)
         return 2
     except Exception as error:
+        if isinstance(error, ImportError) and (group := GROUPS.get((error.name or "").partition(".")[0])):
+            print(f'error: this needs the package {error.name}, not installed: pip install "{group}"', file=sys.stderr)
+            return 2
         # The last net: a fault of the program's own, which whoever runs it can do nothing about but tell.
         if os.environ.get("BIGROC_TRACEBACK"):
             raise

@@ -133,11 +133,16 @@ def targeted_pgd(
                 return
             rows, x, images, gradient = (t.index_select(0, moving) for t in (rows, x, images, gradient))
             ball = ball.of(moving)
-        delta = ball.project(images - x - step_size * ball.direction(gradient))
-        images = perturbed(x, delta)
+        images = stepped(x, images, gradient, ball, step_size)
     logits = objective.logits(images, rows)
     resting = rests(logits, rows) if rests else torch.zeros_like(rows, dtype=torch.bool)
     yield Point(rows, images, logits, resting)
+
+
+def stepped(x: Tensor, images: Tensor, gradient: Tensor, ball: Ball, step_size: float) -> Tensor:
+    """One step of P1 Alg. 1: images, which were x, moved against the gradient, inside the ball and inside [0, 1]."""
+    delta = ball.project(images - x - step_size * ball.direction(gradient))
+    return perturbed(x, delta)
 
 
 def input_gradient(

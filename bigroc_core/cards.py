@@ -12,6 +12,7 @@ from typing import Any
 
 from bigroc_core.checks import MAX_L0
 from bigroc_core.files import read_json
+from bigroc_core.places import CHECKPOINTS as CHECKPOINTS
 
 CIFAR10_CLASSES = (
     "airplane",
@@ -25,9 +26,6 @@ CIFAR10_CLASSES = (
     "ship",
     "truck",
 )
-
-
-CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 
 
 @dataclass(frozen=True, kw_only=True)

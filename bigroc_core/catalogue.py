@@ -3,7 +3,8 @@ computes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from functools import lru_cache
 from typing import TypeVar
@@ -28,7 +29,14 @@ from bigroc_core.classifiers.registry import (
 )
 from bigroc_core.generators.registry import describe_generator, embedded_generators, load_generator
 from bigroc_core.generators.sampling import Generator
-from bigroc_core.models_file import ModelEntry, add_model, model_entries, use_models_file
+from bigroc_core.models_file import (
+    ModelEntry,
+    add_model,
+    added_models,
+    added_until_then,
+    model_entries,
+    use_models_file,
+)
 
 F = TypeVar("F", bound=Callable[..., object])
 # What was loaded from elsewhere and is offered in this process besides, by name.
@@ -134,6 +142,18 @@ def add_for_this_run(entry: ModelEntry) -> None:
     add_model(entry)
     forget()
     _ = describe_classifier(entry) if entry.kind == "classifier" else describe_generator(entry)
+
+
+@contextmanager
+def models_of_a_run() -> Iterator[None]:
+    """Models that are added inside are known until it ends."""
+    before = added_models("classifier")
+    with added_until_then():
+        try:
+            yield
+        finally:
+            if added_models("classifier") != before:
+                forget()
 
 
 def forget() -> None:

@@ -25,7 +25,8 @@ from __future__ import annotations
 import math
 import os
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -94,7 +95,39 @@ def model_entries(kind: str) -> dict[str, ModelEntry]:
     """The user's models of a kind, "classifier" or "generator", by name; ValueError for a mistake in their file."""
     path = models_path()
     entries = {} if path is None else {e.name: e for e in read_models(path) if e.kind == kind}
-    return {**entries, **{name: entry for (k, name), entry in _ADDED.items() if k == kind}}
+    return {**entries, **added_models(kind)}
+
+
+def added_models(kind: str) -> dict[str, ModelEntry]:
+    """The models of a kind that were given to this program for a run, by name."""
+    return {name: entry for (k, name), entry in _ADDED.items() if k == kind}
+
+
+@contextmanager
+def added_until_then() -> Iterator[None]:
+    """Forget again the models that are given to this program in the meantime."""
+    before = dict(_ADDED)
+    try:
+        yield
+    finally:
+        _ADDED.clear()
+        _ADDED.update(before)
+
+
+def as_options(classifier: str) -> list[str]:
+    """What a command is told to take a classifier of this name: of one given for a run, all that was said of it."""
+    if (entry := added_models("classifier").get(classifier)) is None:
+        return ["--classifier", classifier]
+    said = {
+        "classifier": entry.source,
+        "arch": entry.arch,
+        "num-classes": None if entry.class_names or entry.classes is None else str(entry.classes),
+        "class-names": ",".join(entry.class_names or ()),
+        "mean": ",".join(map(repr, entry.mean or ())),
+        "std": ",".join(map(repr, entry.std or ())),
+        "input-size": "x".join(map(str, entry.input_size or ())),
+    }
+    return [word for option, value in said.items() if value for word in (f"--{option}", value)]
 
 
 def models_path() -> Path | None:

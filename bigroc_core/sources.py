@@ -31,13 +31,14 @@ from bigroc_core.images import (
 )
 from bigroc_core.limits import MAX_IMAGES_PER_REQUEST, MAX_OWN_PIXELS, MAX_OWN_SIDE
 from bigroc_core.limits import UPLOAD as UPLOAD_LIMITS
+from bigroc_core.places import ASSETS
 from bigroc_core.settings import Request, setting
 
 GENERATOR, UPLOAD, EXAMPLES = "Generator", "Upload", "Examples"
 # The images that debiasing is fitted on (P1 Eq. 2) are of a seed that nobody draws others with.
 DEBIAS_SEED, DEBIAS_COUNT = 1_000_000, 1_000
 MAX_SEED, MAX_INDEX = 2**53, 2**31
-EXAMPLE_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "examples"
+EXAMPLE_FOLDER = ASSETS / "examples"
 
 
 # ---------------------------------------------------------------------------------------- what a request says of them

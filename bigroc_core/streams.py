@@ -124,8 +124,11 @@ def open_stream(
     mapping: Mapping[str, str] | None = None,
     labelled: bool = True,
     own_sizes: bool = False,
+    device: torch.device | str = "cpu",
 ) -> ImageStream:
     """A folder, zip, .npz or image by path, or `generator:NAME`, with a classifier's size and class names.
+
+    device: where a generator draws; elsewhere than on the CPU its images differ in their last digits.
 
     own_sizes: leave a set's images at their own sizes; those of different sizes are then drawn one by one.
     mapping: of --map-classes, for images whose classes are not the classifier's; it changes labels, never images.
@@ -133,7 +136,7 @@ def open_stream(
     Raises ValueError for what cannot be opened, or classes that are not the classifier's.
     """
     if text.startswith(GENERATOR_PREFIX):
-        generator = load_generator(text.removeprefix(GENERATOR_PREFIX))
+        generator = load_generator(text.removeprefix(GENERATOR_PREFIX), device)
         table = labels_to(classifier, generator.card.name, generator.classes, mapping or {})
         # The name as it was given: settings behind a "?" draw other images.
         stream = dataclasses.replace(generator_stream(generator), name=text, identity=text)
@@ -155,9 +158,7 @@ def open_stream(
     stream = dataclasses.replace(image_set_stream(found), identity=f"{Path(text).name}:{found.digest()}")
     if not own_sizes:
         return stream
-    same = found.path.suffix.lower() == ".npz" and not found.path.is_dir()
-    shapes = [found.own_size(0)] * len(found) if same else [found.own_size(row) for row in range(len(found))]
-    return dataclasses.replace(stream, shapes=tuple(shapes))
+    return dataclasses.replace(stream, shapes=tuple(map(found.own_size, range(len(found)))))
 
 
 def labels_to(classifier: Classifier, name: str, classes: tuple[str, ...], mapping: Mapping[str, str]) -> Tensor | None:

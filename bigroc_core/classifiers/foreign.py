@@ -16,7 +16,16 @@ from bigroc_core.classifiers.architectures import expected_shapes, head_shape, n
 from bigroc_core.classifiers.checkpoints import read_checkpoint, read_safetensors
 from bigroc_core.classifiers.preprocessing import channels, preprocessing_of
 from bigroc_core.classifiers.robustness_networks import CIFAR_RESNETS
-from bigroc_core.classifiers.state_dicts import Shapes, StateDict, check_fit, fit_of, load_weights, state_dict_of
+from bigroc_core.classifiers.state_dicts import (
+    Shapes,
+    StateDict,
+    check_claims,
+    check_fit,
+    fit_of,
+    fits_wholly,
+    load_weights,
+    state_dict_of,
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,7 @@ def read_foreign(path: Path, arch: str | None, classes: int | None) -> Loaded:
         raise ValueError(f'{path} has no card beside it: say what it is, arch="resnet50", "timm:NAME", ...')
     what = f"the checkpoint {path}"
     contents = read_checkpoint(path)
+    check_claims(contents, what)
     architecture, expected = _architecture(contents, arch)
     state = state_dict_of(contents, what, expected)
     fitting = f"{what} and the architecture {architecture}"
@@ -74,6 +84,7 @@ def read_foreign(path: Path, arch: str | None, classes: int | None) -> Loaded:
 def likely_classes(path: Path, arch: str) -> tuple[str, int]:
     """The architecture and number of classes of a foreign file, by the shapes in it; 0 where it does not fit."""
     contents = read_checkpoint(path)
+    check_claims(contents, f"the checkpoint {path}")
     architecture, expected = _architecture(contents, arch)
     heads = [name for name, shape in expected.items() if shape is None]
     weights = state_dict_of(contents, f"the checkpoint {path}", expected).weights
@@ -83,10 +94,12 @@ def likely_classes(path: Path, arch: str) -> tuple[str, int]:
 
 def _architecture(contents: Any, arch: str) -> tuple[str, Shapes]:
     """The architecture that fits: `arch`, or the `robustness` library's CIFAR ResNet of that name."""
-    expected = expected_shapes(arch)
     if (cifar := f"cifar_{arch}") not in CIFAR_RESNETS:
-        return arch, expected
+        return arch, expected_shapes(arch)
     small = expected_shapes(cifar)
+    if fits_wholly(contents, small):  # torchvision, which takes seconds to import, has no better
+        return cifar, small
+    expected = expected_shapes(arch)
     return (cifar, small) if fit_of(contents, small) > fit_of(contents, expected) else (arch, expected)
 
 

@@ -20,7 +20,7 @@ from bigroc_core.classifiers.networks import NETWORKS, Classifier, check_forward
 from bigroc_core.classifiers.published import hub_file, hub_file_named, timm_classifier, torchvision_classifier
 from bigroc_core.classifiers.robustbench_zoo import robustbench_classifier
 from bigroc_core.files import is_there
-from bigroc_core.models_file import model_entries
+from bigroc_core.models_file import added_models, model_entries
 
 
 def embedded_classifiers() -> dict[str, Card]:
@@ -147,20 +147,19 @@ def load_classifier(
     """
     name = os.fspath(source)
     try:
-        entry = None if name in embedded_classifiers() else model_entries("classifier").get(name)
+        entry = added_models("classifier").get(name)
+        if entry is None and name not in embedded_classifiers():
+            entry = model_entries("classifier").get(name)
         if entry is None:
             loaded = _find(name, arch, classes)
         else:
-            loaded = as_entry_says(_find(entry.source, arch or entry.arch, classes or entry.classes), entry)
+            arch, classes = arch or entry.arch, classes or entry.classes
+            loaded = as_entry_says(_find(entry.source, arch, classes), entry)
     except ConnectionError as error:
         instead = next(iter(sorted(boosting_classifiers().values(), key=preference)), None)
         hint = f"; without a network, the embedded {instead.name} serves instead" if instead else ""
         raise ValueError(f"{error}{hint}") from error
-    card = loaded.card
-    if arch is not None and card.architecture not in (arch, f"cifar_{arch}"):
-        raise ValueError(f"{name} is a {card.architecture}, not the {arch} asked for: leave arch out")
-    if classes is not None and len(card.classes) != classes:
-        raise ValueError(f"{name} has {len(card.classes)} classes, not the {classes} asked for")
+    check_card(loaded.card, name, arch, classes)
     loaded = with_preprocessing(loaded, mean, std, input_size)
     if class_names is not None:
         loaded = with_classes(loaded, class_names)
@@ -174,6 +173,14 @@ def load_classifier(
         return classifier.to(device)
     except (RuntimeError, AssertionError) as error:  # torch's words for a device that is not there
         raise ValueError(f"device {str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from error
+
+
+def check_card(card: Card, name: str, arch: str | None, classes: int | None) -> None:
+    """ValueError for a classifier of another architecture, or of another number of classes, than were asked for."""
+    if arch is not None and card.architecture not in (arch, f"cifar_{arch}"):
+        raise ValueError(f"{name} is a {card.architecture}, not the {arch} asked for: leave arch out")
+    if classes is not None and len(card.classes) != classes:
+        raise ValueError(f"{name} has {len(card.classes)} classes, not the {classes} asked for")
 
 
 def _find(name: str, arch: str | None, classes: int | None) -> Loaded:

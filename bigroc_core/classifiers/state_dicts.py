@@ -7,6 +7,7 @@ the prefix are taken that make the most of them fit.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ _AVERAGED = re.compile(r"(^|[._])(ema|averaged?|avg|swa|polyak|shadow|moving)([.
 _COUNTERS = ("num_batches_tracked", "n_averaged", "total_ops", "total_params")
 _BUFFERS = ("num_batches_tracked", "running_mean", "running_var", "stored_mean", "stored_var")
 _DEPTH, _MOST_TABLES, _MOST_PREFIXES = 4, 200, 40
+_MUCH_CLAIMED = 2**18
 _READABLE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -100,10 +102,27 @@ def state_dict_of(contents: Any, what: str, expected: Shapes | None = None) -> S
     return StateDict(weights, mean, std, (*notes, *told.notes))
 
 
+def check_claims(contents: Any, what: str) -> None:
+    """ValueError for a tensor, in any of a checkpoint's tables, that says it is large and has next to no numbers.
+
+    Before any network is looked up: a view that repeats itself, or a million rows of no columns.
+    """
+    for table in _tables(contents):
+        for key, value in table.entries.items():
+            claimed = math.prod(max(1, side) for side in value.shape)
+            if value.layout is torch.strided and claimed > _MUCH_CLAIMED:
+                _check_held(key, value, claimed, what)
+
+
 def fit_of(contents: Any, expected: Shapes) -> int:
     """How many of a network's names and shapes a checkpoint's contents have at best, under one prefix."""
     readings = _readings(list(_tables(contents)), expected)
     return max((reading.fitting for reading in readings), default=0)
+
+
+def fits_wholly(contents: Any, expected: Shapes) -> bool:
+    """Whether a checkpoint's contents have all of a network's names, in their shapes, under one prefix."""
+    return fit_of(contents, expected) == sum(not name.endswith(_COUNTERS) for name in expected)
 
 
 def _tables(contents: Any) -> Iterator[_Table]:
@@ -255,10 +274,16 @@ def _check_plain(key: str, value: Tensor, what: str) -> None:
     if value.is_floating_point() and value.dtype not in _READABLE:
         kind = str(value.dtype).removeprefix("torch.")
         raise ValueError(f"{what}: {name} is stored as {kind}; save it as float16, bfloat16, float32 or float64")
-    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+    _check_held(key, value, value.numel(), what)
+
+
+def _check_held(key: str, value: Tensor, claimed: int, what: str) -> None:
+    held = 0 if value.is_meta else value.untyped_storage().nbytes()
+    if claimed * value.element_size() > held:
+        repeated = "a view that repeats itself; save it with .contiguous()"
         raise ValueError(
-            f"{what}: {name} says that it is {_shape(value)}, and its {value.untyped_storage().nbytes():,} bytes are "
-            "less than that: a view that repeats itself; save it with .contiguous()"
+            f"{what}: {printable(key[:100])} says that it is {_shape(value)}, and its {held:,} bytes are less than "
+            f"that: {repeated if value.numel() else 'no network has such weights'}"
         )
 
 

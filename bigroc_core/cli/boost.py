@@ -24,7 +24,9 @@ from bigroc_core.cli.options import (
     mapping_of,
     preset_of,
     process_state,
+    tell_notes,
 )
+from bigroc_core.engine.precision import PRECISIONS
 from bigroc_core.evaluation import fingerprint
 from bigroc_core.experiments.boost import debias_shift
 from bigroc_core.images import write_image_set
@@ -63,6 +65,12 @@ def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
     add_class_mapping(parser)
     add_boosting(parser)
     parser.add_argument("--batch-size", type=int, default=256, help="images per written batch")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="exact",
+        help="fast: in bfloat16 where the hardware computes it; the same outcome, other last digits",
+    )
     parser.add_argument("--device", help="torch device; default CUDA where there is one")
 
 
@@ -78,7 +86,8 @@ def run_boost(options: argparse.Namespace) -> None:
     mapping = mapping_of(options, classifier)
     # Labels that nothing is made of are not read, so that folders may have any names.
     labelled = bool(mapping) or not (options.estimate or options.target is not None or options.debias_set is not None)
-    source = open_stream(options.source, classifier, mapping, labelled, own_sizes=True)
+    drawing = device if options.precision == "fast" else "cpu"
+    source = open_stream(options.source, classifier, mapping, labelled, own_sizes=True, device=drawing)
     count = count_of(source, options.count, "--count")
     check_seed(source, options.seed)
     if mapping and not source.labelled:
@@ -97,8 +106,7 @@ def run_boost(options: argparse.Namespace) -> None:
     if state.is_main_process:
         sizes = set(source.shapes[:count]) if source.shapes else {source.card.input_size} if source.card else set()
         seen = [note for size in sorted(sizes)[:3] if (note := view_note(classifier, size, view))]
-        for note in (*classifier.notes, *source.notes, *seen):
-            print(f"note: {note}")
+        tell_notes((*classifier.notes, *source.notes, *seen))
     # The set that debiasing was fitted on, not the shift: its last digits depend on how many images fit into memory.
     settings: dict[str, Any] = {
         "source": f"{source.identity}, seed {options.seed}" if source.size is None else source.identity,
@@ -107,6 +115,7 @@ def run_boost(options: argparse.Namespace) -> None:
         "debias": fitted_on,
         "view": view,
         **config.settings(),
+        **({} if options.precision == "exact" else {"precision": options.precision}),
     }
     names = classifier.classes or source.classes
     with state.main_process_first():
@@ -130,7 +139,9 @@ def run_boost(options: argparse.Namespace) -> None:
                 for rows in _of_one_size(source, start, stop):
                     images, labels = _drawn(source, options.seed, rows)
                     chosen = labels if targets == "own" else options.target if targets != "estimated" else None
-                    result = boost(classifier, images.to(device), chosen, config, shift, view=view)
+                    result = boost(
+                        classifier, images.to(device), chosen, config, shift, view=view, precision=options.precision
+                    )
                     for row, image, label in zip(rows, result.images.cpu(), result.labels.tolist(), strict=True):
                         boosted[row - start], towards[row - start] = image, label
                     bar.update(len(rows))

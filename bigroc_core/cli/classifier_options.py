@@ -6,14 +6,22 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from bigroc_core.catalogue import forget
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.classifiers.registry import load_classifier
-from bigroc_core.models_file import ModelEntry, class_names_in, entry_named
+from bigroc_core.classifiers.registry import check_card, embedded_classifiers, load_classifier
+from bigroc_core.files import is_there
+from bigroc_core.models_file import ModelEntry, add_model, class_names_in, entry_named, model_entries
 
 VIEWS = ("input", "native")
+SOURCES = (
+    "a name (`models` lists them), a checkpoint file, hub:OWNER/REPO/FILE, torchvision:, timm: or robustbench:NAME"
+)
+# What makes another network of one that is known by name, by how people say it.
+_CHANGES = {"class_names": "class names", "mean": "mean", "std": "std", "input_size": "input size"}
 
 
 def add_classifier(
@@ -23,14 +31,19 @@ def add_classifier(
 
     default: the classifier where none is said, or None where the command finds one. purpose: what it does, for help.
     """
+    add_classifier_named(parser, "--classifier", default=default, help=f"{purpose}: {SOURCES}")
+    add_classifier_details(parser, view)
+
+
+def add_classifier_named(parser: argparse.ArgumentParser, option: str, **more: Any) -> None:
+    """Add an option, or an argument, that names a classifier, or several."""
+    parser.add_argument(option, **{"metavar": "NAME", "help": SOURCES, **more})
+
+
+def add_classifier_details(parser: argparse.ArgumentParser, view: bool = True) -> None:
+    """Add what says of the command's classifiers what their files do not: --arch and all that follows it."""
     group = parser.add_argument_group(
-        "classifier", "its name or file, and what the file does not say (`models` lists the names)"
-    )
-    group.add_argument(
-        "--classifier",
-        default=default,
-        metavar="NAME",
-        help=f"{purpose}: a name, a checkpoint file, hub:OWNER/REPO/FILE, torchvision:, timm: or robustbench:NAME",
+        "classifier", "what its file does not say; of several classifiers, of those that are not embedded"
     )
     group.add_argument("--arch", help='architecture of a file that has no card: "resnet50", "timm:NAME"')
     group.add_argument("--num-classes", type=int, metavar="C", help="how many classes it must have")
@@ -62,35 +75,69 @@ def classifier_of(
     if source is None:
         raise ValueError("--classifier names no classifier")
     try:
-        return load_classifier(
-            source,
-            arch=options.arch,
-            classes=options.num_classes,
-            mean=_numbers("--mean", options.mean),
-            std=_numbers("--std", options.std),
-            input_size=_size(options.input_size),
-            device=device,
-            class_names=None if options.class_names is None else _names(options.class_names),
-        )
+        return load_classifier(classifier_named(options, source), device=device)
     except OSError as error:
         raise ValueError(f"--classifier {source[:200]} cannot be read: {error.strerror or error}") from error
 
 
 def classifier_entry(options: argparse.Namespace) -> ModelEntry:
     """What options of `add_classifier` say, as one model to know by name; ValueError for a wrong form."""
+    return _entry(options, entry_named(options.classifier, "classifier"))
+
+
+def classifiers_named(options: argparse.Namespace, names: Sequence[str]) -> tuple[str, ...]:
+    """The names by which this command's classifiers are known from here on, once its options are taken into account.
+
+    What the options say is said of those that are not embedded, or where all are, of all. A file is called by its name.
+    ValueError for a wrong form.
+    """
+    if not set(given_options(options)) - {"view"}:
+        return tuple(names)
+    embedded = embedded_classifiers()
+    meant = [name for name in names if name not in embedded] or names
+    known = {name: _for_this_run(options, name) if name in meant else name for name in names}
+    if len(set(known.values())) < len(known):
+        raise ValueError(f"two of {', '.join(known)} have one name: the files could not be told apart")
+    return tuple(known[name] for name in names)
+
+
+def classifier_named(options: argparse.Namespace, name: str) -> str:
+    """The name by which the command's one classifier is known from here on."""
+    return classifiers_named(options, [name])[0]
+
+
+def _for_this_run(options: argparse.Namespace, source: str) -> str:
+    """Make a classifier known as the options have it; returns its name, which is not that of what it is made from."""
+    embedded, known = embedded_classifiers().get(source), model_entries("classifier").get(source)
+    changed = [said for option, said in _CHANGES.items() if getattr(options, option) is not None]
+    if embedded is not None and not changed:
+        check_card(embedded, source, options.arch, options.num_classes)
+        return source
+    if known is None and is_there(Path(source)):
+        name = Path(source).name
+    else:
+        name = f"{source} (other {', '.join(changed)})" if changed else source
+    start = known or ModelEntry(name=name, kind="classifier", source=source)
+    add_model(dataclasses.replace(_entry(options, start), name=name))
+    forget()
+    return name
+
+
+def _entry(options: argparse.Namespace, start: ModelEntry) -> ModelEntry:
+    """What a model is, where the options do not say otherwise."""
     names = None if options.class_names is None else _names(options.class_names)
     mean, std, size = _numbers("--mean", options.mean), _numbers("--std", options.std), _size(options.input_size)
     if names is not None and options.num_classes not in (None, len(names)):
         raise ValueError(f"--class-names are {len(names)}, and --num-classes is {options.num_classes}")
-    return dataclasses.replace(
-        entry_named(options.classifier, "classifier"),
-        arch=options.arch,
-        classes=options.num_classes if names is None else len(names),
-        class_names=names,
-        mean=None if mean is None else tuple(mean),
-        std=None if std is None else tuple(std),
-        input_size=(size, size) if isinstance(size, int) else size,
-    )
+    given = {
+        "arch": options.arch,
+        "classes": options.num_classes if names is None else len(names),
+        "class_names": names,
+        "mean": None if mean is None else tuple(mean),
+        "std": None if std is None else tuple(std),
+        "input_size": (size, size) if isinstance(size, int) else size,
+    }
+    return dataclasses.replace(start, **{name: value for name, value in given.items() if value is not None})
 
 
 def given_options(options: argparse.Namespace) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from bigroc_core.boosting import NORMS, BoostConfig
 from bigroc_core.cards import CHECKPOINTS, Card
+from bigroc_core.cli.classifier_options import add_classifier
 from bigroc_core.cli.options import (
     Commands,
     add_boosting,
@@ -26,6 +27,7 @@ from bigroc_core.cli.options import (
     progress_bars,
     require_embedded,
     subject_of,
+    tell_notes,
     update_card,
 )
 from bigroc_core.evaluation import LITE0_METRICS, METRICS, Sweep
@@ -68,7 +70,7 @@ def add_evaluate_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         "goes on where it stopped; accelerate launch spreads it over processes.",
     )
     add_measured_images(parser, COUNT, SEEDS)
-    parser.add_argument("--classifier", help="boost through it (default: the preset's, else cifar10-robust)")
+    add_classifier(parser, None, "boosts (default: the preset's, else cifar10-robust)")
     parser.add_argument("--control", default="cifar10-standard", help="the control's classifier, or none")
     parser.add_argument("--no-random-direction", action="store_true", help="leave that control out")
     parser.add_argument(
@@ -148,6 +150,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     share, device = process_share(options.device)
     asked = measurement_of(options)
     opened = asked.opened(device)
+    tell_notes(opened.notes, share)
     measured = measure(asked, opened, progress_bars() if share.index == 0 else None, share)
     if share.index == 0:
         _tell(options, measured, opened.card)
@@ -156,6 +159,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
 def _tell(options: argparse.Namespace, measured: Measured, card: Card | None) -> None:
     if measured.swept is not None:
         print(sweep_table(measured.swept))
+    tell_notes(measured.notes)
     print(as_text(measured.found))
     for path, text in ((options.csv, as_csv), (options.latex, as_latex)):
         if path is not None:
@@ -183,7 +187,7 @@ def add_sweep_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         "where it stopped; accelerate launch spreads it over processes.",
     )
     add_measured_images(parser, SWEEP_COUNT, SWEEP_SEEDS, "; never those of a report")
-    parser.add_argument("--classifier", help="boost through it (default: cifar10-robust)")
+    add_classifier(parser, None, "boosts (default: cifar10-robust)")
     parser.add_argument("--reference", default="validation", metavar="SET", help=REFERENCE_HELP)
     add_sweeping(parser)
     parser.add_argument(
@@ -212,9 +216,10 @@ def run_sweep(options: argparse.Namespace) -> None:
         grid=None if options.eps_list is None else tuple(options.eps_list),
     )
     opened = asked.opened(device)
+    tell_notes(opened.notes, share)
     configs = tuple(
         BoostConfig(
-            eps=largest_eps(options.largest, norm, opened.classifier.card),
+            eps=largest_eps(options.largest, norm, opened.size),
             steps=steps,
             step_size=options.step_size,
             norm=norm,

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import argparse
 
+from bigroc_core.boosting import view_note
 from bigroc_core.cards import CHECKPOINTS
 from bigroc_core.classifiers.registry import embedded_classifiers, load_classifier
+from bigroc_core.cli.classifier_options import add_classifier_details, add_classifier_named, classifier_of
 from bigroc_core.cli.options import (
     Commands,
     add_class_mapping,
@@ -19,6 +21,7 @@ from bigroc_core.cli.options import (
     mapping_of,
     progress_bars,
     require_embedded,
+    tell_notes,
     update_card,
 )
 from bigroc_core.evaluation import (
@@ -30,6 +33,7 @@ from bigroc_core.evaluation import (
     tensor_stream,
 )
 from bigroc_core.experiments.judging import SPLITS, labelled_for, splits_for
+from bigroc_core.training.data import load_data
 
 
 def add_evaluate_classifier_parser(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -40,7 +44,8 @@ def add_evaluate_classifier_parser(commands: Commands[argparse.ArgumentParser]) 
         description="Accuracy on the test images of CIFAR-10, or of --data: clean, and under untargeted L2 PGD on the "
         "cross-entropy with step 2.5·eps/steps from a zero start.",
     )
-    parser.add_argument("classifier", metavar="NAME", help="embedded classifier or checkpoint file")
+    add_classifier_named(parser, "classifier")
+    add_classifier_details(parser)
     parser.add_argument(
         "--eps",
         type=float,
@@ -48,7 +53,7 @@ def add_evaluate_classifier_parser(commands: Commands[argparse.ArgumentParser]) 
     )
     parser.add_argument("--steps", type=int, default=20, help="PGD steps (default 20)")
     parser.add_argument("--count", type=int, help="only the first so many test images")
-    parser.add_argument("--size", type=int, help="bring the images to so many pixels a side (default: the card's)")
+    parser.add_argument("--size", type=int, help="the same as --input-size")
     parser.add_argument("--batch-size", type=int, default=250)
     parser.add_argument(
         "--autoattack",
@@ -65,19 +70,28 @@ def run_evaluate_classifier(options: argparse.Namespace) -> None:
     """Carry out a parsed `evaluate-classifier` command."""
     if options.write_card:
         require_embedded(options.classifier, embedded_classifiers())
-    if options.size is not None and options.size < 1:
-        raise ValueError(f"--size must be at least 1, not {options.size}")
-    classifier = load_classifier(options.classifier, input_size=options.size, device=default_device(options.device))
-    data = splits_for(classifier.card, options.data)
+    if options.size is not None:
+        if options.size < 1 or options.input_size is not None:
+            raise ValueError(f"--size must be at least 1, and given without --input-size, not {options.size}")
+        options.input_size = str(options.size)
+    classifier = classifier_of(options, default_device(options.device))
+    data = load_data(options.data) if options.view else splits_for(classifier.card, options.data)
     images, notes = labelled_for(classifier, data, data.test, mapping_of(options, classifier))
-    for note in notes:
-        print(f"note: {note}")
+    seen = view_note(classifier, data.size, options.view)
+    tell_notes((*classifier.notes, *notes, *([seen] if seen else [])))
     if options.count is not None:
         if not 1 <= options.count <= len(images):
             raise ValueError(f"--count must be from 1 to {len(images)}, not {options.count}")
         images = images.subset(slice(0, options.count))
     measured = evaluate_classifier(
-        classifier, images, options.eps, options.steps, options.autoattack, options.batch_size, progress=True
+        classifier,
+        images,
+        options.eps,
+        options.steps,
+        options.autoattack,
+        options.batch_size,
+        progress=True,
+        view=options.view,
     )
     name = classifier.card.name
     print(f"{name} on {measured['images']} {data.name} test images")

@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from bigroc_core.cards import CHECKPOINTS, read_card
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.classifiers.registry import embedded_classifiers, load_classifier
+from bigroc_core.classifiers.registry import embedded_classifiers
+from bigroc_core.cli.classifier_options import add_classifier_details, add_classifier_named, classifier_of
 from bigroc_core.cli.options import (
     Commands,
     add_class_mapping,
@@ -24,7 +25,9 @@ from bigroc_core.cli.options import (
     finish,
     mapping_of,
     require_embedded,
+    tell_notes,
 )
+from bigroc_core.engine.views import Seeing, ViewName
 from bigroc_core.evaluation import evaluate_classifier, realism_statistics, scores, separation
 from bigroc_core.experiments.judging import labelled_for, splits_for
 from bigroc_core.files import write_text
@@ -32,6 +35,7 @@ from bigroc_core.generators.registry import embedded_generators
 from bigroc_core.images import open_image_set
 from bigroc_core.images.splits import Images, LabelledImages
 from bigroc_core.streams import GENERATOR_PREFIX, open_stream
+from bigroc_core.training.data import load_data
 from bigroc_core.training.sources import SetImages
 
 BATCH = 250
@@ -47,7 +51,8 @@ def add_evaluate_joint_parser(commands: Commands[argparse.ArgumentParser]) -> No
         "clean and under L2 PGD, as evaluate-classifier has it. c is an image's label, or without one the class that "
         "the model sees.",
     )
-    parser.add_argument("classifier", metavar="NAME", help="embedded classifier or checkpoint file")
+    add_classifier_named(parser, "classifier")
+    add_classifier_details(parser)
     parser.add_argument(
         "--generated",
         nargs="+",
@@ -82,14 +87,16 @@ def run_evaluate_joint(options: argparse.Namespace) -> None:
     check_outputs(options)
     if options.count < 1:
         raise ValueError(f"--count must be at least 1, not {options.count}")
-    classifier = load_classifier(options.classifier, device=default_device(options.device))
+    classifier = classifier_of(options, default_device(options.device))
     mapping = mapping_of(options, classifier)
     real, held_out = _real_images(options, classifier, mapping)
     named = options.generated or _embedded_of(classifier.card.input_size)
-    sources = [open_stream(one, classifier, mapping) for one in named]
+    sources = [open_stream(one, classifier, mapping, own_sizes=options.view is not None) for one in named]
+    tell_notes([*classifier.notes, *(note for source in sources for note in source.notes)])
     data = _in_memory(real, options.count)
-    measured: dict[str, Any] = {"realism": None if held_out is None else realism_statistics(classifier, held_out)}
-    of_real = scores(classifier, data.floats(slice(None)), data.labels)
+    model = Seeing(classifier, options.view)
+    measured: dict[str, Any] = {"realism": None if held_out is None else realism_statistics(model, held_out)}
+    of_real = scores(model, data.floats(slice(None)), data.labels)
     trained_on = classifier.card.training.get("recipe", {}).get("generated", [])
     told_apart: dict[str, dict[str, Any]] = {}
     for one, source in zip(named, sources, strict=True):
@@ -97,11 +104,11 @@ def run_evaluate_joint(options: argparse.Namespace) -> None:
         name = one.removeprefix(GENERATOR_PREFIX) if one.startswith(GENERATOR_PREFIX) else Path(one).name
         found: list[Tensor] = []
         for start in tqdm(range(0, count, BATCH), desc=name, leave=False):
-            found.append(scores(classifier, *source.draw(options.seed, start, min(BATCH, count - start))))
+            found.append(scores(model, *source.draw(options.seed, start, min(BATCH, count - start))))
         auc = separation(of_real, torch.cat(found))
         told_apart[name] = {"auc": auc, "images": count, "trained_on": name in trained_on}
     measured |= {"separation": told_apart, "seed": options.seed}
-    measured |= evaluate_classifier(classifier, data, options.eps, options.steps, progress=True)
+    measured |= evaluate_classifier(classifier, data, options.eps, options.steps, progress=True, view=options.view)
     _tell(classifier, measured)
     measured["command"] = command_line()
     finish(options, {"classifier": classifier.card.name, **measured})
@@ -121,20 +128,22 @@ def _real_images(
 ) -> tuple[Images, Images | None]:
     """The images to tell generated ones from, and those that ℓ₀ is of."""
     if options.real is not None:
-        return _set(options.real, classifier), None if options.held_out is None else _set(options.held_out, classifier)
+        held_out = None if options.held_out is None else _set(options.held_out, classifier, options.view)
+        return _set(options.real, classifier, options.view), held_out
     if options.held_out is not None:
         raise ValueError("--held-out goes with --real: CIFAR-10 and --data have validation images of their own")
-    data = splits_for(classifier.card, options.data)
+    data = load_data(options.data) if options.view else splits_for(classifier.card, options.data)
     # The mapping may be of the generators' classes alone.
     own = {name: other for name, other in mapping.items() if name in data.classes}
     parts = [labelled_for(classifier, data, part, own) for part in (data.test, data.validation)]
-    for note in parts[0][1]:
-        print(f"note: {note}")
+    tell_notes(parts[0][1])
     return parts[0][0], parts[1][0]
 
 
-def _set(named: str, classifier: Classifier) -> SetImages:
-    found = open_image_set(named, classifier.card.input_size, classifier.classes)
+def _set(named: str, classifier: Classifier, view: ViewName) -> SetImages:
+    """Labelled real images: at their own size, which must be one, where it is said how the model sees them."""
+    found = open_image_set(named, classifier.card.input_size if view is None else None, classifier.classes)
+    tell_notes(found.notes)
     if found.labels is None:
         raise ValueError(f"{named} has no labels; real images must come in class folders, or with labels")
     return SetImages(found, torch.arange(len(found)), found.labels)

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from bigroc_core.catalogue import generator_cards, offer_classifier, offer_generator
-from bigroc_core.classifiers.registry import embedded_classifiers, load_classifier, refuse_judge
-from bigroc_core.cli.options import default_device
+from bigroc_core.catalogue import generator_cards, offer_generator
+from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.classifiers.registry import load_classifier, refuse_judge
+from bigroc_core.cli.classifier_options import (
+    SOURCES,
+    add_classifier_details,
+    add_classifier_named,
+    classifiers_named,
+)
+from bigroc_core.cli.options import default_device, tell_notes
 from bigroc_core.experiments.frames import Interpolation, animation, frame_files
-from bigroc_core.experiments.interpolate import Walk, interpolation_of
+from bigroc_core.experiments.interpolate import Walk, walked
 from bigroc_core.files import whole_or_not_at_all
 from bigroc_core.generators.registry import load_generator
+from bigroc_core.images import fit_to, from_uint8, read_image, to_uint8
 from bigroc_core.images.image import SUFFIXES
 from bigroc_core.sources import UPLOAD, OneImage
 from bigroc_core.streams import GENERATOR_PREFIX
@@ -69,14 +79,14 @@ def add_interpolate_parser(commands: argparse._SubParsersAction[argparse.Argumen
     add_end(parser, "source", 0, positional=True)
     add_end(parser, "target", 1, positional=True)
     parser.add_argument("out", metavar="OUT", type=Path, help="folder, .npz or .gif")
-    parser.add_argument(
+    add_classifier_named(
+        parser,
         "--classifier",
         nargs="+",
         default=["cifar10-robust"],
-        metavar="NAME",
-        help="embedded names or checkpoint files (default cifar10-robust)",
+        help=f"one or several (cifar10-robust): {SOURCES}",
     )
-    parser.add_argument("--arch", help="architecture of foreign checkpoint files")
+    add_classifier_details(parser)
     parser.add_argument(
         "--c",
         nargs="+",
@@ -99,47 +109,58 @@ def run_interpolate(options: argparse.Namespace) -> None:
     """Carry out a parsed `interpolate` command."""
     from tqdm import tqdm
 
+    began = time.perf_counter()
     _check_out(options.out)
-    device = default_device(options.device)
+    classifiers = _loaded(options, default_device(options.device))
     walk = Walk(
         source=end_of(options, "source"),
         target=end_of(options, "target"),
-        classifiers=_offered(options, device),
+        classifiers=tuple(classifier.card.name for classifier in classifiers),
         fractions=tuple(sorted(set(options.c))),
         steps=options.steps,
         weights=None if options.weights is None else tuple(options.weights),
         warm_start=options.warm_start,
+        view=options.view,
     )
+    source, notes = _read(walk.source, "source")
+    target, more = _read(walk.target, "target")
+    if source.shape != target.shape:
+        fitted = fit_to(target, (source.shape[1], source.shape[2]))
+        target, more = from_uint8(to_uint8(fitted.pixels)), (*more, *(f"target: {note}" for note in fitted.notes))
     run: Interpolation | None = None
     with tqdm(unit="step", desc="interpolate") as bar:
-        for run in interpolation_of(walk, str(device)):
+        for run in walked(walk, classifiers, (source, target), [*notes, *more], began):
             bar.total = run.total
             bar.update(run.done - bar.n)
     assert run is not None
-    for note in run.notes:
-        print(f"note: {note}")
+    tell_notes([*(note for classifier in classifiers for note in classifier.notes), *run.notes])
     with whole_or_not_at_all(options.out) as temporary:
         _write(run, temporary, options.out.suffix.lower())
     print(f"{run.distances.size} frames in {options.out}")
 
 
-def _offered(options: argparse.Namespace, device: torch.device) -> tuple[str, ...]:
-    """The classifiers' names; those from elsewhere are offered for this command. ValueError for ones that cannot be
-    looked through side by side."""
-    embedded, sizes = embedded_classifiers(), {}
-    for name in dict.fromkeys(options.classifier):
-        loaded = None if name in embedded else load_classifier(name, arch=options.arch, device=device)
-        card = embedded[name] if loaded is None else loaded.card
-        refuse_judge(card)
-        if card.name in sizes:
-            raise ValueError(f"two of the classifiers are called {card.name}: the files could not be told apart")
-        sizes[card.name] = card.input_size
-        if loaded is not None:
-            offer_classifier(loaded)
-    if len(set(sizes.values())) > 1:
-        told = ", ".join(f"{name} {height}×{width}" for name, (height, width) in sizes.items())
-        raise ValueError(f"the classifiers take images of different sizes ({told}); run them one by one")
-    return tuple(sizes)
+def _loaded(options: argparse.Namespace, device: torch.device) -> list[Classifier]:
+    """The classifiers; ValueError for a judge, and for two of one name."""
+    names = classifiers_named(options, list(dict.fromkeys(options.classifier)))
+    classifiers = {name: load_classifier(name, device=device) for name in names}
+    known: set[str] = set()
+    for classifier in classifiers.values():
+        refuse_judge(classifier.card)
+        if classifier.card.name in known:
+            raise ValueError(
+                f"two of the classifiers are called {classifier.card.name}: the files could not be told apart"
+            )
+        known.add(classifier.card.name)
+    return list(classifiers.values())
+
+
+def _read(one: OneImage, side: str) -> tuple[Tensor, tuple[str, ...]]:
+    """An image (3, H, W) in [0, 1] at its own size and 8-bit levels, and notes on it."""
+    if one.kind != UPLOAD:
+        return one.read(generator_cards()[one.generator].input_size, "cpu", side)
+    path = Path(one.file or "")
+    read = read_image(path, name=path.name)
+    return from_uint8(to_uint8(read.pixels)), tuple(f"{side}: {note}" for note in read.notes)
 
 
 def _check_out(out: Path) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from bigroc_core.boosting import GRADIENTS, NORMS, BoostConfig
 from bigroc_core.cards import CHECKPOINTS, Card, read_card
 from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.cli.classifier_options import classifier_named
 from bigroc_core.evaluation import ALONE, Share
 from bigroc_core.files import write_text
 from bigroc_core.images.classes import OPTION, parse_mapping
@@ -194,13 +195,14 @@ def add_sweeping(parser: argparse.ArgumentParser) -> None:
 
 
 def subject_of(options: argparse.Namespace, classifier: str | None) -> dict[str, Any]:
-    """The fields of a Subject that `add_measured_images` and `add_data` have options for.
+    """The fields of a Subject that `add_measured_images`, `add_classifier` and `add_data` have options for.
 
     classifier: in place of none given, before cifar10-robust.
     """
     return {
         "images": options.images,
-        "classifier": options.classifier or classifier or "cifar10-robust",
+        "classifier": classifier_named(options, options.classifier or classifier or "cifar10-robust"),
+        "view": options.view,
         "count": options.count,
         "seeds": tuple(options.seeds or ()),
         "debias": options.debias,
@@ -234,6 +236,12 @@ def process_share(device: str | None) -> tuple[Share, torch.device]:
     if state.num_processes == 1:
         return ALONE, default_device(device)
     return Share(state.process_index, state.num_processes, state.wait_for_everyone), state.device
+
+
+def tell_notes(notes: Iterable[str], share: Share = ALONE) -> None:
+    """Say, in the first of several processes, what was guessed about models and images."""
+    for note in notes if share.index == 0 else ():
+        print(f"note: {note}")
 
 
 def finish(options: argparse.Namespace, result: dict[str, Any]) -> None:

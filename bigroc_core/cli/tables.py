@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bigroc_core.cli.classifier_options import add_classifier, classifier_named
 from bigroc_core.cli.options import Commands, add_data, add_device, command_line, process_share, progress_bars
 from bigroc_core.evaluation.comparison import mean_and_std
 from bigroc_core.evaluation.report import cell
@@ -52,7 +53,7 @@ def add_tables_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--joint", default="cifar10-joint", help="the joint model (default cifar10-joint)")
     parser.add_argument("--vanilla", default="cifar10-joint-vanilla", help="the one trained without attacks")
-    parser.add_argument("--classifier", default="cifar10-robust", help="the robust classifier")
+    add_classifier(parser, purpose="the robust classifier, of which alone the options below tell, but for --view")
     parser.add_argument("--judge", default="cifar10-judge", help="measures, and takes no part in boosting")
     parser.add_argument("--consistency", default="cifar10-ct", metavar="NAME", help="the consistency model")
     parser.add_argument("--others", nargs="+", metavar="NAME", help="of Table 2; default: all others embedded")
@@ -82,7 +83,8 @@ def run_tables(options: argparse.Namespace) -> None:
     request = TablesRequest(
         joint=options.joint,
         vanilla=options.vanilla,
-        classifier=options.classifier,
+        classifier=classifier_named(options, options.classifier),
+        view=options.view,
         judge=options.judge,
         consistency=options.consistency,
         others=tuple(options.others or ()),

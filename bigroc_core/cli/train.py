@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bigroc_core.cli.options import Commands, add_class_mapping, command_line, process_state
+from bigroc_core.cli.classifier_options import add_classifier_details, classifier_of, given_options
+from bigroc_core.cli.options import Commands, add_class_mapping, command_line, process_state, tell_notes
 from bigroc_core.images.classes import parse_mapping
 from bigroc_core.images.splits import Splits
 from bigroc_core.settings import setting
@@ -42,7 +44,6 @@ class Beginning:
     """What a joint model starts from, and real images that are no --data."""
 
     init: str = setting("cifar10-robust", "classifier to start from: embedded, a file, or as `models` lists it")
-    arch: str | None = setting(None, "architecture of a checkpoint file without a card, such as resnet50")
     real: str | None = setting(
         None,
         "instead of --data: class folders, a zip or an .npz with labels, read as they are wanted",
@@ -80,6 +81,7 @@ def add_train_parser(commands: Commands) -> None:
         "--real-steps 4 --generated-eps 10 --generated-step-size 0.1 --grow-every 1000.",
     )
     add_options(joint, Beginning)
+    add_classifier_details(joint, view=False)
     joint.add_argument(
         "--generated",
         nargs="+",
@@ -128,7 +130,7 @@ def _run_generator(options: argparse.Namespace, place: Place, folder: Path) -> N
 
 
 def _run_joint(options: argparse.Namespace, place: Place, folder: Path) -> None:
-    from bigroc_core.classifiers.registry import load_classifier, refuse_judge
+    from bigroc_core.classifiers.registry import refuse_judge
     from bigroc_core.training.joint import train_joint
     from bigroc_core.training.sources import load_real, open_generated
 
@@ -138,7 +140,9 @@ def _run_joint(options: argparse.Namespace, place: Place, folder: Path) -> None:
         raise ValueError(f"--last-steps {values['last_steps']} is less than --first-steps {values['first_steps']}")
     weights = _weights(options)
     device = process_state().device
-    init = load_classifier(beginning.init, beginning.arch, input_size=place.size, device=device)
+    if place.size is not None:
+        options.input_size = str(place.size)
+    init = classifier_of(options, device, beginning.init)
     refuse_judge(init.card)
     mapping, size = parse_mapping(options.map_classes), init.card.input_size
     real = load_real(beginning.real, beginning.held_out, place.data, size, init, mapping)
@@ -149,8 +153,10 @@ def _run_joint(options: argparse.Namespace, place: Place, folder: Path) -> None:
         generated=tuple(source.name for source in sources),
         weights=weights,
         size=size,
+        init_options={name: said for name, said in given_options(options).items() if name != "input_size"},
         **values,
     )
+    _tell((*init.notes, *real.notes, *(note for source in sources for note in source.notes)))
     train_joint(recipe, init, real, sources, folder, command_line(), place.save_minutes, curves)
 
 
@@ -167,11 +173,17 @@ def _weights(options: argparse.Namespace) -> tuple[float, ...]:
     return weights
 
 
+def _tell(notes: Sequence[str]) -> None:
+    """Say once what was guessed, however many processes train."""
+    tell_notes(notes if process_state().is_main_process else ())
+
+
 def _loaded(place: Place, batch_size: int, margin: float = 1.0) -> Splits:
     """The data's splits; ValueError where they do not fill one batch."""
     from bigroc_core.training.data import load_data
 
     splits = load_data(place.data, place.size, margin)
+    _tell(splits.notes)
     if batch_size > len(splits.train):
         raise ValueError(f"--batch-size {batch_size} is more than the {len(splits.train)} training images")
     return splits

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bigroc_core.engine.exactness import exact_arithmetic
 from bigroc_core.engine.folding import Pair, fold, foldable_pairs
+from bigroc_core.engine.fused import fused_copy
 from bigroc_core.engine.logits import as_logits
 
 MUCH = 1e-3  # of the largest logit: what a network's own rounding does not come near
@@ -83,6 +84,8 @@ class FrozenNetwork:
         if self._channels_last:
             self._lay_out(torch.channels_last)
         self.depends_on_batch = self._differs_in_company(images[:1].detach().to(self.device, copy=True))
+        self._quick: nn.Module | None = None
+        self.recorded: dict[Any, Any] = {}  # what a run has recorded with this copy, to be replayed by the next
 
     def __call__(self, images: Tensor) -> Any:
         if self._channels_last:
@@ -95,6 +98,15 @@ class FrozenNetwork:
             self._channels_last = False
             self._lay_out(torch.contiguous_format)
         return self._network(images)
+
+    def quickly(self, images: Tensor) -> Any:
+        """The module's output under bfloat16's autocast, which the caller enters; on CUDA by a copy made for that."""
+        if self.device.type != "cuda":
+            return self(images)
+        if self._quick is None:
+            with torch.inference_mode(False), torch.no_grad():
+                self._quick = fused_copy(self._network, images[:2].detach().clone())
+        return self._quick(images.contiguous(memory_format=torch.channels_last))
 
     def shows(self, names: Sequence[str]) -> bool:
         """Whether the submodules of these dotted names give here what they give in the caller's network."""

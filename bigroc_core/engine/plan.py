@@ -23,6 +23,7 @@ from bigroc_core.checks import (
 )
 from bigroc_core.engine.batching import BatchSize
 from bigroc_core.engine.config import BoostConfig
+from bigroc_core.engine.graphs import Motion, Rests, StepGraph, replayed_pgd, step_graph
 from bigroc_core.engine.logits import CheckedLoss, check_finite
 from bigroc_core.engine.precision import check_precision, private_modes
 from bigroc_core.engine.results import Standing
@@ -94,9 +95,13 @@ class Plan:
             mask = self.mask if self.mask is None or len(self.mask) == 1 else self.mask[rows]
             mask = None if mask is None else mask.to(device)
             targets = self._targets(network, rows, size, mask)
-            rests = None if config.stop_at is None else rest_rule(config.stop_at, self._on(device, self.l0), targets)
-            ball = config.threat_model if mask is None else config.masked(mask)
-            points = targeted_pgd(targets, x, ball, config.alpha, config.steps, rests)
+            motion = self._motion(device, mask)
+            rests = motion.rule(targets)
+            graph = self._graph(network, x, targets, motion)
+            if graph is None:
+                points = targeted_pgd(targets, x, motion.ball, motion.step_size, motion.steps, rests)
+            else:
+                points = replayed_pgd(graph, x, targets, motion)
         standing = None
         for step in range(config.steps + 1):
             with private_modes(device, fast):
@@ -115,6 +120,21 @@ class Plan:
                         standing.logits = targets.logits(standing.images, torch.arange(len(x), device=device))
                 check_finite(standing.logits, f"after {step} steps", rows.start)
             yield standing
+
+    def _motion(self, device: torch.device, mask: Tensor | None) -> Motion:
+        stop_at, l0 = self.config.stop_at, self._on(device, self.l0)
+        ball = self.config.threat_model if mask is None else self.config.masked(mask)
+
+        def rule(targets: Targets) -> Rests | None:
+            return None if stop_at is None else rest_rule(stop_at, l0, targets)
+
+        return Motion(ball, self.config.alpha, self.config.steps, rule)
+
+    def _graph(self, network: ViewedNetwork, x: Tensor, targets: Targets, motion: Motion) -> StepGraph | None:
+        if not network.fast or targets.mask is not None or not isinstance(self.config.loss, str):
+            return None
+        l0 = None if self.l0 is None else tuple(self.l0.flatten().tolist())
+        return step_graph((x.shape[1:], network.view, self.config, l0), x, targets, motion)
 
     def _targets(self, network: ViewedNetwork, rows: slice, size: BatchSize, mask: Tensor | None) -> Targets:
         device = network.device

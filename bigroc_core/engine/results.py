@@ -58,8 +58,10 @@ class Standing:
         self.step = step
         self.images.index_copy_(0, point.rows, point.images)
         self.logits.index_copy_(0, point.rows, point.logits)
+        # A walk may keep images that rest in its batch: those take no step more.
+        taken = self.steps_taken.index_fill(0, point.rows, step)
+        self.steps_taken = torch.where(self.resting, self.steps_taken, taken)
         self.resting.index_copy_(0, point.rows, point.resting)
-        self.steps_taken.index_fill_(0, point.rows, step)
 
     def note(self, point: Point, lost: Tensor, flat: Tensor) -> None:
         """Take down which of the images that go on, (n,) bool, have no gradient to go along."""

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from bigroc_core.engine.batching import BatchSize, fitting_batch_size
-from bigroc_core.engine.exactness import exact_arithmetic
 from bigroc_core.engine.frozen import FrozenNetwork, device_of, frozen_copy
 from bigroc_core.engine.logits import as_logits
 from bigroc_core.engine.precision import is_fast, reduced
@@ -25,12 +24,13 @@ class ViewedNetwork:
 
     def __init__(self, network: FrozenNetwork, view: View, fast: bool, name: str) -> None:
         self.dtype, self.device, self.fast = network.dtype, network.device, fast
-        self._network, self._view, self._name = network, view, name
+        self._network, self._name = network, name
         mixed = (
             f"{name} gives an image other logits beside others than alone: results depend on chance or on what else "
             "is in the batch (dropout that is always on, BatchNorm without running statistics, or the like)"
         )
         self.warnings = (mixed,) if network.depends_on_batch else ()
+        self.view, self.recorded = view, network.recorded
         self.notes = (*((note,) if (note := note_of(view, name)) else ()), *self.warnings)
 
     def seeing(self, view: View) -> ViewedNetwork:
@@ -38,23 +38,26 @@ class ViewedNetwork:
         return ViewedNetwork(self._network, view, self.fast, self._name)
 
     def logits(self, images: Tensor, exact: bool = True) -> Tensor:
-        """(n, C), in the network's dtype. Raises ValueError for an output that is no logits."""
-        seen = self._view(images)
-        if not self.fast:
+        """(n, C), in the network's dtype. Raises ValueError for an output that is no logits.
+
+        exact: in float32 though the run is a fast one, where CUDA rounds convolutions' inputs to TF32.
+        """
+        seen = self.view(images)
+        if exact or not self.fast:
             output = self._network(seen)
         else:
-            with exact_arithmetic(self.device) if exact else reduced(self.device):
-                output = self._network(seen)
+            with reduced(self.device):
+                output = self._network.quickly(seen)
         return as_logits(output, len(images)).to(self.dtype)
 
     def features(self, images: Tensor, names: Sequence[str]) -> list[Tensor]:
         """What the submodules of these dotted names make of the images, each (n, ...)."""
-        return self._network.features(self._view(images), names)
+        return self._network.features(self.view(images), names)
 
     def batch_size(self, images: Tensor, given: int | None) -> BatchSize:
         """How many of these images (N, 3, H, W) to compute at once: as given, or what suits their pixels as seen."""
         own = images.shape[2] * images.shape[3]
-        size = given or fitting_batch_size(self._network, self._view(images[:1].detach().to(self.device)), own)
+        size = given or fitting_batch_size(self._network, self.view(images[:1].detach().to(self.device)), own)
         return BatchSize(min(size, len(images)))
 
 

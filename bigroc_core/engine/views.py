@@ -72,6 +72,20 @@ def _weights(pixels: int, wanted: int, dtype: torch.dtype, device: str) -> Tenso
         return (weights / weights.sum(1, keepdim=True)).to(device, dtype)
 
 
+class Seeing(nn.Module):
+    """A network that sees images of any size through its view of them: (N, 3, H, W) in [0, 1] -> its output.
+
+    view: as `view_of` takes it, which also says what it raises.
+    """
+
+    def __init__(self, network: nn.Module, view: ViewName = None) -> None:
+        super().__init__()
+        self.network, self.view = network, view
+
+    def forward(self, images: Tensor) -> Any:
+        return self.network(view_of(self.network, (images.shape[2], images.shape[3]), self.view)(images))
+
+
 def whole_of(image: Size, side: Size) -> View:
     """All of an image, its shorter side brought to `side`'s; beyond MAX_ASPECT:1 the centre of that shape."""
     if image == side:

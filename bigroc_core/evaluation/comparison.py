@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from bigroc_core.attack import l2_norms
-from bigroc_core.boosting import BoostConfig, boost
+from bigroc_core.boosting import BoostConfig, BoostResult, boost
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import refuse_judge
+from bigroc_core.engine.views import ViewName
 from bigroc_core.evaluation.controls import moved_by
 from bigroc_core.evaluation.features import ClassifierFeatures, Extractor, fingerprint
 from bigroc_core.evaluation.inception import Metric, OutsideMetrics
@@ -143,10 +144,16 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
 
 
 class Way(NamedTuple):
-    """A way of boosting: through this classifier, with these settings."""
+    """A way of boosting: through this classifier, with these settings. view: what it sees of images of another size
+    than its own, as in `boost`."""
 
     classifier: Classifier
     config: BoostConfig
+    view: ViewName = None
+
+    def boost(self, images: Tensor, labels: Tensor | None, debias: Tensor | None = None) -> BoostResult:
+        """Images (N, 3, H, W) boosted this way."""
+        return boost(self.classifier, images, labels, self.config, debias, view=self.view)
 
     @property
     def name(self) -> str:
@@ -168,6 +175,8 @@ class Way(NamedTuple):
             "classifier": fingerprint(self.classifier),
             "l0": self.classifier.card.l0,
             "config": self.config.settings(),
+            # Not said where it is the classifier's own, as runs of before have it.
+            **({} if self.view is None else {"view": self.view}),
         }
 
 
@@ -224,16 +233,15 @@ class Ways:
 
     def __call__(self, seed: int, start: int, images: Tensor, labels: Tensor | None) -> Variants:
         """Every way's images of these (N, 3, H, W), by name, and their targets (N,)."""
-        config = self.main.config
-        result = boost(self.main.classifier, images, labels, config=config, debias=self.debias)
+        result = self.main.boost(images, labels, self.debias)
         made = {UNBOOSTED: images, self.boosted_name: result.images}
         for name, way in self.others.items():
-            made[name] = boost(way.classifier, images, result.labels, config=way.config).images
+            made[name] = way.boost(images, result.labels).images
         lengths = l2_norms(result.images - images)
         if self.control is not None:
             # Without early stopping, so that it uses the ball it is to be compared in.
-            whole = dataclasses.replace(config, stop_at=None)
-            other_way = boost(self.control, images, result.labels, config=whole)
+            whole = dataclasses.replace(self.main.config, stop_at=None)
+            other_way = Way(self.control, whole, self.main.view).boost(images, result.labels)
             made[self.control_name] = moved_by(images, other_way.images - images, lengths)
         if self.random_direction:
             noise = latents(tuple(images.shape[1:]), seed + DIRECTION_SEED, range(start, start + len(images)))

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from bigroc_core.classifiers.checkpoints import weights_only
 from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.engine.views import view_of
 from bigroc_core.files import make_folder
 from bigroc_core.images import from_uint8, to_uint8
 
@@ -99,13 +100,9 @@ class ClassifierFeatures:
             self.dimensions = int(self._network.embedding(blank).flatten(1).shape[1])
 
     def __call__(self, images: Tensor) -> Reading:
-        """See Extractor. Raises ValueError for images of another size than the classifier's card says."""
-        height, width = self.classifier.card.input_size
-        if tuple(images.shape[-2:]) != (height, width):
-            raise ValueError(
-                f"images of {images.shape[-2]}×{images.shape[-1]} cannot be measured in {self.name}, which are of "
-                f"{height}×{width}; bring them to that size first"
-            )
+        """See Extractor. Images of another size than the classifier's own are seen as boosting sees them."""
+        view = view_of(self.classifier, (images.shape[-2], images.shape[-1]))
+        height, width = view.size
         device = self._network.mean.device
         logits: list[Tensor] = []
         handle = self._network.register_forward_hook(lambda _module, _inputs, out: logits.append(out.float().cpu()))
@@ -115,7 +112,7 @@ class ClassifierFeatures:
             with torch.inference_mode():
                 for start in range(0, len(images), at_once):
                     rounded = from_uint8(to_uint8(images[start : start + at_once])).to(device)
-                    features.append(self._network.embedding(rounded).flatten(1).float().cpu())
+                    features.append(self._network.embedding(view(rounded)).flatten(1).float().cpu())
         finally:
             handle.remove()
         return Reading(torch.cat(features), torch.cat(logits))

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bigroc_core.boosting import BoostConfig, boost, boost_stream
+from bigroc_core.boosting import BoostConfig, boost_stream
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import is_judge
 from bigroc_core.evaluation.comparison import Way, check_roles, summary
@@ -111,7 +111,13 @@ class _Tries:
         seen = {
             snapshot.step: snapshot
             for snapshot in boost_stream(
-                self.way.classifier, images, labels, config=config, debias=self.debias, every=every
+                self.way.classifier,
+                images,
+                labels,
+                config=config,
+                debias=self.debias,
+                every=every,
+                view=self.way.view,
             )
         }
         last = seen[max(seen)]
@@ -124,7 +130,7 @@ class _Tries:
         whole = dataclasses.replace(self.way.config, eps=eps, steps=self.way.config.steps if eps else 0)
 
         def variants(_seed: int, _start: int, images: Tensor, labels: Tensor | None) -> Variants:
-            result = boost(self.way.classifier, images, labels, config=whole, debias=self.debias)
+            result = self.way._replace(config=whole).boost(images, labels, self.debias)
             return {"boosted": result.images}, result.labels
 
         return variants
@@ -169,6 +175,7 @@ def sweep(
         "source": source.name,
         "classifier": fingerprint(way.classifier),
         "config": config.settings(),
+        **({} if way.view is None else {"view": way.view}),
         "debias": None if debias is None else debias.tolist(),
         "shard": SHARD,
     }

@@ -21,10 +21,11 @@ from bigroc_core.experiments import snippets
 from bigroc_core.experiments.boost import BoostRequest, target_labels
 from bigroc_core.experiments.comparison import Comparison, Row, certainty_of, folder_of, packed, unpacked, walked
 from bigroc_core.experiments.growing import last
-from bigroc_core.experiments.kept import ASSETS, keep, kept, weights_digest
+from bigroc_core.experiments.kept import keep, kept, weights_digest
 from bigroc_core.experiments.requests import ESTIMATED, GIVEN, recommended
 from bigroc_core.experiments.sizes import boost_by_size, copied, rounded
 from bigroc_core.limits import MAX_COMPARED, MAX_EPS_L2, MAX_EPS_LINF, MAX_STEPS_PER_REQUEST
+from bigroc_core.places import ASSETS
 from bigroc_core.settings import like, numbers_in, setting
 from bigroc_core.sources import UPLOAD, classifier_choices
 

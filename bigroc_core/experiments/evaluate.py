@@ -297,7 +297,7 @@ def evaluation_of(request: EvaluateRequest, folder: Path, report: Callable[..., 
     shutil.rmtree(folder / "run", ignore_errors=True)
     if measured.swept is not None:
         notes += _about_the_sweep(request, measured.swept)
-    return dataclasses.replace(measured, notes=tuple(notes))
+    return dataclasses.replace(measured, notes=(*notes, *map(_sentence, measured.notes)))
 
 
 def _about_the_images(request: EvaluateRequest, opened: Opened) -> list[str]:
@@ -314,8 +314,11 @@ def _about_the_images(request: EvaluateRequest, opened: Opened) -> list[str]:
     size = stream.size or 0
     used = f"the first {request.count:,} of {size:,}" if request.count < size else f"all {size:,}"
     targets = f"Targets are the labels of {stream.name}" if stream.labelled else targets
-    read = [f"{note[:1].upper()}{note[1:]}." for note in stream.notes]
-    return [f"{targets}; measured are {used} images.", *read, *notes]
+    return [f"{targets}; measured are {used} images.", *map(_sentence, opened.notes), *notes]
+
+
+def _sentence(note: str) -> str:
+    return f"{note[:1].upper()}{note[1:]}."
 
 
 def _about_the_sweep(request: EvaluateRequest, swept: Sweep) -> list[str]:

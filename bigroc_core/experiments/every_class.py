@@ -29,11 +29,12 @@ from bigroc_core.catalogue import (
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.experiments.comparison import Comparison, Row, certainty_of, unpacked, walked
 from bigroc_core.experiments.growing import described, digits, last
-from bigroc_core.experiments.kept import ASSETS, kept, weights_digest
+from bigroc_core.experiments.kept import kept, weights_digest
 from bigroc_core.experiments.one_image import OneImageRequest
 from bigroc_core.experiments.requests import BallRequest, ProbabilityStopRequest, StepSizeRequest
 from bigroc_core.experiments.sizes import boost_by_size
 from bigroc_core.images import to_uint8
+from bigroc_core.places import ASSETS
 from bigroc_core.settings import like
 from bigroc_core.sources import example_paths
 

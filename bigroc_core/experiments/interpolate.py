@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from bigroc_core.boosting import view_note
 from bigroc_core.catalogue import (
     classifier_named,
     compute_device,
@@ -24,14 +25,16 @@ from bigroc_core.catalogue import (
     on_gpu,
 )
 from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.engine.views import ViewName
 from bigroc_core.experiments.frames import Interpolation
 from bigroc_core.experiments.growing import described, digits, last
-from bigroc_core.experiments.kept import ASSETS, keep, kept, weights_digest
+from bigroc_core.experiments.kept import keep, kept, weights_digest
 from bigroc_core.experiments.one_image import image_in, not_uploaded, of_side
 from bigroc_core.experiments.requests import BallRequest
 from bigroc_core.images import from_uint8, to_uint8
 from bigroc_core.interpolation import MAX_WEIGHT, feature_distance, interpolate_stream
 from bigroc_core.limits import MAX_FRACTIONS
+from bigroc_core.places import ASSETS
 from bigroc_core.settings import Request, like, setting
 from bigroc_core.sources import EXAMPLES, UPLOAD, OneImage, example_paths
 
@@ -54,7 +57,8 @@ def class_of_side(side: str) -> Any:
 @dataclass(frozen=True, kw_only=True)
 class Walk:
     """From one image to another. fractions: c, ascending. steps: T per frame. weights: of the levels of features, None
-    for 1 each. warm_start: whether each frame begins where the last one ended."""
+    for 1 each. warm_start: whether each frame begins where the last one ended. view: what the classifiers see of images
+    of another size than their own, as in `boost`."""
 
     source: OneImage
     target: OneImage
@@ -63,6 +67,7 @@ class Walk:
     steps: int = 60
     weights: tuple[float, ...] | None = None
     warm_start: bool = False
+    view: ViewName = None
 
     def settings(self) -> dict[str, Any]:
         """Everything that decides the result, as plain JSON."""
@@ -74,6 +79,7 @@ class Walk:
             "steps": self.steps,
             "weights": None if self.weights is None else list(self.weights),
             "warm_start": self.warm_start,
+            **({} if self.view is None else {"view": self.view}),
         }
 
 
@@ -165,24 +171,25 @@ def between(
     steps: int,
     weights: Sequence[float] | None = None,
     warm_start: bool = False,
+    view: ViewName = None,
 ) -> Iterator[Interpolation]:
     """P1 Eq. 3 from one image towards another, through each of the classifiers in turn, on their device.
 
-    source, target: (3, H, W) in [0, 1], taken at 8-bit levels. fractions: ascending. The run, growing, yielded after
-    each step, the last time finished. ValueError for what `bigroc_core.interpolate` refuses.
+    source, target: (3, H, W) in [0, 1], taken at 8-bit levels. fractions: ascending. view: as in `boost`. The run,
+    growing, yielded after each step, the last time finished. ValueError for what `bigroc_core.interpolate` refuses.
     """
     run = Interpolation.begin(source, target, [one.card.name for one in classifiers], fractions, steps)
     for strip, classifier in enumerate(classifiers):
         x, y = (from_uint8(pixels)[None].to(classifier.mean.device) for pixels in (run.source, run.target))
-        run.at_source[strip] = float(feature_distance(classifier, x, y, weights))
-        for point in interpolate_stream(classifier, x, y, fractions, steps, weights, warm_start=warm_start):
+        run.at_source[strip] = float(feature_distance(classifier, x, y, weights, view=view))
+        for point in interpolate_stream(classifier, x, y, fractions, steps, weights, None, warm_start, view):
             frame, c = to_uint8(point.images[0]), fractions[point.place]
             run.frames[strip, point.place] = frame
             run.done += point.step > 0
             run.doing = f"{classifier.card.name}, c = {c:g}, step {point.step}"
             if point.step == (steps if c else 0):
                 reached = from_uint8(frame)[None].to(x.device)
-                run.distances[strip, point.place] = float(feature_distance(classifier, reached, y, weights))
+                run.distances[strip, point.place] = float(feature_distance(classifier, reached, y, weights, view=view))
             yield run
     run.finished = True
     yield run
@@ -195,8 +202,20 @@ def interpolation_of(walk: Walk, device: str | None = None) -> Iterator[Interpol
     classifiers = [classifier_named(name, device) for name in walk.classifiers]
     source, source_notes = walk.source.read(None, device, "source")
     target, target_notes = walk.target.read((source.shape[1], source.shape[2]), device, "target")
-    growing = between(classifiers, source, target, walk.fractions, walk.steps, walk.weights, walk.warm_start)
-    yield from described(growing, walk.settings(), (*source_notes, *target_notes), began)
+    yield from walked(walk, classifiers, (source, target), (*source_notes, *target_notes), began)
+
+
+def walked(
+    walk: Walk, classifiers: Sequence[Classifier], ends: tuple[Tensor, Tensor], notes: Sequence[str], began: float
+) -> Iterator[Interpolation]:
+    """A walk between images that have been read, (3, H, W) in [0, 1] each, with notes on them. began: of
+    `time.perf_counter()`."""
+    (source, target), seen = ends, []
+    for classifier in classifiers:
+        note = view_note(classifier, (source.shape[1], source.shape[2]), walk.view)
+        seen += [note] if note else []
+    way = (walk.fractions, walk.steps, walk.weights, walk.warm_start, walk.view)
+    yield from described(between(classifiers, source, target, *way), walk.settings(), (*notes, *seen), began)
 
 
 interpolation_on_gpu = on_gpu(interpolation_of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -89,9 +90,13 @@ def least_images(name: str) -> int:
 # --------------------------------------------------------------------------------------------------------- references
 
 
-def splits_for(card: Card, data: Path | None) -> Splits:
-    """The data set at a classifier's size; None for CIFAR-10 where it is looked for. ValueError where it cannot be."""
+def splits_for(card: Card, data: Path | None, size: tuple[int, int] | None = None) -> Splits:
+    """The data set at a classifier's size, or at the `size` of images that are compared with it where it is as large;
+    None for CIFAR-10 where it is looked for. ValueError where it cannot be."""
     height, width = card.input_size
+    if data is not None and size is not None and size[0] == size[1] != height:
+        with contextlib.suppress(ValueError):  # its images are smaller; whatever else is wrong is so at any size
+            return load_data(data, size[0])
     if data is None and (height, width) != (32, 32):
         raise ValueError(
             f"{card.name} takes images of {width}×{height} pixels, and CIFAR-10's are of 32×32; give --data a folder "
@@ -121,23 +126,34 @@ class References:
     """The real images that names stand for: splits of a data set, which is read only if it is needed, or image sets.
 
     data: where the data lie; None for what the statistics beside a judge are of, else CIFAR-10 where it is looked for.
+    size: of the images that are compared with them, (height, width); None for that of whoever looks at them.
     """
 
-    def __init__(self, names: Sequence[str], data: Path | None = None, progress: Progress | None = None) -> None:
-        self.names, self._data, self._progress = names, data, progress
-        self._splits: Splits | None = None
+    def __init__(
+        self,
+        names: Sequence[str],
+        data: Path | None = None,
+        progress: Progress | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        self.names, self._data, self._progress, self._size = names, data, progress, size
+        self._splits: dict[tuple[int, int], Splits] = {}
 
     def _images(self, name: str, card: Card, fitted: bool = True) -> tuple[ImageStream, str]:
-        """A reference's images, and a digest of them. fitted: whether those of a set, too, are brought to the size of
-        a classifier's card."""
+        """A reference's images, and a digest of them. Those of a set keep their size where they have but one; fitted:
+        else they are brought to that of a classifier's card."""
         if name in SPLITS:
-            if self._splits is None or self._splits.size != card.input_size:
-                self._splits = splits_for(card, self._data)
-            images = self._splits.reference(name)
-            return tensor_stream(f"{self._splits.name} {name}", images), content_of(images)
-        wanted = card.input_size if fitted else None
-        found = open_image_set(name, wanted)
-        return dataclasses.replace(image_set_stream(found), name=Path(name).name), f"{found.digest()} {wanted}"
+            if card.input_size not in self._splits:
+                self._splits = {card.input_size: splits_for(card, self._data, self._size)}
+            (splits,) = self._splits.values()
+            images = splits.reference(name)
+            return tensor_stream(f"{splits.name} {name}", images), content_of(images)
+        found, wanted = open_image_set(name, "own"), None
+        digest = found.digest()
+        if len(set(map(found.own_size, range(len(found))))) > 1:
+            wanted = card.input_size if fitted else None
+            found = open_image_set(name, wanted)
+        return dataclasses.replace(image_set_stream(found), name=Path(name).name), f"{digest} {wanted}"
 
     def in_features_of(self, classifier: Classifier) -> dict[str, FeatureStatistics]:
         """Their statistics in a classifier's features, by title: those beside it, else measured."""

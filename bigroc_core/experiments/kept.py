@@ -18,8 +18,6 @@ from bigroc_core.cards import weights_of
 from bigroc_core.experiments.growing import R
 from bigroc_core.files import write_bytes
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
-
 
 def weights_digest(names: Sequence[str]) -> str:
     """Tells whether the models are still those that an example was made with."""

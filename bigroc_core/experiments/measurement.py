@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bigroc_core.boosting import BoostConfig
+from bigroc_core.boosting import BoostConfig, view_note
 from bigroc_core.cards import Card
 from bigroc_core.classifiers.registry import load_classifier
 from bigroc_core.evaluation import (
@@ -29,6 +29,7 @@ from bigroc_core.evaluation import (
 from bigroc_core.experiments.judging import REPORTED, STANDARD_NETWORK, Outside, References
 from bigroc_core.experiments.measuring import Beside, Opened, Subject, card_entry, largest_eps
 from bigroc_core.experiments.sweep import SWEEP_COUNT, SWEEP_SEEDS, Sweeping, sweeps
+from bigroc_core.models_file import as_options
 from bigroc_core.sources import DEBIAS_SEED
 
 COUNT, SEEDS = 2_000, (0, 1, 2)
@@ -66,7 +67,8 @@ class Measurement(Subject):
     @property
     def command(self) -> str:
         """The command that measures the same; where files lie is left out."""
-        words: list[Any] = ["evaluate", self.title or self.images, "--classifier", self.classifier]
+        words: list[Any] = ["evaluate", self.title or self.images, *as_options(self.classifier)]
+        words += [] if self.view is None else ["--view", self.view]
         for name, value in dataclasses.asdict(self.config).items():
             if value is not None and not (name == "eps" and self.find):
                 words += [f"--{name.replace('_', '-')}", value]
@@ -119,7 +121,7 @@ def measure(asked: Measurement, opened: Opened, progress: Progress | None = None
     if judge is not None:
         require_images(count, ClassifierFeatures(judge).dimensions)
     measuring = Measuring(count=count, seeds=seeds, progress=progress, share=share)
-    references = References(asked.references, asked.data, progress)
+    references = References(asked.references, asked.data, progress, opened.size)
     outside = asked.outside.measured_by(references, classifier.card, measuring, device)
     judges = Judges(judge=judge, references=references.in_features_of(judge) if judge else {}, outside=outside)
     shift = opened.shift(asked)
@@ -127,7 +129,7 @@ def measure(asked: Measurement, opened: Opened, progress: Progress | None = None
     if asked.find is not None:
         swept = _eps_found(asked, asked.find, opened, seeds, measuring)
         config = dataclasses.replace(config, eps=swept.best.eps, step_size=None)
-    main = Way(classifier, config)
+    main = Way(classifier, config, opened.view)
     ways = Ways(
         main=main,
         beside=[one.way(main) for one in asked.beside],
@@ -139,7 +141,9 @@ def measure(asked: Measurement, opened: Opened, progress: Progress | None = None
     run = asked.run or asked.folder("evaluate", told)
     measuring = dataclasses.replace(measuring, run=run, images_to=asked.images_to)
     found = evaluate(opened.stream, ways, judges, measuring)
-    return Measured(asked, found, swept, classifier.card.name, control.card.name if control else None)
+    seen = view_note(judge, opened.size) if judge is not None else None
+    notes = (seen,) if seen else ()
+    return Measured(asked, found, swept, classifier.card.name, control.card.name if control else None, notes)
 
 
 def _eps_found(
@@ -149,7 +153,7 @@ def _eps_found(
     generated = opened.stream.size is None
     if set(find.seeds) & set(seeds) and generated:
         raise ValueError("an ε is reported on other seeds than it was chosen on; change --seeds or --sweep-seeds")
-    largest = largest_eps(find.largest, asked.config.norm, opened.classifier.card)
+    largest = largest_eps(find.largest, asked.config.norm, opened.size)
     sweeping = Sweeping(
         **asked.shared()
         | {

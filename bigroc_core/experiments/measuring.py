@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bigroc_core.boosting import BoostConfig
+from bigroc_core.boosting import BoostConfig, view_note
 from bigroc_core.cards import Card
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import load_classifier, refuse_judge
 from bigroc_core.debiasing import fit_debias
+from bigroc_core.engine.views import ViewName
 from bigroc_core.evaluation import ImageStream, Way
 from bigroc_core.images.classes import OPTION, parse_mapping
 from bigroc_core.sources import DEBIAS_SEED
@@ -31,7 +32,8 @@ CONFIG_FIELDS = tuple(field.name for field in dataclasses.fields(BoostConfig))
 class Subject:
     """What is measured, as it was asked for.
 
-    images: generator:NAME, or a folder, zip or .npz. title: what they are called, if not that. count: images per seed,
+    images: generator:NAME, or a folder, zip or .npz. view: what classifiers see of images of another size than their
+    own, as in `boost`. title: what they are called, if not that. count: images per seed,
     seeds: None for the experiment's own. debias: how many images of debias_seed P1 Eq. 2 is fitted to, 0 for none.
     map_classes: --map-classes. data: of the references that are splits of a data set. run: folder of the run, None for
     one in runs/ by the settings.
@@ -39,6 +41,7 @@ class Subject:
 
     images: str
     classifier: str
+    view: ViewName = None
     title: str = ""
     count: int | None = None
     seeds: tuple[int, ...] = ()
@@ -53,19 +56,26 @@ class Subject:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(Subject)}
 
     def opened(self, device: torch.device | str) -> Opened:
-        """The images, at the classifier's size and with its classes, and the classifier; ValueError for bad input."""
+        """The images, at their own size and with the classifier's classes, and the classifier; ValueError for bad
+        input, and for images of different sizes, which have no common statistics."""
         classifier = load_classifier(self.classifier, device=device)
         refuse_judge(classifier.card)
         mapping = parse_mapping(self.map_classes)
         if mapping and not classifier.classes:
             raise ValueError(f"{OPTION} maps onto class names, which {classifier.card.name} does not have")
-        stream = open_stream(self.images, classifier, mapping)
+        stream = open_stream(self.images, classifier, mapping, own_sizes=True)
+        if len(sizes := sorted(set(stream.shapes or ()))) > 1:
+            (low, wide), (tall, wider) = sizes[0], sizes[-1]
+            raise ValueError(
+                f"{self.images} holds images of {len(sizes)} sizes, from {wide}×{low} to {wider}×{tall}, and a "
+                "distance is measured over images of one size: bring them to one first"
+            )
         if mapping and not stream.labelled:
             raise ValueError(f"{self.images} has no labels, so {OPTION} has nothing to map; leave it out")
         name = self.title or stream.name
         # A run of other labels is another run.
         name = f"{name}, {OPTION} {self.map_classes}" if mapping else name
-        return Opened(dataclasses.replace(stream, name=name), classifier, device)
+        return Opened(dataclasses.replace(stream, name=name), classifier, device, self.view)
 
     def folder(self, kind: str, settings: object) -> Path:
         """A folder of its own for every setting, so that the same command goes on where it was killed."""
@@ -88,6 +98,21 @@ class Opened:
     stream: ImageStream
     classifier: Classifier
     device: torch.device | str
+    view: ViewName = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the images."""
+        if self.stream.shapes:
+            return self.stream.shapes[0]
+        return self.card.input_size if self.card is not None else self.classifier.card.input_size
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was guessed about the classifier and the images, and how it sees them. ValueError for a view that this
+        classifier cannot take."""
+        seen = view_note(self.classifier, self.size, self.view)
+        return (*self.classifier.notes, *self.stream.notes, *([seen] if seen else []))
 
     @property
     def card(self) -> Card | None:
@@ -113,12 +138,13 @@ class Opened:
         images, labels = self.stream.draw(asked.debias_seed, 0, asked.debias)
         if labels is not None:
             raise ValueError(f"{self.stream.name} has labels, with which debiasing plays no part; leave --debias out")
-        return fit_debias(self.classifier, images)
+        return fit_debias(self.classifier, images, view=self.view)
 
 
-def largest_eps(l2: float, norm: str, classifier: Card) -> float:
-    """The end of a sweep: an L2 radius, or the L∞ radius at which every value changes as much on average."""
-    height, width = classifier.input_size
+def largest_eps(l2: float, norm: str, size: tuple[int, int]) -> float:
+    """The end of a sweep: an L2 radius, or the L∞ radius at which every value of images (height, width) changes as much
+    on average."""
+    height, width = size
     return l2 if norm == "l2" else min(1.0, l2 / math.sqrt(3 * height * width))
 
 
@@ -181,4 +207,4 @@ class Beside:
         classifier = main.classifier
         if self.classifier:
             classifier = load_classifier(self.classifier, device=main.classifier.mean.device)
-        return Way(classifier, dataclasses.replace(main.config, **self.changes))
+        return main._replace(classifier=classifier, config=dataclasses.replace(main.config, **self.changes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from bigroc_core.boosting import BoostConfig
 from bigroc_core.classifiers.registry import load_classifier
@@ -46,18 +47,24 @@ def sweeps(asked: Sweeping, opened: Opened, progress: Progress | None = None, sh
     shift = opened.shift(asked)
     chooser = load_classifier(asked.chooser, device=opened.device)
     require_images(count, ClassifierFeatures(chooser).dimensions)
-    reference = References([asked.reference], asked.data, progress).in_features_of(chooser)
+    reference = References([asked.reference], asked.data, progress, opened.size).in_features_of(chooser)
     ((name, statistics),) = reference.items()
     found = []
     for config in asked.configs:
-        settings = [fingerprint(opened.classifier), fingerprint(chooser), dataclasses.asdict(config), asked.debiasing()]
+        settings: list[Any] = [
+            fingerprint(opened.classifier),
+            fingerprint(chooser),
+            dataclasses.asdict(config),
+            asked.debiasing(),
+        ]
+        settings += [] if opened.view is None else [opened.view]
         folder = asked.folder("sweep", settings)
         if asked.run is not None:
             folder = asked.run / f"sweep-T{config.steps}-{config.norm}-{config.loss}"
         found.append(
             sweep(
                 opened.stream,
-                Way(opened.classifier, config),
+                Way(opened.classifier, config, opened.view),
                 Chooser(chooser, statistics, name),
                 Measuring(count=count, seeds=seeds, run=folder, progress=progress, share=share),
                 asked.grid,

@@ -21,6 +21,7 @@ from bigroc_core.cards import Card, checkpoint_hash
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import load_classifier
 from bigroc_core.debiasing import fit_debias
+from bigroc_core.engine.views import ViewName
 from bigroc_core.evaluation import ALONE, ERRORS, Evaluation, Progress, Row, Share
 from bigroc_core.experiments.judging import labelled_for, splits_for
 from bigroc_core.experiments.measurement import Measurement, measure
@@ -55,6 +56,7 @@ class TablesRequest:
     only: tuple[str, ...] = PARTS
     count: int = 2_000
     seeds: tuple[int, ...] = (0, 1, 2)
+    view: ViewName = None
     curve_count: int = 1_000
     timed: int = 100
     debias_seed: int = DEBIAS_SEED
@@ -79,6 +81,7 @@ class Rows:
         return Measurement(
             images=f"{GENERATOR_PREFIX}{self.name}",
             classifier=request.classifier,
+            view=request.view,
             config=robust,
             count=count,
             seeds=request.seeds,
@@ -263,6 +266,7 @@ class Tables:
                     labels,
                     debias=debias,
                     config=config if stops else dataclasses.replace(config, stop_at=None),
+                    view=self.request.view,
                 )
                 seconds[stops].append(time.perf_counter() - began)
                 if stops:
@@ -286,7 +290,7 @@ class Tables:
         if labels is not None:
             return images, labels.to(self.device), None
         drawn, _ = generator.sample(DEBIAS_COUNT, seed=DEBIAS_SEED)
-        return images, None, fit_debias(classifier, from_uint8(to_uint8(drawn)).to(self.device))
+        return images, None, fit_debias(classifier, from_uint8(to_uint8(drawn)).to(self.device), view=self.request.view)
 
     def curve_configs(self) -> dict[int, BoostConfig]:
         """The curve's ways of boosting, by PGD steps: all with the same α, none stopped early."""
@@ -298,7 +302,9 @@ class Tables:
         """What a PGD step on an image takes."""
         config, classifier = self.curve_configs()[CURVE_PGD[-1]], self.classifiers[self.request.joint]
         images, labels, _ = self.some_images(self.consistency.name, classifier)
-        per_step = _seconds(lambda: boost(classifier, images, labels, config=config)) / (config.steps * len(images))
+        per_step = _seconds(lambda: boost(classifier, images, labels, config=config, view=self.request.view)) / (
+            config.steps * len(images)
+        )
         self.timing = {"device": _device_name(self.device), "pgd_step": per_step, "images": len(images)}
 
     def measure_point(self, steps: int) -> None:

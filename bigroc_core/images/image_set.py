@@ -145,14 +145,20 @@ def image_files(path: Path, listing: Listing, data_of: Callable[[str], bytes], r
             )
         return torch.stack(pictures)
 
-    def own_size(index: int) -> tuple[int, int]:
-        data = data_of(names[index])
+    sizes: dict[int, tuple[int, int]] = {}
+
+    def header(index: int, data: bytes) -> tuple[int, int]:
         width, height = upright_size(open_header(data, printable(names[index]), limits), data)
-        return height, width
+        return sizes.setdefault(index, (height, width))
+
+    def own_size(index: int) -> tuple[int, int]:
+        return sizes.get(index) or header(index, data_of(names[index]))
 
     def content() -> Iterator[bytes]:
-        for name in names:
-            yield hashlib.sha256(data_of(name)).digest()
+        for index, name in enumerate(names):
+            data = data_of(name)
+            header(index, data)  # so that whoever wants the sizes, too, need not read all files again
+            yield hashlib.sha256(data).digest()
 
     shown = tuple(printable(note, 400) for note in notes)
     return ImageSet(path, names, listing.labels, listing.classes, shown, read, own_size, content)

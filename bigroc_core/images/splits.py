@@ -47,6 +47,7 @@ class Splits:
     train: for training; its images may be larger than `size`, for random crops. validation: held out of the training
     images, for every choice. test: reported only. size: (height, width) of validation and test images, in pixels.
     mean, std: per-channel preprocessing in [0, 1] units. description: the data and how they were divided, in a line.
+    notes: what was guessed about them.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Splits:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     description: str
+    notes: tuple[str, ...] = ()
 
     def reference(self, name: str) -> Tensor:
         """Images (N, 3, H, W) uint8 to compare with: "train" is all training images, the validation ones among them,

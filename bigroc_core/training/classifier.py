@@ -13,11 +13,12 @@ from tqdm import tqdm
 from bigroc_core.attack import l2_attack
 from bigroc_core.cards import Card
 from bigroc_core.classifiers.networks import Classifier, build_network
+from bigroc_core.classifiers.registry import load_classifier
 from bigroc_core.images.splits import LabelledImages, Splits
 from bigroc_core.training.augmentation import augment
 from bigroc_core.training.averaging import running_average
 from bigroc_core.training.checkpoint import export
-from bigroc_core.training.recipes import ClassifierRecipe
+from bigroc_core.training.recipes import BEST, LAST, ClassifierRecipe
 from bigroc_core.training.run import Run
 
 
@@ -48,11 +49,12 @@ def train_classifier(
     """Train by a recipe, in `folder`, resuming the run that lies there; returns the averaged network as exported.
 
     Every `save_minutes` the run's state is written to folder/state.pt; each epoch adds a line to folder/log.jsonl and
-    exports the averaged weights with their card. Under `accelerate launch` batches are split over the processes.
+    exports the averaged weights with their card, if it is one that the recipe keeps. Under `accelerate launch` batches
+    are split over the processes.
     Raises ValueError if the folder holds a run of another recipe, or of other data.
     """
     # What a run is: a resumed one must be of the same recipe and the same images.
-    entries = {**dataclasses.asdict(recipe), "size": splits.size, "data": splits.fingerprint()}
+    entries = {**recipe.entries(), "size": splits.size, "data": splits.fingerprint()}
     steps_per_epoch = len(splits.train) // recipe.batch_size
     torch.manual_seed(recipe.seed)
     network = build_network(recipe.architecture, classes=len(splits.classes), **recipe.arguments)
@@ -70,6 +72,7 @@ def train_classifier(
         data=splits.description,
         license="MIT",
         source="trained for this project",
+        robust=recipe.eps > 0,
     )
     model = Classifier(network, card).to(run.device).to(memory_format=torch.channels_last)
     average = running_average(model, recipe.ema)
@@ -98,7 +101,12 @@ def train_classifier(
             robust = accuracy(average, watched, eps=recipe.eps or 0.5, steps=10)
         run.log(step, epoch=epoch, loss=run.kept["loss"].item(), clean=clean, pgd10=robust)
         tqdm.write(f"{recipe.name} epoch {epoch}: clean {clean:.3f}, PGD-10 {robust:.3f} on {len(watched)}")
-        export(shipped.network, card, folder)
+        score = robust if recipe.eps > 0 else clean
+        if recipe.keep == LAST:
+            export(shipped.network, card, folder)
+        elif score > run.kept.get("best", torch.tensor(-1.0)).item():
+            run.kept["best"] = torch.tensor(score)
+            export(shipped.network, dataclasses.replace(card, training={**card.training, "epoch": epoch}), folder)
 
     for step in run.steps():
         index, draws = run.rows(len(splits.train), step), run.draws(step)
@@ -123,6 +131,8 @@ def train_classifier(
             measure(step + 1)
         if run.is_time_to_save(step):
             run.save(step + 1)
+    if recipe.keep == BEST:
+        return load_classifier(str(folder / f"{recipe.name}.safetensors"), device=run.device)
     if run.had_ended and run.is_main:
         export(shipped.network, card, folder)
     return shipped.eval()

@@ -75,6 +75,7 @@ def load_data(path: str | os.PathLike[str] | None, size: int | None = None, marg
         std=std,
         **images,
         description=_description(root, images, larger, size, sorted(sets)),
+        notes=tuple(dict.fromkeys(note for part in (pool, *sets.values()) for note in part.notes)),
     )
 
 

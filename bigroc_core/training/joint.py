@@ -207,7 +207,7 @@ def train_joint(
     known = {"data": real.fingerprint} if real.fingerprint else {}
     torch.manual_seed(recipe.seed)
     network, head = fresh_joint_network(init, len(real.classes))
-    run = Run(folder, {**dataclasses.asdict(recipe), **known}, recipe.steps, save_minutes)
+    run = Run(folder, {**recipe.entries(), **known}, recipe.steps, save_minutes)
     accelerator, device, share = run.accelerator, run.device, run.share
     card = Card(
         name=recipe.name,
@@ -222,6 +222,7 @@ def train_joint(
         data=f"{real.data}; images of {', '.join(source.name for source in sources)}",
         license=init.card.license,
         source="trained for this project",
+        robust=not recipe.vanilla,
     )
     model = Classifier(network, card, feature_names(network)).to(device).to(memory_format=torch.channels_last)
     average = running_average(model, recipe.ema)

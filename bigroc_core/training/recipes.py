@@ -16,6 +16,7 @@ ARGUMENTS = Setting(help="of the network, as JSON")
 PRECISION = Setting(help="bf16 is several times slower where the hardware lacks it", choices=("bf16", "fp32"))
 AVERAGE = "decay of the running average of weights that is measured and exported"
 LARGEST_SEED = 2**31 - 1
+LAST, BEST = KEPT = ("last", "best")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,9 @@ class ClassifierRecipe:
 
     eps: L2 radius of the training attack in [0, 1] pixel units; 0 trains plainly. attack_steps: its PGD steps.
     lr: peak learning rate, reached linearly over `warmup` steps, kept for a fifth of the run, then linear to 0.
-    ema: decay of the running average of weights that is evaluated and shipped.
+    ema: decay of the running average of weights that is evaluated and shipped. keep: which epoch's; "best" is that of
+    the highest accuracy on held-out images, under attack where there is one: a small data set is learnt by heart in the
+    last epochs, and its robustness with it (Rice et al. 2020).
     """
 
     name: str = setting(MISSING, NAME)
@@ -41,16 +44,22 @@ class ClassifierRecipe:
     warmup: int = setting(300, "steps in which the learning rate rises", least=0, most=10**9)
     ema: float = setting(0.999, AVERAGE, least=0, most=1)
     augmentation: str = setting("crop-flip", "of training images", choices=AUGMENTATIONS)
+    keep: str = setting("last", "the epoch to export: the last, or the best on held-out images", choices=KEPT)
     precision: str = field(default_factory=fastest_precision, metadata={"setting": PRECISION})
     seed: int = setting(0, "of weights, order and every draw", least=0, most=LARGEST_SEED)
+
+    def entries(self) -> dict[str, Any]:
+        """As states and cards hold it: as ever where nothing is chosen."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if (name, value) != ("keep", LAST)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class JointRecipe:
     """How a joint model is trained. Sizes of attacks are L2, in units of images in [0, 1].
 
-    init: the robust classifier that training starts from. real, generated: names of the images; weights: each
-    source's share of the generated ones. vanilla: train on the images as they are, attacking none.
+    init: the robust classifier that training starts from; init_options: what was said of it besides. real, generated:
+    names of the images; weights: each source's share of the generated ones. vanilla: train on the images as they are,
+    attacking none.
     real_*: the attack on real images. generated_*: the attack on generated ones, whose number of steps T grows by one
     every `grow_every` iterations from `first_steps` to `last_steps`; None lets the run reach the last just before its
     end. batch_size: real images of each iteration, and as many generated ones. lr: of the body, reached linearly over
@@ -63,6 +72,7 @@ class JointRecipe:
     generated: tuple[str, ...]
     weights: tuple[float, ...]
     size: tuple[int, int]
+    init_options: dict[str, str] = field(default_factory=dict)
     vanilla: bool = setting(False, "attack nothing: P2's non-robust joint model")
     real_eps: float = setting(0.5, "radius of the attack on real images", least=0, most=10_000)
     real_step_size: float = setting(0.25, "of the attack on real images", least=0, most=10_000)
@@ -88,6 +98,10 @@ class JointRecipe:
     augmentation: str = setting("flip", "of real and generated alike", choices=AUGMENTATIONS)
     precision: str = field(default_factory=fastest_precision, metadata={"setting": PRECISION})
     seed: int = setting(0, "of the head, order and every draw", least=0, most=LARGEST_SEED)
+
+    def entries(self) -> dict[str, Any]:
+        """As states and cards hold it, without what was not said."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "init_options" or value}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,6 +49,7 @@ class RealImages:
     """Real images of named classes, said to be `data`. held_out: other ones, for every choice and for ℓ₀.
 
     fingerprint: of the training images, where they were read as a whole, by which a resumed run knows them again.
+    notes: what was guessed about them.
     """
 
     data: str
@@ -56,6 +57,7 @@ class RealImages:
     train: Images
     held_out: Images
     fingerprint: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def load_real(
@@ -93,10 +95,12 @@ def load_real(
             classes,
             train,
             SetImages(found, others, labels[others]),
+            notes=found.notes,
         )
     kept = open_image_set(held_out, size, classes, mapping)
     kept_labels = _labels_of(kept, held_out)
-    return RealImages(Path(real).name, classes, train, SetImages(kept, torch.arange(len(kept)), kept_labels))
+    others = torch.arange(len(kept))
+    return RealImages(Path(real).name, classes, train, SetImages(kept, others, kept_labels), notes=found.notes)
 
 
 def _of_data(data: str | Path | None, size: tuple[int, int], init: Classifier) -> RealImages:
@@ -115,7 +119,9 @@ def _of_data(data: str | Path | None, size: tuple[int, int], init: Classifier) -
             f"{_listed(init.classes)}; start from a classifier of the same classes (train robust with this --data), or "
             "give the images as --real"
         )
-    return RealImages(splits.description, classes, splits.train, splits.validation, splits.fingerprint())
+    return RealImages(
+        splits.description, classes, splits.train, splits.validation, splits.fingerprint(), notes=splits.notes
+    )
 
 
 def _listed(classes: tuple[str, ...]) -> str:
@@ -163,12 +169,14 @@ class GeneratedSource:
     """Generated images (n, 3, H, W) at 8-bit levels with labels (n,) int64 among the real images' classes.
 
     draw(start, count, draws): images to train on, numbered from `start` where a generator makes them, else drawn at
-    random by `draws`. held_out(count): images that training never sees, at most as many.
+    random by `draws`. held_out(count): images that training never sees, at most as many. notes: what was guessed about
+    them.
     """
 
     name: str
     draw: Callable[[int, int, torch.Generator], tuple[Tensor, Tensor]]
     held_out: Callable[[int], tuple[Tensor, Tensor]]
+    notes: tuple[str, ...] = ()
 
 
 def open_generated(
@@ -209,6 +217,7 @@ def open_generated(
         Path(named).name,
         lambda start, count, draws: read(train, torch.randint(len(train), (count,), generator=draws)),
         lambda count: read(kept, torch.arange(min(count, len(kept)))),
+        found.notes,
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import gradio as gr
 
 from bigroc_core.limits import (
@@ -17,9 +15,9 @@ from bigroc_core.limits import (
     MIB,
     UPLOAD,
 )
+from bigroc_core.places import ASSETS
 from bigroc_core.ui import controls
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
 METHOD = """
 ### What it does
 

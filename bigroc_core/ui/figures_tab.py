@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -25,13 +24,13 @@ from bigroc_core.figures.requests import (
     default_pairs,
 )
 from bigroc_core.limits import MAX_IMAGES_PER_REQUEST
+from bigroc_core.places import ASSETS
 from bigroc_core.ui import controls, links, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.forms import Form, as_text, connect, endpoint, run_buttons
 from bigroc_core.ui.live import Stops, live
 
 STOPS = Stops()
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
 # The finished example the tab opens with, by format.
 BEGUN = "fig2"
 OPENING = {format: ASSETS / f"{BEGUN}.{format}" for format in FORMATS}

@@ -1,7 +1,8 @@
 """Many visitors at once: how many boosts finish, how long each waits, whether any is wrong, and what memory stays.
 
-Starts `python app.py` on this machine and sends it requests as programs do. Every finished result is compared, bit for
-bit, with the same request made alone. Memory is the server's resident set before, at its peak, and a while after, for
+Starts `python app.py` on this machine and sends it requests as programs do, over plain HTTP, so that the visitors take
+little of the processors themselves. Every finished result is compared, bit for bit, with the same request made alone.
+Memory is the server's resident set before, at its peak, and a while after, for
 two waves one after the other: what a first wave leaves may be a cache, what a second adds to it is a leak.
 """
 
@@ -9,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import random
+import re
 import socket
 import statistics
 import subprocess
@@ -19,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -42,7 +46,7 @@ class Seen:
 
 
 @contextmanager
-def server() -> Iterator[tuple[str, int]]:
+def server(root: Path) -> Iterator[tuple[str, int]]:
     """The page's address, and the process that serves it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -50,7 +54,7 @@ def server() -> Iterator[tuple[str, int]]:
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
             [sys.executable, "app.py", "--port", str(port)],
-            cwd=ROOT,
+            cwd=root,
             env=os.environ | {"GRADIO_TEMP_DIR": folder},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -75,17 +79,55 @@ def resident(pid: int) -> float:
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 
-def boost(client: Any, images: int, steps: int, seed: int) -> Any:
-    """Ask for a boost; returns the client's job."""
-    return client.submit(
-        source="Generator", generator="cifar10-cgan", count=images, seed=seed, steps=steps, eps=1.0, api_name="/boost"
+def computed(pid: int) -> float:
+    """Seconds that a process has kept a core busy (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Refused(Exception):
+    """The server would not do it; the text says why."""
+
+
+def begin(address: str, images: int, steps: int, seed: int) -> Any:
+    """Ask for a boost; returns the stream of what becomes of it. Refused says why not."""
+    wanted = {
+        "source": "Generator",
+        "generator": "cifar10-cgan",
+        "count": images,
+        "seed": seed,
+        "steps": steps,
+        "eps": 1.0,
+    }
+    asked = urllib.request.Request(
+        f"{address}gradio_api/call/v2/boost", json.dumps(wanted).encode(), {"Content-Type": "application/json"}
     )
+    try:
+        with urllib.request.urlopen(asked, timeout=300) as answer:
+            event = json.load(answer)["event_id"]
+    except urllib.error.HTTPError as error:
+        raise Refused(json.load(error)["detail"]) from None
+    return urllib.request.urlopen(f"{address}gradio_api/call/boost/{event}", timeout=600)
 
 
-def digest(result: Any) -> str:
-    """Of the pictures in a result's zip."""
-    path = next(one for one in result if isinstance(one, str) and one.endswith(".zip"))
-    with zipfile.ZipFile(path) as archive:
+def finish(stream: Any) -> str:
+    """Follow a boost to its end; the digest of the pictures in the zip that it gives. Refused says what went wrong."""
+    kind = ""
+    with stream:
+        for line in stream:
+            if line.startswith(b"event: "):
+                kind = line[7:].strip().decode()
+            elif line.startswith(b"data: ") and kind in ("complete", "error"):
+                told = json.loads(line[6:])
+                break
+        else:
+            raise Refused("the stream ended before the result")
+    if kind == "error":
+        raise Refused(told.get("error", "an error") if isinstance(told, dict) else str(told))
+    url = next(one["url"] for one in told if isinstance(one, dict) and str(one.get("path", "")).endswith(".zip"))
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        data = answer.read()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return hashlib.sha256(
             b"".join(archive.read(name) for name in archive.namelist() if name.endswith(".png"))
         ).hexdigest()
@@ -93,27 +135,23 @@ def digest(result: Any) -> str:
 
 def visitor(address: str, number: int, options: argparse.Namespace, until: float, seen: Seen) -> None:
     """One visitor: boosts again and again, some leaving midway."""
-    from gradio_client import Client
-
     draws = random.Random(number)
-    client = Client(address, verbose=False)
     while time.monotonic() < until:
         images, steps = draws.randint(*options.images), draws.randint(*options.steps)
-        seed = draws.randint(0, 9)
+        seed, leaves = draws.randint(0, 9), draws.random() < options.leaving
         began = time.monotonic()
-        job = boost(client, images, steps, seed)
-        if draws.random() < options.leaving:
-            time.sleep(draws.uniform(0.1, 1.0))
-            job.cancel()
-            with seen.lock:
-                seen.left += 1
-            client = Client(address, verbose=False)
-            continue
         try:
-            found = digest(job.result(timeout=300))
-        except Exception as error:  # whatever a client is told
+            stream = begin(address, images, steps, seed)
+            if leaves:
+                time.sleep(draws.uniform(0.1, 1.0))
+                stream.close()
+                with seen.lock:
+                    seen.left += 1
+                continue
+            found = finish(stream)
+        except (Refused, OSError) as error:
             with seen.lock:
-                text = str(error).splitlines()[0][:80]
+                text = re.sub(r"[0-9]+", "N", str(error).splitlines()[0][:80])
                 seen.refused[text] = seen.refused.get(text, 0) + 1
             time.sleep(draws.uniform(0.5, 1.5))
             continue
@@ -140,8 +178,6 @@ def wave(address: str, options: argparse.Namespace) -> Seen:
 
 def main() -> None:
     """Parse the command line, run the waves and print what was seen."""
-    from gradio_client import Client
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--visitors", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=300.0)
@@ -149,27 +185,28 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs=2, default=(3, 5), metavar=("LEAST", "MOST"))
     parser.add_argument("--leaving", type=float, default=0.2, help="share of requests that are left midway")
     parser.add_argument("--waves", type=int, default=2)
+    parser.add_argument("--root", type=Path, default=ROOT, help="the project's folder, to compare with another one")
     parser.add_argument("--output", type=Path, help="also write everything as JSON")
     options = parser.parse_args()
-    with server() as (address, pid):
-        alone = Client(address, verbose=False)
-        boost(alone, 2, 3, 0).result()
+    with server(options.root) as (address, pid):
+        finish(begin(address, 2, 3, 0))
         began = time.monotonic()
-        boost(alone, 3, 4, 0).result()
+        finish(begin(address, 3, 4, 0))
         single, memory, told = time.monotonic() - began, [resident(pid)], []
         for number in range(options.waves):
+            busy = computed(pid)
             seen = wave(address, options)
+            busy = computed(pid) - busy
             time.sleep(20)
             memory.append(resident(pid))
             wrong = [
-                request
-                for request, digests in seen.results.items()
-                if digests != {digest(boost(alone, *request).result())}
+                request for request, digests in seen.results.items() if digests != {finish(begin(address, *request))}
             ]
             times = sorted(seen.seconds) or [float("nan")]
             told.append(
                 {
                     "finished": len(seen.seconds),
+                    "core_seconds_each": busy / max(1, len(seen.seconds)),
                     "left": seen.left,
                     "refused": seen.refused,
                     "wrong": wrong,

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 import torchvision
 
+from bigroc_core.catalogue import models_of_a_run
 from bigroc_core.cli.classifier_options import add_classifier, classifier_entry, classifier_of, given_options
 
 ARCH = "shufflenet_v2_x0_5"
+
+
+@pytest.fixture(autouse=True)
+def as_in_a_command() -> Iterator[None]:
+    """What a command adds to the known models is forgotten when it ends."""
+    with models_of_a_run():
+        yield
 
 
 def parsed(*words: str) -> argparse.Namespace:

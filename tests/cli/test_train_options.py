@@ -75,7 +75,7 @@ def test_a_command_without_options_trains_by_the_recipes_own_defaults(kind):
     options = build_parser().parse_args(["train", kind, "--name", "n", *words])
     found = values_of(type(recipe), options)
     assert found == {name: value for name, value in dataclasses.asdict(recipe).items() if name in found}
-    left_out = {"init", "real", "generated", "weights", "size"} if kind == "joint" else set()
+    left_out = {"init", "init_options", "real", "generated", "weights", "size"} if kind == "joint" else set()
     left_out |= {"eps", "attack_steps"} if kind == "standard" else set()
     assert set(dataclasses.asdict(recipe)) - set(found) == left_out
 

@@ -16,7 +16,7 @@ from small_models import compare, find_eps
 from torch import Tensor
 
 from bigroc_core.attack import l2_norms
-from bigroc_core.boosting import BoostConfig, boost
+from bigroc_core.boosting import BoostConfig, boost, logits_of
 from bigroc_core.cards import CIFAR10_CLASSES, Card, read_card
 from bigroc_core.classifiers.networks import Classifier, build_network
 from bigroc_core.cli.evaluate import add_evaluate_parser, add_sweep_parser, run_evaluate, run_sweep
@@ -182,9 +182,14 @@ def test_features_are_of_the_rounded_images_and_do_not_depend_on_batches(judge: 
     torch.testing.assert_close(whole.logits, judge(from_uint8(to_uint8(between))), rtol=1e-4, atol=1e-5)
 
 
-def test_images_of_another_size_are_refused(judge: Classifier) -> None:
-    with pytest.raises(ValueError, match="64×64 cannot be measured in judges's features"):
-        read(judge, torch.rand(2, 3, 64, 64))
+@pytest.mark.parametrize(("size", "seen"), [((64, 64), (32, 32)), ((96, 64), (48, 32)), ((20, 20), (32, 32))])
+def test_images_of_another_size_are_seen_as_boosting_sees_them(
+    judge: Classifier, size: tuple[int, int], seen: tuple[int, int]
+) -> None:
+    images = from_uint8(to_uint8(torch.rand(3, 3, *size, generator=torch.Generator().manual_seed(0))))
+    resized = torch.nn.functional.interpolate(images, seen, mode="bilinear", antialias=True)
+    torch.testing.assert_close(read(judge, images).logits, judge(resized), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(read(judge, images).logits, logits_of(judge, images), rtol=1e-4, atol=1e-5)
 
 
 def test_reference_statistics_are_kept_by_the_contents_of_weights_and_images(

@@ -59,31 +59,33 @@ def test_a_recipe_survives_json_with_its_images() -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("endings", "words"),
     [
-        ["fig1", "--columns", "2", "--steps", "2", "--eps", "1"],
-        ["fig2", "--image", "IMAGE", "--steps", "2"],
-        ["fig3", "--rows", "2", "--columns", "6", "--debias", "20", "--steps", "1"],
-        ["fig4", "--columns", "2", "--steps", "2"],
-        ["fig6", "--source", "IMAGE", "--target", "generator:cifar10-cgan", "--steps", "2", "--c", "0.5", "1"],
-        ["fig7", "--images", "SET", "--rows", "2", "--columns", "3", "--steps", "1", "--eps", "0.5"],
-        ["side-by-side", "--generator", "cifar10-cgan", "--count", "3", "--columns", "2", "--steps", "1"],
-        ["debias", "--generator", "cifar10-dcgan", "--count", "30", "--validation", "20"],
+        (("pdf",), ["fig1", "--columns", "2", "--steps", "2", "--eps", "1"]),
+        (("png", "pdf", "svg"), ["fig2", "--image", "IMAGE", "--steps", "2"]),
+        (("svg",), ["fig3", "--rows", "2", "--columns", "6", "--debias", "20", "--steps", "1"]),
+        (("png",), ["fig4", "--columns", "2", "--steps", "2"]),
+        (
+            ("svg",),
+            ["fig6", "--source", "IMAGE", "--target", "generator:cifar10-cgan", "--steps", "2", "--c", "0.5", "1"],
+        ),
+        (("png",), ["fig7", "--images", "SET", "--rows", "2", "--columns", "3", "--steps", "1", "--eps", "0.5"]),
+        (("pdf",), ["side-by-side", "--generator", "cifar10-cgan", "--count", "3", "--columns", "2", "--steps", "1"]),
+        (("png", "svg"), ["debias", "--generator", "cifar10-dcgan", "--count", "30", "--validation", "20"]),
     ],
     ids=lambda words: words[0],
 )
-def test_again_gives_the_same_bytes_in_every_format(words: list[str], tmp_path: Path) -> None:
+def test_again_gives_the_same_bytes_in_every_format(endings: tuple[str, ...], words: list[str], tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(encode_png(from_uint8(noise()[0])))
     np.savez(tmp_path / "set.npz", noise(7))
     places = {"IMAGE": str(tmp_path / "photo.png"), "SET": str(tmp_path / "set.npz")}
     command = ["figure", *(places.get(word, word) for word in words), "--device", "cpu"]
-    for ending in ("png", "pdf", "svg"):
-        made = tmp_path / f"made.{ending}"
-        assert main([*command, "--output", str(made)]) == 0
+    for ending in endings:
+        assert main([*command, "--output", str(tmp_path / f"made.{ending}")]) == 0
     # What it was made from need not be there any more.
     (tmp_path / "photo.png").unlink()
     (tmp_path / "set.npz").unlink()
-    for ending in ("png", "pdf", "svg"):
+    for ending in endings:
         made = tmp_path / f"made.{ending}"
         assert main(["figure", "--again", str(made), "--device", "cpu"]) == 0
         assert (tmp_path / f"made-again.{ending}").read_bytes() == made.read_bytes()

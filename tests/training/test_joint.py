@@ -238,7 +238,7 @@ def test_a_log_loses_what_will_be_done_again(tmp_path):
 
 def test_the_model_tells_generated_from_real_and_its_card_has_their_reference(tmp_path, real, source):
     recipe = dataclasses.replace(
-        RECIPE, steps=60, batch_size=16, last_steps=3, real_eps=0.2, real_step_size=0.1, lr=0.05
+        RECIPE, steps=90, batch_size=16, last_steps=3, real_eps=0.2, real_step_size=0.1, lr=0.05
     )
     returned = train_joint(recipe, tiny(), real, [source], tmp_path, "train", curves=Curves(watched=60, reports=3))
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]

@@ -1,5 +1,7 @@
 """Training runs resume where they stopped, export what they evaluated, and their losses are their formulas."""
 
+import copy
+import dataclasses
 import itertools
 import json
 import resource
@@ -11,6 +13,7 @@ from small_data import divided, tiny_robust
 from torch import nn
 
 from bigroc_core.images.splits import LabelledImages
+from bigroc_core.training import classifier
 from bigroc_core.training.augmentation import augment
 from bigroc_core.training.checkpoint import append_log, export, save_state
 from bigroc_core.training.classifier import ClassifierRecipe, accuracy, l2_attack, learning_rate, train_classifier
@@ -64,6 +67,23 @@ def test_training_learns_and_its_log_says_so(splits, tmp_path):
     assert len(log) == RECIPE.epochs
     assert log[-1]["loss"] < log[0]["loss"]
     assert accuracy(model, splits.test) > 0.9
+
+
+def test_the_best_epoch_is_kept_and_said(splits, tmp_path, monkeypatch):
+    recipe = dataclasses.replace(RECIPE, keep="best")
+    scores = iter([0.5, 0.2, 0.6, 0.4, 0.7, 0.3, 0.8, 0.1])  # clean and under attack, epoch by epoch
+    monkeypatch.setattr(classifier, "accuracy", lambda *_, **__: next(scores))
+    kept = train_classifier(recipe, splits, tmp_path, "train", save_minutes=1e-9)
+    assert kept.card.training["epoch"] == 2
+    shorter = dataclasses.replace(recipe, keep="last", epochs=4)
+    monkeypatch.setattr(classifier, "accuracy", lambda *_, **__: 0.5)
+    exported = []
+    monkeypatch.setattr(
+        classifier, "export", lambda network, *_: exported.append(copy.deepcopy(network).half().float())
+    )
+    train_classifier(shorter, splits, tmp_path / "all", "train")
+    for one, other in zip(kept.network.parameters(), exported[1].parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_another_recipe_does_not_continue_a_run(splits, tmp_path):

@@ -1,0 +1,78 @@
+"""`python -m bigroc_core page`, and what `python app.py` is made of: the web page, served until it is stopped."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+from typing import Any
+
+from bigroc_core.catalogue import add_for_this_run, offer_hub, use_models
+from bigroc_core.cli.classifier_options import add_classifier, classifier_entry
+from bigroc_core.models_file import entry_named
+
+
+def add_page_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the `page` command."""
+    add_page_options(commands.add_parser("page", help="serve the web page", description=__doc__))
+
+
+def add_page_options(parser: argparse.ArgumentParser) -> None:
+    """Where the page listens, and what it offers besides what comes along."""
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, or what the environment says)")
+    parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
+    parser.add_argument(
+        "--root-path", metavar="PATH", help="path or address at which a proxy in front of it serves the page: /bigroc"
+    )
+    parser.add_argument("--share", action="store_true", help="also open a temporary public link through Gradio")
+    parser.add_argument("--mcp", action="store_true", help="also serve the endpoints as MCP tools, at /gradio_api/mcp/")
+    add_classifier(parser, default=None, purpose="one more to offer on the page", view=False)
+    parser.add_argument(
+        "--generator", metavar="NAME", help="one more to offer: a file, a pipeline's folder, a Hub name"
+    )
+    parser.add_argument(
+        "--offline", action="store_true", help="offer nothing that has to be fetched from the Hugging Face Hub"
+    )
+
+
+def page_of(options: argparse.Namespace) -> Any:
+    """The page, a gr.Blocks, with the models that options name; ValueError, one line, for what is wrong with them."""
+    # Nothing leaves the machine, so the page also works without a network. Gradio reads these when imported.
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if options.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # what is cached still serves
+    else:
+        offer_hub()
+    if importlib.util.find_spec("gradio") is None:
+        raise ValueError('the page needs Gradio, which is not installed: pip install "bigroc[page]"')
+    if options.mcp and importlib.util.find_spec("mcp") is None:
+        raise ValueError('--mcp needs Gradio\'s MCP extra: pip install "gradio[mcp]"')
+    if options.models is not None:
+        use_models(options.models)
+    if options.classifier is not None:
+        add_for_this_run(classifier_entry(options))
+    if options.generator is not None:
+        add_for_this_run(entry_named(options.generator, "generator"))
+    from bigroc_core.ui.page import build_page
+
+    return build_page()
+
+
+def serve(page: Any, options: argparse.Namespace) -> None:
+    """Serve the page until it is stopped; OSError where the address is not to be had."""
+    from bigroc_core.ui.page import launch_options
+
+    page.launch(
+        server_name=options.host,
+        server_port=options.port,
+        root_path=options.root_path,
+        share=options.share or None,
+        mcp_server=options.mcp or None,
+        **launch_options(),
+    )
+
+
+def run_page(options: argparse.Namespace) -> None:
+    """Carry out a parsed `page` command."""
+    serve(page_of(options), options)
