@@ -11,6 +11,7 @@ from functools import lru_cache
 import torch
 
 from bigroc_core.cards import Card
+from bigroc_core.classifiers.fetching import hub_cards
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import (
     boosting_classifiers,
@@ -37,6 +38,8 @@ from bigroc_core.zero_gpu import spaces as spaces
 # What was loaded from elsewhere and is offered in this process besides, by name.
 _CLASSIFIERS: dict[str, Classifier] = {}
 _GENERATORS: dict[str, Generator] = {}
+# Not empty once the Hub's are offered.
+_HUB: list[bool] = []
 
 
 def compute_device() -> str:
@@ -101,13 +104,21 @@ def offer_generator(generator: Generator, name: str) -> None:
     generator_cards.cache_clear()
 
 
+def offer_hub() -> None:
+    """Offer the classifiers of the Hugging Face Hub that are known by name, too; each is fetched when first chosen."""
+    _HUB.append(True)
+    classifier_cards.cache_clear()
+
+
 @lru_cache(maxsize=1)
 def classifier_cards() -> dict[str, Card]:
-    """Cards of the classifiers one may boost through, robust ones first, the embedded before the user's own."""
+    """Cards of the classifiers one may boost through, robust ones first, the embedded before the user's own; then those
+    of the Hub, where they are offered."""
     own = {name: describe_classifier(entry) for name, entry in model_entries("classifier").items()}
     own |= {name: classifier.card for name, classifier in _CLASSIFIERS.items()}
     cards = {**boosting_classifiers(), **own}
-    return dict(sorted(cards.items(), key=lambda item: (not item[1].robust, item[0] in own, preference(item[1]))))
+    near = dict(sorted(cards.items(), key=lambda item: (not item[1].robust, item[0] in own, preference(item[1]))))
+    return near | {name: card for name, card in (hub_cards() if _HUB else {}).items() if name not in near}
 
 
 @lru_cache(maxsize=1)
