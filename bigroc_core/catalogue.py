@@ -73,9 +73,9 @@ def load_for_lending() -> None:
     """On a ZeroGPU Space, put what is offered on CUDA before anybody asks: models that are loaded within a call would
     be loaded in each."""
     if spaces is not None:
-        for name in classifier_cards():
+        for name in boosting_classifiers():
             classifier_named(name, compute_device())
-        for name in generator_cards():
+        for name in embedded_generators():
             generator_named(name, compute_device())
 
 
