@@ -3,16 +3,10 @@ computes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import lru_cache
-from typing import TypeVar
-
-try:
-    import spaces
-except ImportError:  # only a ZeroGPU Space has it
-    spaces = None
 
 import torch
 
@@ -26,6 +20,7 @@ from bigroc_core.classifiers.registry import (
     load_classifier,
     preference,
 )
+from bigroc_core.engine.frozen import never_changes
 from bigroc_core.generators.registry import describe_generator, embedded_generators, load_generator
 from bigroc_core.generators.sampling import Generator
 from bigroc_core.models_file import (
@@ -36,16 +31,12 @@ from bigroc_core.models_file import (
     model_entries,
     use_models_file,
 )
+from bigroc_core.zero_gpu import on_gpu as on_gpu
+from bigroc_core.zero_gpu import spaces as spaces
 
-F = TypeVar("F", bound=Callable[..., object])
 # What was loaded from elsewhere and is offered in this process besides, by name.
 _CLASSIFIERS: dict[str, Classifier] = {}
 _GENERATORS: dict[str, Generator] = {}
-
-
-def on_gpu(handler: F) -> F:
-    """Mark a handler that computes: on a ZeroGPU Space it borrows a GPU, elsewhere nothing changes."""
-    return handler if spaces is None else spaces.GPU(handler)
 
 
 def compute_device() -> str:
@@ -70,14 +61,32 @@ def generator_named(name: str, device: str) -> Generator:
     return _GENERATORS[name] if name in _GENERATORS else _embedded_generator(name, device)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _embedded_classifier(name: str, device: str) -> Classifier:
-    return load_classifier(name, device=device)
+    classifier = load_classifier(name, device=device)
+    never_changes(classifier)  # kept here, and lent to whoever only computes with it
+    return classifier
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _embedded_generator(name: str, device: str) -> Generator:
     return load_generator(name, device=device)
+
+
+def load_for_lending() -> None:
+    """On a ZeroGPU Space, put what is offered on CUDA before anybody asks: models that are loaded within a call would
+    be loaded in each."""
+    if spaces is not None:
+        for name in classifier_cards():
+            classifier_named(name, compute_device())
+        for name in generator_cards():
+            generator_named(name, compute_device())
+
+
+def pixels_of(classifier: str) -> int:
+    """How many pixels an image has as this classifier sees it."""
+    height, width = classifier_cards()[classifier].input_size
+    return height * width
 
 
 def offer_classifier(classifier: Classifier) -> None:

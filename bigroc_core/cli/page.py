@@ -7,7 +7,7 @@ import importlib.util
 import os
 from typing import Any
 
-from bigroc_core.catalogue import add_for_this_run, use_models
+from bigroc_core.catalogue import add_for_this_run, load_for_lending, use_models
 from bigroc_core.cli.classifier_options import add_classifier, classifier_entry
 from bigroc_core.models_file import entry_named
 
@@ -49,6 +49,7 @@ def page_of(options: argparse.Namespace) -> Any:
         add_for_this_run(entry_named(options.generator, "generator"))
     from bigroc_core.ui.page import build_page
 
+    load_for_lending()
     return build_page()
 
 

@@ -27,6 +27,7 @@ from bigroc_core.evaluation.statistics import (
     require_images,
 )
 from bigroc_core.generators.sampling import latents
+from bigroc_core.norms import NORMS
 from bigroc_core.streams import ImageStream
 
 # Added to a run's seed, so that a random direction is independent of the latent of the image it is added to.
@@ -161,7 +162,7 @@ class Way(NamedTuple):
         config = self.config
         parts = [f"boosted, {self.classifier.card.name}, ε {config.eps:g}, T {config.steps}"]
         parts += [f"α {config.step_size:g}"] if config.step_size is not None else []
-        parts += ["L∞"] if config.norm == "linf" else []
+        parts += [NORMS[config.norm].title] if config.norm != "l2" else []
         parts += [config.loss_name] if config.loss != "ce" else []
         parts += [f"{config.gradient} gradient"] if config.gradient != "normalized" else []
         parts += ["ℓ₀ given"] if config.l0 is not None else []

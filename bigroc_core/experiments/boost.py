@@ -25,6 +25,7 @@ from bigroc_core.catalogue import (
     generator_cards,
     generator_named,
     on_gpu,
+    pixels_of,
 )
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.debiasing import fit_debias
@@ -233,7 +234,13 @@ def stages(request: BoostRequest, device: str | None = None) -> Iterator[Run | S
             yield Stage(snapshot.step)
 
 
-stages_on_gpu = on_gpu(stages)
+def computing(request: BoostRequest, device: str | None = None) -> int:
+    """What a run computes: pixels of images whose gradients are taken, and of those that debiasing is fitted to."""
+    fitted = request.validation_count if request.target == DEBIASED else 0
+    return (request.images.most * request.steps + fitted) * pixels_of(request.classifier)
+
+
+stages_on_gpu = on_gpu(computing)(stages)
 
 
 def boost(request: BoostRequest, device: str | None = None) -> Generator[Run, None, None]:

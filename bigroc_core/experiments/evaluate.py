@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -24,8 +24,6 @@ from bigroc_core.experiments.measuring import CONFIG_FIELDS, Opened
 from bigroc_core.experiments.requests import BallRequest, DescentRequest
 from bigroc_core.images import ImageSet, open_image_set
 from bigroc_core.limits import (
-    MAX_EPS_L2,
-    MAX_EPS_LINF,
     MAX_EVALUATION_IMAGES,
     MAX_EVALUATION_SEEDS,
     MAX_SAMPLES_PER_REQUEST,
@@ -33,6 +31,7 @@ from bigroc_core.limits import (
     MIB,
     UPLOAD,
 )
+from bigroc_core.norms import NORMS, NormName
 from bigroc_core.settings import Request, like, setting
 from bigroc_core.sources import GENERATOR, GENERATOR_INFO, generator_choices
 from bigroc_core.streams import GENERATOR_PREFIX
@@ -93,7 +92,7 @@ class EvaluateRequest(Request):
         help="Radius of the ball, on pixels in [0, 1]; of a sweep the largest that is tried.",
     )
     steps: int = like(BallRequest, "steps", DEFAULT_STEPS)
-    norm: Literal["l2", "linf"] = like(DescentRequest, "norm")
+    norm: NormName = like(DescentRequest, "norm")
     compare_with: tuple[str, ...] = setting(
         (STANDARD, RANDOM),
         "Controls that move as far: standard network, random direction.",
@@ -180,7 +179,7 @@ class EvaluateRequest(Request):
         return problems
 
     def _of_eps(self) -> list[tuple[str, bool, str]]:
-        most, judge = MAX_EPS_L2 if self.norm == "l2" else MAX_EPS_LINF, judge_for(self.card)
+        most, judge = NORMS[self.norm].most, judge_for(self.card)
         return [
             ("eps", self.eps > most, f"ε can be at most {most:g} in this norm, not {self.eps:g}"),
             ("count", self.count < least_images(judge), _too_few("a distance", judge, self.count)),

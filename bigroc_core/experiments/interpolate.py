@@ -24,6 +24,7 @@ from bigroc_core.catalogue import (
     control_for,
     generator_cards,
     on_gpu,
+    pixels_of,
 )
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.engine.views import ViewName
@@ -220,7 +221,12 @@ def walked(
     yield from described(between(classifiers, source, target, *way), walk.settings(), (*notes, *seen), began)
 
 
-interpolation_on_gpu = on_gpu(interpolation_of)
+def computing(walk: Walk, device: str | None = None) -> int:
+    """What a walk computes: the pixels of each frame through each classifier."""
+    return len(walk.fractions) * walk.steps * sum(map(pixels_of, walk.classifiers))
+
+
+interpolation_on_gpu = on_gpu(computing)(interpolation_of)
 
 
 # ------------------------------------------------------------------------------------- the same from elsewhere

@@ -55,6 +55,7 @@ from bigroc_core.figures.parts import (
 )
 from bigroc_core.figures.recipe import Recipe
 from bigroc_core.images import from_uint8
+from bigroc_core.norms import NORMS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -341,7 +342,7 @@ def _sweep(recipe: Recipe, models: Models) -> Making[Made]:
         stage: [(p["eps"], p["mean"], p["std"]) for p in settings["points"] if p["stage"] == stage]
         for stage in ("fine", "coarse")
     }
-    norm = "L2" if settings["norm"] == "l2" else "L$\\infty$"
+    norm = NORMS[settings["norm"]].title.replace("∞", "$\\infty$")
     yield Progress(0, 1, "drawing")
     figure = sweep_curve(
         groups["fine"],

@@ -24,6 +24,7 @@ from bigroc_core.experiments.comparison import Comparison, certainty_of
 from bigroc_core.experiments.frames import Interpolation
 from bigroc_core.figures.recipe import Recipe, labels_of
 from bigroc_core.images import fit_to, from_uint8, to_uint8
+from bigroc_core.norms import NORMS
 from bigroc_core.streams import labels_to
 
 # Images computed at once: always as many, so that the same recipe gives the same bits.
@@ -182,7 +183,7 @@ def rounded(images: Tensor) -> Tensor:
 
 
 def boosting_said(config: BoostConfig, classifier: str) -> str:
-    norm = "L2" if config.norm == "l2" else "L∞"
+    norm = NORMS[config.norm].title
     return f"boosted through {classifier} ({norm}, ε = {config.eps:g} on [0, 1] pixels, T = {config.steps})"
 
 

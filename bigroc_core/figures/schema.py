@@ -18,12 +18,12 @@ from bigroc_core.engine.views import MAX_SIDE
 from bigroc_core.limits import (
     MAX_COLUMNS,
     MAX_EPS_L2,
-    MAX_EPS_LINF,
     MAX_FIGURE_IMAGES,
     MAX_FRACTIONS,
     MAX_SAMPLES_PER_REQUEST,
     MAX_STEPS_PER_REQUEST,
 )
+from bigroc_core.norms import NORMS
 from bigroc_core.sources import MAX_INDEX, MAX_SEED
 
 FORMAT = 1
@@ -52,7 +52,7 @@ def _config(value: Any) -> dict[str, Any]:
         raise ValueError(f"cannot be: {str(error)[:200]}") from None
     if config.steps > MAX_STEPS_PER_REQUEST:
         raise ValueError(f"asks for {config.steps:,} steps, and at most {MAX_STEPS_PER_REQUEST} fit a figure")
-    most = MAX_EPS_L2 if config.norm == "l2" else MAX_EPS_LINF
+    most = NORMS[config.norm].most
     if config.eps > most:
         raise ValueError(f"asks for eps {config.eps:g}, which can be at most {most:g} in this norm")
     return dataclasses.asdict(config)
