@@ -20,7 +20,7 @@ from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.cli.classifier_options import classifier_named
 from bigroc_core.cli.fields import add_options
-from bigroc_core.evaluation import ALONE, Share
+from bigroc_core.evaluation import ALONE, MEASURES, Share
 from bigroc_core.experiments.requests import CONFIG_FIELDS, BoostingRequest
 from bigroc_core.files import write_text
 from bigroc_core.images.classes import OPTION, parse_mapping
@@ -178,7 +178,20 @@ def add_measured_images(parser: argparse.ArgumentParser, count: int, seeds: tupl
 
 def add_sweeping(parser: argparse.ArgumentParser) -> None:
     """Add how an ε is looked for."""
-    parser.add_argument("--chooser", default="cifar10-standard", help="an ε is chosen in its features")
+    parser.add_argument(
+        "--features",
+        "--chooser",
+        dest="chooser",
+        default="cifar10-standard",
+        metavar="NAME",
+        help="an ε is chosen in its features: a classifier's, or lite0 for EfficientNet-Lite0's, trained by others on "
+        "ImageNet (default: cifar10-standard)",
+    )
+    parser.add_argument(
+        "--choose-by",
+        choices=tuple(MEASURES),
+        help="Fréchet distance or kernel distance (default: kid for lite0, else frechet)",
+    )
     parser.add_argument(
         "--largest",
         type=float,

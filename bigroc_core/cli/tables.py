@@ -11,10 +11,12 @@ from typing import Any
 from bigroc_core.cli.classifier_options import add_classifier, classifier_named
 from bigroc_core.cli.fields import add_options, values_of
 from bigroc_core.cli.options import Commands, add_data, add_device, command_line, process_share, progress_bars
+from bigroc_core.cli.outside_table import section, with_section
 from bigroc_core.evaluation.comparison import mean_and_std
 from bigroc_core.evaluation.report import cell
 from bigroc_core.experiments.tables import Tables, TablesRequest, tables
 from bigroc_core.files import whole_or_not_at_all, write_text
+from bigroc_core.generators.registry import embedded_generators
 
 # FIDs that P2 prints: none, robust classifier, non-robust joint, robust joint (Table 1); none, robust classifier, joint
 # (Table 2); CE, BCE, Eq. 12, Eq. 13 (Table 3).
@@ -141,7 +143,7 @@ def page(made: Tables, picture: Path | None) -> str:
         ]
         lines += [""]
     lines += _stopping_text(made) + _curve_text(made, picture) + _commands_text(made)
-    return "\n".join(lines) + "\n"
+    return with_section("\n".join(lines) + "\n", section(embedded_generators()))
 
 
 def _stopping_text(made: Tables) -> list[str]:

@@ -237,13 +237,15 @@ FALLBACK_PRESET: dict[str, Any] = {name: getattr(BoostConfig(eps=2.0), name) for
 
 
 def presets_of(generator: str) -> dict[str, dict[str, Any]]:
-    """Boosting settings by name: the generator card's own, then a subtle and a strong one around its default."""
+    """Boosting settings by name: the generator card's own, then a subtle and a strong one around its default, where the
+    card has none."""
     card = generator_cards().get(generator)
     named = dict(card.presets) if card else {}
     default = FALLBACK_PRESET | dict(named.pop("default", {}))
     presets = {"recommended": default}
     presets |= {name: FALLBACK_PRESET | values for name, values in named.items() if "eps" in values}
-    return presets | {name: default | {"eps": default["eps"] * by} for name, by in (("subtle", 0.5), ("strong", 2))}
+    around = {name: default | {"eps": default["eps"] * by} for name, by in (("subtle", 0.5), ("strong", 2))}
+    return presets | {name: presets.pop(name, values) for name, values in around.items()}
 
 
 def recommended(generator: str) -> dict[str, Any]:

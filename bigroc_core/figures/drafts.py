@@ -245,18 +245,28 @@ def histograms(draft: Draft, source: Mapping[str, Any], validation: int, classif
 def sweep_recipe(result: Mapping[str, Any]) -> Recipe:
     """The recipe of a sweep's curve, from what `sweep --output` writes. ValueError for anything else."""
     try:
+        measure = result.get("measure", "frechet")
+        told = {} if measure == "frechet" else {"measure": measure}  # the only one that there was at first
+        # Other T at the ε that was found are no points of the curve over ε.
+        points = [p for p in result["points"] if p["stage"] != "steps"]
         return Recipe(
             "sweep",
             {
                 "points": [
-                    {"stage": p["stage"], "eps": p["eps"], "mean": p["frechet"]["mean"], "std": p["frechet"]["std"]}
-                    for p in result["points"]
+                    {
+                        "stage": p["stage"],
+                        "eps": p["eps"],
+                        "mean": p[measure]["mean"],
+                        "std": p["error"] if told else p[measure]["std"],
+                    }
+                    for p in points
                 ],
                 "norm": result["config"]["norm"],
                 **{name: result[name] for name in ("best", "features_of", "source", "seeds")},
+                **told,
             },
         )
-    except (KeyError, TypeError, IndexError) as error:
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 

@@ -343,6 +343,7 @@ def _sweep(recipe: Recipe, models: Models) -> Making[Made]:
         for stage in ("fine", "coarse")
     }
     norm = NORMS[settings["norm"]].title.replace("∞", "$\\infty$")
+    measure = "KID" if settings.get("measure") == "kid" else "Fréchet distance"
     yield Progress(0, 1, "drawing")
     figure = sweep_curve(
         groups["fine"],
@@ -350,9 +351,9 @@ def _sweep(recipe: Recipe, models: Models) -> Making[Made]:
         settings["features_of"],
         groups["coarse"],
         f"$\\epsilon$ ({norm}, images in [0, 1])",
+        measure,
     )
     return Made(
         figure,
-        f"{settings['source']}: Fréchet distance in {settings['features_of']}'s features over ε; best "
-        f"{settings['best']:.3g}.",
+        f"{settings['source']}: {measure} in {settings['features_of']}'s features over ε; best {settings['best']:.3g}.",
     )

@@ -153,6 +153,7 @@ SCHEMAS: dict[str, Any] = {
         norm=Name,
         source=Name,
         seeds=several(Seed, 100),
+        measure=NotRequired[Literal["frechet", "kid"]],
     ),
 }
 # A recipe as JSON. images: how many are stacked in one PNG, which is in base64.
