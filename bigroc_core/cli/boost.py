@@ -121,7 +121,7 @@ def _boost(options: argparse.Namespace, state: PartialState) -> None:
         fitted_on = f"{validation.identity}, seed {options.debias_seed}, {fitting} images"
         shift = debias_shift(classifier, validation, options.debias_seed, fitting, device)
     masks, of_masks = None, tuple[str, ...]()
-    shapes = (source.shapes or [source.card.input_size] * count if source.card else source.shapes or [])[:count]
+    shapes = source.shapes[:count] if source.shapes else (source.card.input_size,) if source.card else ()
     if options.mask is not None:
         masks, of_masks = masks_for(options.mask, source.names and source.names[:count], shapes)
     if state.is_main_process:
