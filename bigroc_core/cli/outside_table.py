@@ -27,12 +27,21 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Kept:
-    """A measurement that a generator's card keeps: of boosting through this classifier. command: what measured it."""
+    """A measurement that a generator's card keeps: of boosting through this classifier. command: what measured it.
+    recommended: the ε of the card's preset for this classifier, None without one."""
 
     generator: str
     classifier: str
     found: Evaluation
     command: str
+    recommended: float | None
+
+    @property
+    def strength(self) -> str:
+        """ε and T, and the preset's ε where that is another."""
+        config = self.found.config
+        other = self.recommended is not None and self.recommended != config.eps
+        return f"{config.eps:g}, {config.steps}" + (f" (recommended: ε {self.recommended:g})" if other else "")
 
     def metric(self, name: str) -> Metric:
         """The metric of this name, to the first reference."""
@@ -60,7 +69,9 @@ def kept(cards: Mapping[str, Card]) -> Iterator[Kept]:
                 continue
             found = Evaluation.from_dict(told)
             if found.floor is not None and any(metric.name == FRECHET for metric in found.metrics):
-                yield Kept(name, str(told["classifier"]), found, str(told["command"]))
+                through = str(told["classifier"])
+                preset = next((one for one in card.presets.values() if one.get("classifier") == through), {})
+                yield Kept(name, through, found, str(told["command"]), preset.get("eps"))
 
 
 def gains_table(cards: Mapping[str, Card]) -> list[str]:
@@ -77,7 +88,7 @@ def gains_table(cards: Mapping[str, Card]) -> list[str]:
         cells = [
             f"`{one.generator}`",
             f"`{one.classifier}`",
-            f"{found.config.eps:g}, {found.config.steps}",
+            one.strength,
             *(cell(row.scores[frechet], 1, 1) for row in (before, after, found.floor)),
             f"**{one.above_floor(after, FRECHET)}**",
             " → ".join(cell(row.scores[kernel], 1000, 1) for row in (before, after)),

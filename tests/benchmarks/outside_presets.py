@@ -20,9 +20,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bigroc_core.boosting import BoostConfig
 from bigroc_core.cards import CHECKPOINTS, Card, read_card
 from bigroc_core.cli.outside_table import between_marks, gains_table, section, with_section
+from bigroc_core.evaluation import Trials
+from bigroc_core.evaluation.lite0 import KIND as LITE0
 from bigroc_core.experiments.measuring import card_entry
+from bigroc_core.experiments.sweep import Sweeping
 from bigroc_core.files import write_text
 from bigroc_core.generators.registry import embedded_generators
 from bigroc_core.streams import GENERATOR_PREFIX
@@ -109,11 +113,29 @@ class Found:
         entry, preset = card_entry("preset", card, self.classifier), self.preset(smaller)
         presets = {entry: preset}
         if entry == "default":
-            presets |= {word: preset | {"eps": eps} for word, eps in self.around(preset["eps"]).items()}
+            plain = {name: value for name, value in preset.items() if name != "note"}
+            for word, eps in self.around(preset["eps"]).items():
+                presets[word] = plain | {"eps": eps, "steps": self.tried[eps]["steps"]}
         metrics = {card_entry("sweep", card, self.classifier): {"classifier": self.classifier, **self.sweep}}
         if self.report is not None:
             metrics[card_entry("evaluate", card, self.classifier)] = self.report | {"hardware": self.hardware}
         return dataclasses.replace(card, metrics=card.metrics | metrics, presets=card.presets | presets)
+
+
+def command_of(pair: dict[str, Any], settings: dict[str, Any]) -> str:
+    """The command that finds a pair's ε again."""
+    steps = settings["sweep_steps"]
+    config = BoostConfig(**pair["sweep"]["config"] | {"eps": max(settings["eps"]), "steps": steps})
+    return Sweeping(
+        images=f"{GENERATOR_PREFIX}{pair['generator']}",
+        classifier=pair["classifier"],
+        configs=(config,),
+        chooser=LITE0,
+        count=settings["sweep_count"],
+        seeds=tuple(settings["sweep_seeds"]),
+        trials=Trials(tuple(settings["eps"]), tuple(settings["steps"])),
+        debias=pair["report"]["debias_images"],
+    ).command
 
 
 def found_in(path: Path) -> list[Found]:
@@ -125,7 +147,12 @@ def found_in(path: Path) -> list[Found]:
         Found(
             pair["generator"],
             pair["classifier"],
-            pair["sweep"] | {"others": [], "debias_images": pair["report"]["debias_images"]},
+            pair["sweep"]
+            | {
+                "others": [],
+                "debias_images": pair["report"]["debias_images"],
+                "command": command_of(pair, told["settings"]),
+            },
             pair["report"],
             told["device"],
         )
