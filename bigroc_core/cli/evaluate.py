@@ -196,6 +196,12 @@ def add_sweep_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     add_measured_images(parser)
     add_classifier(parser, None, "boosts (default: cifar10-robust)")
     parser.add_argument("--reference", default="validation", metavar="SET", help=REFERENCE_HELP)
+    parser.add_argument(
+        "--reference-count",
+        type=int,
+        metavar="N",
+        help="of more reference images only N, always the same: less to read once, at a wider error bar",
+    )
     add_sweeping(parser)
     parser.add_argument(
         "--eps-list", type=float, nargs="+", metavar="EPS", help="exactly these ε, instead of coarse to fine"
@@ -229,6 +235,7 @@ def run_sweep(options: argparse.Namespace) -> None:
         chooser=options.chooser,
         measure=options.choose_by,
         reference=options.reference,
+        reference_count=options.reference_count,
         trials=Trials(None if options.eps_list is None else tuple(options.eps_list), tuple(options.fewer_steps)),
     )
     opened = asked.opened(device)
