@@ -112,3 +112,10 @@ def test_bounds_choices_and_types_are_the_fields():
     for wrong in (["--kind", "c"], ["--plain", "4"], ["--loud"], []):
         with pytest.raises(SystemExit):
             parser.parse_args([*(["--name", "n"] if wrong else []), *wrong])
+
+
+def test_what_is_said_of_the_init_classifier_makes_another_run():
+    plain, _ = RECIPES["joint"]
+    said = dataclasses.replace(plain, init_options={"mean": "0.5,0.5,0.5"})
+    assert "init_options" not in plain.entries()  # as runs of before have it
+    assert said.entries() == {**plain.entries(), "init_options": {"mean": "0.5,0.5,0.5"}}
