@@ -26,6 +26,7 @@ from bigroc_core.ui import (
     threat_models_tab,
 )
 from bigroc_core.ui.errors import refuse_plainly
+from bigroc_core.ui.stories import stories_html
 from bigroc_core.ui.theme import CSS, KEYBOARD_JS, theme
 
 INTRODUCTION = """<h1>BIGRoC</h1><p>Make generated images better: each is moved, a little, towards its class along the
@@ -44,7 +45,7 @@ def build_page() -> gr.Blocks:
         analytics_enabled=False,
         delete_cache=(KEEP_FILES_SECONDS // 6, KEEP_FILES_SECONDS),
     ) as page:
-        controls.html(INTRODUCTION, elem_id="head")
+        controls.html(INTRODUCTION + stories_html(), elem_id="head")
         with gr.Tabs() as tabs:
             with gr.Tab("Boost", id="boost"):
                 boost, form = boost_tab.build(boosting.opening())
