@@ -20,6 +20,7 @@ from bigroc_core.classifiers.registry import (
     load_classifier,
     preference,
 )
+from bigroc_core.engine.frozen import never_changes
 from bigroc_core.generators.registry import describe_generator, embedded_generators, load_generator
 from bigroc_core.generators.sampling import Generator
 from bigroc_core.models_file import (
@@ -62,7 +63,9 @@ def generator_named(name: str, device: str) -> Generator:
 
 @lru_cache(maxsize=16)
 def _embedded_classifier(name: str, device: str) -> Classifier:
-    return load_classifier(name, device=device)
+    classifier = load_classifier(name, device=device)
+    never_changes(classifier)  # kept here, and lent to whoever only computes with it
+    return classifier
 
 
 @lru_cache(maxsize=16)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from bigroc_core.cards import Card
 from bigroc_core.catalogue import classifier_cards, generator_cards, generator_named
 from bigroc_core.checks import whole
+from bigroc_core.generators.sampling import Generator
 from bigroc_core.images import check_together, fit_to, from_uint8, read_image, to_uint8
 from bigroc_core.limits import MAX_IMAGES_PER_REQUEST
 from bigroc_core.limits import UPLOAD as UPLOAD_LIMITS
@@ -28,6 +30,8 @@ GENERATOR, UPLOAD, EXAMPLES = "Generator", "Upload", "Examples"
 # The images that debiasing is fitted on (P1 Eq. 2) are of a seed that nobody draws others with.
 DEBIAS_SEED, DEBIAS_COUNT = 1_000_000, 1_000
 MAX_SEED, MAX_INDEX = 2**53, 2**31
+# Of images that are remembered: 64 of 32 by 32 pixels have 3/4 of it.
+MAX_KEPT_DRAW_BYTES = 2**20
 EXAMPLE_FOLDER = ASSETS / "examples"
 
 
@@ -209,10 +213,31 @@ class Source:
         wanted = None
         if generator.card.conditional and self.classes:
             wanted = in_turn(class_numbers(self.classes, generator.card.classes), self.count)
-        images, labels = generator.sample(self.count, labels=wanted, seed=self.seed, start=self.start)
+        given = None if wanted is None else tuple(wanted.tolist())
+        images, labels = _draw(generator, self.count, given, self.seed, self.start)
         fitted = fit_to(images, size)
         names = tuple(f"{self.generator}-{self.seed}-{self.start + i:03d}" for i in range(self.count))
         return SourceImages(fitted.pixels, labels, names, tuple(f"each image: {note}" for note in fitted.notes))
+
+
+def _draw(
+    generator: Generator, count: int, labels: tuple[int, ...] | None, seed: int, start: int
+) -> tuple[Tensor, Tensor | None]:
+    """Images of a generator; few small ones are remembered, as people boost the same again with other settings."""
+    height, width = generator.card.input_size
+    small = 12 * count * height * width <= MAX_KEPT_DRAW_BYTES
+    images, drawn = (_remembered if small else _sample)(generator, count, labels, seed, start)
+    return images.clone(), None if drawn is None else drawn.clone()
+
+
+def _sample(
+    generator: Generator, count: int, labels: tuple[int, ...] | None, seed: int, start: int
+) -> tuple[Tensor, Tensor | None]:
+    wanted = None if labels is None else torch.tensor(labels)
+    return generator.sample(count, labels=wanted, seed=seed, start=start)
+
+
+_remembered = lru_cache(maxsize=64)(_sample)
 
 
 @dataclass(frozen=True, kw_only=True)

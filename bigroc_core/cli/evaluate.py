@@ -30,7 +30,7 @@ from bigroc_core.cli.options import (
     tell_notes,
     update_card,
 )
-from bigroc_core.evaluation import LITE0_METRICS, METRICS, Sweep
+from bigroc_core.evaluation import LITE0_METRICS, METRICS, Sweep, Trials
 from bigroc_core.evaluation.report import as_csv, as_latex, as_text, sweep_table
 from bigroc_core.experiments.judging import Outside
 from bigroc_core.experiments.measurement import COUNT, SEEDS, FindEps, Measured, Measurement, measure
@@ -99,6 +99,12 @@ def add_evaluate_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         help="also these, in Inception's features (prc: precision and recall) or in EfficientNet-Lite0's",
     )
     parser.add_argument(
+        "--floor",
+        metavar="SET",
+        help="as many images of this split or set tell how near real ones come (default: test, with --metrics that "
+        "compare with train or validation); none: leave it out",
+    )
+    parser.add_argument(
         "--inception-weights",
         type=Path,
         metavar="FILE",
@@ -137,7 +143,14 @@ def measurement_of(options: argparse.Namespace) -> Measurement:
         outside=Outside(
             metrics=tuple(options.metrics), weights=options.inception_weights, layer=options.inception_layer
         ),
-        find=FindEps(chooser=options.chooser, largest=options.largest, count=options.sweep_count, seeds=seeds)
+        floor=options.floor,
+        find=FindEps(
+            chooser=options.chooser,
+            measure=options.choose_by,
+            largest=options.largest,
+            count=options.sweep_count,
+            seeds=seeds,
+        )
         if options.find_eps
         else None,
         images_to=options.images_to,
@@ -181,10 +194,10 @@ def add_sweep_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "sweep",
         help="find the ε that brings a generator's images nearest to real ones",
-        description="The ε with the lowest Fréchet distance to the validation images of CIFAR-10, or of --data, in the "
-        "features of a classifier that is neither the boosting one nor the judge. Several steps, norms or losses are "
-        "tried in all combinations. With --write-card the best becomes the generator's preset. A killed run goes on "
-        "where it stopped; accelerate launch spreads it over processes.",
+        description="The ε with the lowest distance to the validation images of CIFAR-10, or of --data, in the "
+        "features of a network other than the boosting one: a classifier's, or (lite0) one that others trained. "
+        "Several steps, norms or losses are tried in all combinations. With --write-card the best becomes the "
+        "generator's preset. A killed run goes on where it stopped; accelerate launch spreads it over processes.",
     )
     add_measured_images(parser, SWEEP_COUNT, SWEEP_SEEDS, "; never those of a report")
     add_classifier(parser, None, "boosts (default: cifar10-robust)")
@@ -194,6 +207,14 @@ def add_sweep_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         "--eps-list", type=float, nargs="+", metavar="EPS", help="exactly these ε, instead of coarse to fine"
     )
     parser.add_argument("--steps", type=int, nargs="+", default=[30], metavar="T")
+    parser.add_argument(
+        "--fewer-steps",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="T",
+        help="then try these T at the ε found, and take the smallest within the error bar of the best",
+    )
     parser.add_argument("--step-size", type=float, help="step size α (default eps/steps); needs --eps-list")
     parser.add_argument("--norm", choices=NORMS, nargs="+", default=["l2"])
     parser.add_argument("--loss", choices=sorted(LOSSES), nargs="+", default=["ce"])
@@ -212,8 +233,9 @@ def run_sweep(options: argparse.Namespace) -> None:
         **subject_of(options, None),
         configs=(),
         chooser=options.chooser,
+        measure=options.choose_by,
         reference=options.reference,
-        grid=None if options.eps_list is None else tuple(options.eps_list),
+        trials=Trials(None if options.eps_list is None else tuple(options.eps_list), tuple(options.fewer_steps)),
     )
     opened = asked.opened(device)
     tell_notes(opened.notes, share)
@@ -265,7 +287,7 @@ def _preset(best: Sweep, classifier: str) -> dict[str, Any]:
     config = best.config
     preset = {
         "eps": best.best.eps,
-        "steps": config.steps,
+        "steps": best.best.steps,
         "step_size": config.step_size,
         "norm": config.norm,
         "loss": config.loss,

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
-from bigroc_core.boosting import GRADIENTS, NORMS, BoostConfig
+from bigroc_core.boosting import BoostConfig
 from bigroc_core.cards import CHECKPOINTS, Card, read_card
 from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.cli.classifier_options import classifier_named
-from bigroc_core.evaluation import ALONE, Share
+from bigroc_core.cli.fields import add_options
+from bigroc_core.evaluation import ALONE, MEASURES, Share
+from bigroc_core.experiments.requests import CONFIG_FIELDS, BoostingRequest
 from bigroc_core.files import write_text
 from bigroc_core.images.classes import OPTION, parse_mapping
-from bigroc_core.losses import LOSSES
 from bigroc_core.presets import settings_of
 from bigroc_core.sources import DEBIAS_SEED
 from bigroc_core.streams import ImageStream
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 MAX_COUNT = 100_000_000
 # The options that make a BoostConfig, by its fields' names.
-BOOSTING_OPTIONS = ("eps", "steps", "step_size", "norm", "loss", "gradient", "stop_at", "l0")
+BOOSTING_OPTIONS = (*CONFIG_FIELDS, "l0")
 # Where files lie on one machine and what it computes with are no part of how a result is made again.
 _OF_THIS_MACHINE = (
     "--run",
@@ -67,22 +68,14 @@ def mapping_of(options: argparse.Namespace, classifier: Classifier) -> dict[str,
 
 def add_boosting(parser: argparse.ArgumentParser) -> None:
     """Add the options that make a BoostConfig, each overruling the generator's preset."""
-    text = "default: the generator's preset, else "
     parser.add_argument(
         "--preset",
         metavar="NAME",
-        help="a row of the papers' tables, as `presets` lists them; "
-        "the options below overrule it (default: the generator's own)",
+        help="a row of the papers' tables, as `presets` lists them; the options below overrule it (default: the "
+        f"generator's own, else ε {BoostConfig.eps} in {BoostConfig.steps} steps)",
     )
-    parser.add_argument("--eps", type=float, help=f"radius of the ball, images in [0, 1] ({text}{BoostConfig().eps})")
-    parser.add_argument("--steps", type=int, help=f"PGD steps T ({text}{BoostConfig().steps})")
-    parser.add_argument("--step-size", type=float, help="step size α (default: eps/steps)")
-    parser.add_argument("--norm", choices=NORMS, help="of the ball")
-    parser.add_argument("--loss", choices=sorted(LOSSES), help="what PGD minimises")
-    parser.add_argument("--gradient", choices=GRADIENTS)
-    parser.add_argument(
-        "--stop-at", type=probability_or_l0, metavar="P", help="an image rests at this p of its target, or at l0"
-    )
+    of_the_preset: dict[str, Any] = dict.fromkeys(CONFIG_FIELDS)
+    add_options(parser, BoostingRequest, CONFIG_FIELDS, **of_the_preset)
     parser.add_argument("--l0", type=float, help="reference realism, default: the classifier card's")
 
 
@@ -185,7 +178,20 @@ def add_measured_images(parser: argparse.ArgumentParser, count: int, seeds: tupl
 
 def add_sweeping(parser: argparse.ArgumentParser) -> None:
     """Add how an ε is looked for."""
-    parser.add_argument("--chooser", default="cifar10-standard", help="an ε is chosen in its features")
+    parser.add_argument(
+        "--features",
+        "--chooser",
+        dest="chooser",
+        default="cifar10-standard",
+        metavar="NAME",
+        help="an ε is chosen in its features: a classifier's, or lite0 for EfficientNet-Lite0's, trained by others on "
+        "ImageNet (default: cifar10-standard)",
+    )
+    parser.add_argument(
+        "--choose-by",
+        choices=tuple(MEASURES),
+        help="Fréchet distance or kernel distance (default: kid for lite0, else frechet)",
+    )
     parser.add_argument(
         "--largest",
         type=float,

@@ -24,7 +24,8 @@ from bigroc_core.experiments.growing import last
 from bigroc_core.experiments.kept import keep, kept, weights_digest
 from bigroc_core.experiments.requests import DEBIASED, ESTIMATED, GIVEN, recommended
 from bigroc_core.images import from_uint8, to_uint8
-from bigroc_core.limits import MAX_COMPARED, MAX_EPS_L2, MAX_EPS_LINF, MAX_STEPS_PER_REQUEST
+from bigroc_core.limits import MAX_COMPARED, MAX_STEPS_PER_REQUEST
+from bigroc_core.norms import NORMS
 from bigroc_core.places import ASSETS
 from bigroc_core.settings import like, numbers_in, setting
 from bigroc_core.sources import UPLOAD, classifier_choices
@@ -55,7 +56,7 @@ class CompareRequest(BoostRequest):
         choices=(("strength ε", EPS), ("steps T", STEPS), ("classifier", CLASSIFIER)),
     )
     values: str = setting(
-        "0.5, 1, 2, 4",
+        NORMS["l2"].compared,
         "Of vary eps or steps: up to four numbers, with commas between them.",
         label="Values",
         info=f"Up to {MAX_COMPARED}, with commas between them; ε on pixels in [0, 1].",
@@ -104,7 +105,7 @@ class CompareRequest(BoostRequest):
             raise ValueError(f"{twice[0]} is there twice: name each setting once")
         if self.vary == STEPS:
             return tuple(whole(steps, "each number of steps", 0, MAX_STEPS_PER_REQUEST) for steps in values)
-        most = MAX_EPS_L2 if self.norm == "l2" else MAX_EPS_LINF
+        most = NORMS[self.norm].most
         if self.vary == EPS and (outside := [eps for eps in values if not 0 <= eps <= most]):
             raise ValueError(f"each ε must be from 0 to {most:g} in this norm, not {outside[0]:g}")
         return values

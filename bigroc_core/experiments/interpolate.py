@@ -66,9 +66,9 @@ class Walk:
     target: OneImage
     classifiers: tuple[str, ...]
     fractions: tuple[float, ...]
-    steps: int = 60
-    weights: tuple[float, ...] | None = None
-    warm_start: bool = False
+    steps: int = setting(60, "PGD steps T per frame")
+    weights: tuple[float, ...] | None = setting(None, "one per resolution, fine to coarse; default 1 each")
+    warm_start: bool = setting(False, "begin each frame where the one of the next smaller c ended")
     view: ViewName = None
 
     def settings(self) -> dict[str, Any]:

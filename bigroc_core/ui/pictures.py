@@ -15,18 +15,24 @@ from bigroc_core.images import encode_png, from_uint8, to_uint8
 from bigroc_core.sources import SourceImages
 from bigroc_core.ui.errors import readable
 
+# Bytes of a picture that is remembered: 64 by 64 pixels.
+MAX_REMEMBERED = 3 * 64 * 64
+
 
 def picture(pixels: np.ndarray, description: str) -> str:
     """An <img> of (H, W, 3) uint8 pixels with its description for those who do not see it."""
     alt = escape(description, quote=True)
-    return f'<img class="px" decoding="sync" alt="{alt}" src="{_address(pixels.tobytes(), pixels.shape)}">'
+    # Small ones are remembered, because a run draws its originals again with every preview.
+    address = _remembered_address if pixels.nbytes <= MAX_REMEMBERED else _address
+    return f'<img class="px" decoding="sync" alt="{alt}" src="{address(pixels.tobytes(), pixels.shape)}">'
 
 
-@lru_cache(maxsize=1024)
 def _address(data: bytes, shape: tuple[int, ...]) -> str:
-    # Remembered, because a run draws its originals again with every preview.
     pixels = np.frombuffer(data, np.uint8).reshape(shape)
     return "data:image/png;base64," + base64.b64encode(encode_png(from_uint8(pixels))).decode()
+
+
+_remembered_address = lru_cache(maxsize=1024)(_address)
 
 
 def percent(share: float) -> str:

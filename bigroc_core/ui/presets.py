@@ -107,8 +107,8 @@ def preset_radio(generator: str) -> gr.Radio:
         preset_choices(generator),
         "Preset",
         value="recommended",
-        info="Subtle is half as strong as recommended, strong twice. Joint: what was found for the joint model, with "
-        "its loss and its early stop.",
+        info="Subtle changes less than recommended, strong more. Joint: what was found for the joint model, with its "
+        "loss and its early stop.",
     )
 
 

@@ -10,10 +10,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from gradio.utils import get_function_description
 from serving import ROOT, Server
-
-from bigroc_core.ui.page import build_page
 
 PLACE = "http://127.0.0.1:7860/"
 
@@ -39,19 +36,6 @@ def test_the_docs_curl_runs(server: Server) -> None:
     assert "event: complete" in ran.stdout
     (data,) = re.findall(r"^data: (.*)$", ran.stdout, re.MULTILINE)
     assert "normalized" in json.loads(data)
-
-
-def test_every_argument_of_every_endpoint_is_described() -> None:
-    page = build_page()
-    endpoints = page.get_api_info()["named_endpoints"]
-    functions = {f"/{made.api_name}": made.fn for made in page.fns.values()}
-    missing = []
-    for name, endpoint in endpoints.items():
-        description, arguments, _ = get_function_description(functions[name])  # type: ignore[arg-type]
-        asked = [parameter["parameter_name"] for parameter in endpoint["parameters"]]
-        missing += [f"{name}: {argument}" for argument in asked if not arguments.get(argument)]
-        assert description, name
-    assert missing == []
 
 
 def test_the_endpoints_are_tools_of_an_mcp_server(mcp_server: Server) -> None:
