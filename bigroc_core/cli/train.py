@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bigroc_core.cli.classifier_options import add_classifier_details, classifier_of, given_options
+from bigroc_core.cli.fields import add_options, values_of
 from bigroc_core.cli.options import Commands, add_class_mapping, command_line, process_state, tell_notes
 from bigroc_core.files import held
 from bigroc_core.images.classes import parse_mapping
 from bigroc_core.images.splits import Splits
 from bigroc_core.settings import setting
 from bigroc_core.training.augmentation import margin_of
-from bigroc_core.training.options import add_options, values_of
 from bigroc_core.training.recipes import ClassifierRecipe, Curves, GeneratorRecipe, JointRecipe
 
 DEFAULT_SOURCES = ("generator:cifar10-cgan", "generator:cifar10-dcgan")
@@ -68,7 +68,7 @@ def add_train_parser(commands: Commands) -> None:
         return parser
 
     add_options(parser_of("robust", "a classifier, adversarially, L2"), ClassifierRecipe, eps=0.5)
-    add_options(parser_of("standard", "a classifier, plainly"), ClassifierRecipe, ("eps", "attack_steps"))
+    add_options(parser_of("standard", "a classifier, plainly"), ClassifierRecipe, leave_out=("eps", "attack_steps"))
     generator = parser_of(
         "generator",
         "a GAN, a VAE, a consistency model or Gaussians",

@@ -220,6 +220,14 @@ class Run:
             with np.load(self._path(stage, seed, start, size), allow_pickle=False) as arrays:
                 yield arrays[f"{variant}/{what}"]
 
+    def targets(self, stage: str, seed: int) -> Tensor:
+        """The classes that a stage's images are meant to show, (N,) int64."""
+        parts = []
+        for start, size in self._shards():
+            with np.load(self._path(stage, seed, start, size), allow_pickle=False) as arrays:
+                parts.append(torch.from_numpy(arrays["targets"]).long())
+        return torch.cat(parts)
+
     def features(self, stage: str, variant: str, seed: int, extractor: str) -> Iterator[Tensor]:
         """One variant's features (n, D), shard by shard."""
         return (torch.from_numpy(part) for part in self.values(stage, variant, seed, f"{extractor}/features"))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from bigroc_core.checks import number
 from bigroc_core.experiments import snippets
 from bigroc_core.experiments.boost import Run, archive, settings_json
+from bigroc_core.figures.metadata import FORMATS
+from bigroc_core.figures.results import figure_files
 from bigroc_core.images import from_uint8, to_pil
 from bigroc_core.ui import pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.errors import explained
+from bigroc_core.ui.models import note_cost
 
 MAX_GAIN = 20
 
@@ -36,10 +39,12 @@ def preview(run: Run) -> tuple[Any, ...] | None:
 def results(run: Run, index: int, gain: float) -> tuple[Any, ...]:
     """Everything a run shows once it has ended, finished or cancelled."""
     run.preview = None
+    note_cost(run)
     frame = len(run.steps) - 1
     last = run.steps[frame]
     text = f"Done: {len(run.targets)} images, step {last} / {run.total_steps} in {run.seconds:.1f} s"
     text += " (all images rest)" if last < run.total_steps else ""
+    text += settings_said(run)
     facts, grid, compare, large, table = at_step(run, frame, index, gain)
     return (
         run,
@@ -58,6 +63,13 @@ def results(run: Run, index: int, gain: float) -> tuple[Any, ...]:
     )
 
 
+def settings_said(run: Run) -> str:
+    """The settings that a result belongs to, in a few words, as HTML."""
+    norm = "L∞" if run.settings["norm"] == "linf" else "L2"
+    title = escape(run.card.title or run.settings["classifier"])
+    return f" · ε {run.settings['eps']:g} ({norm}) through {title}"
+
+
 def at_step(run: Run, frame: int, index: int, gain: float) -> tuple[Any, ...]:
     """Facts, pictures, the before/after pair, the image large, and the table of a kept step."""
     return (
@@ -69,11 +81,23 @@ def at_step(run: Run, frame: int, index: int, gain: float) -> tuple[Any, ...]:
     )
 
 
-def enlarged(run: Run, frame: int, index: int) -> tuple[Image.Image, Image.Image]:
-    """Original and boosted image for the before/after slider: each pixel becomes a square of whole pixels."""
-    factor = max(1, 384 // max(run.originals.shape[1:3]))
-    before, after = (to_pil(from_uint8(p[index]), enlarge=factor) for p in (run.originals, run.frames[frame]))
-    return before, after
+def enlarged(run: Run, frame: int, index: int) -> Any:
+    """Original and boosted image for the before/after slider; of small ones each pixel becomes a square of whole
+    pixels."""
+    shape = run.originals[index].shape
+    factor = max(1, 384 // max(shape[:2])) if pictures.is_small(shape) else 1
+    pair = tuple(to_pil(from_uint8(p[index]), enlarge=factor) for p in (run.originals, run.frames[frame]))
+    return gr.update(value=pair, elem_classes="pixelated" if pictures.is_small(shape) else "smooth")
+
+
+def draw(run: Run, step: float) -> tuple[Any, ...]:
+    """Make a figure of the step that is shown. Returns its preview and its files: PNG, PDF, SVG."""
+    with explained():
+        files = figure_files(run, _place(run, step, 1)[0])
+        paths = {format: saved(f"boosted.{format}", files[format]) for format in FORMATS}
+        return gr.update(value=paths["png"], visible=True), *(
+            gr.update(value=paths[format], visible=True) for format in FORMATS
+        )
 
 
 def look(run: Run, step: float, image: float, gain: float) -> tuple[Any, ...]:

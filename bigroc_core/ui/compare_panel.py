@@ -13,7 +13,7 @@ from bigroc_core.experiments.compare import CLASSIFIER, EPS, STEPS, CompareReque
 from bigroc_core.experiments.comparison import TABLE_HEADERS, Comparison, archive
 from bigroc_core.experiments.growing import settings_json
 from bigroc_core.limits import MAX_COMPARED
-from bigroc_core.settings import default_of
+from bigroc_core.norms import NORMS
 from bigroc_core.ui import controls, links, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.forms import Form, connect, endpoint, run_buttons
@@ -22,8 +22,7 @@ from bigroc_core.ui.presets import QUIET
 
 STOPS = Stops()
 # What the box of values holds when another thing is chosen to vary; the first as in the opening example.
-USUAL = {EPS: default_of(CompareRequest, "values"), STEPS: "1, 5, 10, 30"}
-USUAL_LINF = "0.01, 0.02, 0.04, 0.08"
+USUAL_STEPS = "1, 5, 10, 30"
 INTRODUCTION = f"""### Compare settings
 Up to {MAX_COMPARED}, on the same images, towards the same targets. One thing varies; images, targets and everything
 else are as set above."""
@@ -90,7 +89,7 @@ def strip(run: Comparison) -> str:
 def _row(name: str, note: str, images: Any, captions: Sequence[str], waiting: bool = False) -> str:
     kind = ' class="waiting"' if waiting else ""
     figures = "".join(
-        f"<figure{kind}>{pictures.picture(images[i], f'{name}, image {i + 1}')}"
+        f"<figure{kind}>{pictures.listed(images[i], f'{name}, image {i + 1}')}"
         f"<figcaption>{caption}</figcaption></figure>"
         for i, caption in enumerate(captions)
     )
@@ -102,7 +101,7 @@ def _row(name: str, note: str, images: Any, captions: Sequence[str], waiting: bo
 
 def show_varied(vary: str, norm: str) -> tuple[Any, ...]:
     """Show the control of what varies, with values to begin with."""
-    usual = USUAL_LINF if vary == EPS and norm == "linf" else USUAL.get(vary)
+    usual = {EPS: NORMS[norm].compared, STEPS: USUAL_STEPS}.get(vary)
     return (
         gr.update(visible=vary != CLASSIFIER, **({} if usual is None else {"value": usual})),
         gr.update(visible=vary == CLASSIFIER),
@@ -128,7 +127,7 @@ def build(opening: Comparison, boost: links.Restorable, above: Form) -> links.Re
                 form.add("values", elem_id="compared-values")
                 form.add("classifiers", visible=False, elem_id="compared-classifiers")
             buttons = run_buttons("Compare", "compared")
-            links.link_button("boost", form.shared, "Link to this comparison", "compared")
+            links.link_button("boost", form.shared, "Link to this comparison", "compared", run="compared")
         with gr.Column(scale=8, min_width=320):
             status = controls.html(shown[0], elem_id="compared-status", label="Status")
             rows = controls.html(shown[1], elem_id="compared-rows", label="Images")

@@ -28,6 +28,7 @@ from bigroc_core.ui import (
 )
 from bigroc_core.ui.errors import refuse_plainly
 from bigroc_core.ui.sessions import keep_sessions_light
+from bigroc_core.ui.stories import stories_html
 from bigroc_core.ui.theme import CSS, KEYBOARD_JS, theme
 
 # Events that Gradio has in hand at once: those that wait for their turn to compute, and looks at what is there.
@@ -49,7 +50,7 @@ def build_page() -> gr.Blocks:
         analytics_enabled=False,
         delete_cache=(KEEP_FILES_SECONDS // 6, KEEP_FILES_SECONDS),
     ) as page:
-        controls.html(INTRODUCTION, elem_id="head")
+        controls.html(INTRODUCTION + stories_html(), elem_id="head")
         with gr.Tabs() as tabs:
             with gr.Tab("Boost", id="boost"):
                 boost, form = boost_tab.build(boosting.opening())
@@ -94,6 +95,8 @@ def launch_options() -> dict[str, Any]:
         "ssr_mode": False,
         # Gradio's own limit is on whatever is answered or waits at a time.
         "max_threads": MOST_EVENTS,
+        # Before it serves, Gradio would ask itself for the page, and on a busy machine give up after three seconds.
+        "_frontend": False,
         # Each session keeps the frames of its last run, a few megabytes.
         "state_session_capacity": 256,
     }
