@@ -67,8 +67,7 @@ def page_of(options: argparse.Namespace) -> Any:
 
 def serve(page: Any, options: argparse.Namespace) -> None:
     """Serve the page until it is stopped; OSError where the address is not to be had."""
-    from bigroc_core.ui.downloads import sweep_regularly
-    from bigroc_core.ui.page import launch_options
+    from bigroc_core.ui.page import launch_options, sweep_regularly
 
     sweep_regularly()
     page.launch(

@@ -26,6 +26,7 @@ from bigroc_core.ui import (
     links,
     threat_models_tab,
 )
+from bigroc_core.ui.downloads import sweep_regularly as sweep_regularly
 from bigroc_core.ui.errors import refuse_plainly
 from bigroc_core.ui.sessions import keep_sessions_light
 from bigroc_core.ui.stories import stories_html
