@@ -3,19 +3,14 @@ computes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TypeVar
-
-try:
-    import spaces
-except ImportError:  # only a ZeroGPU Space has it
-    spaces = None
 
 import torch
 
 from bigroc_core.cards import Card
+from bigroc_core.classifiers.fetching import hub_cards
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import (
     boosting_classifiers,
@@ -23,6 +18,7 @@ from bigroc_core.classifiers.registry import (
     load_classifier,
     preference,
 )
+from bigroc_core.engine.frozen import never_changes
 from bigroc_core.generators.registry import describe_generator, embedded_generators, load_generator
 from bigroc_core.generators.sampling import Generator
 from bigroc_core.models_file import (
@@ -33,15 +29,13 @@ from bigroc_core.models_file import (
     model_entries,
     use_models_file,
 )
+from bigroc_core.zero_gpu import on_gpu as on_gpu
+from bigroc_core.zero_gpu import spaces as spaces
 
-F = TypeVar("F", bound=Callable[..., object])
 # What was loaded from elsewhere and is offered in this process besides, by name.
 _GENERATORS: dict[str, Generator] = {}
-
-
-def on_gpu(handler: F) -> F:
-    """Mark a handler that computes: on a ZeroGPU Space it borrows a GPU, elsewhere nothing changes."""
-    return handler if spaces is None else spaces.GPU(handler)
+# Not empty once the Hub's are offered.
+_HUB: list[bool] = []
 
 
 def compute_device() -> str:
@@ -63,14 +57,32 @@ def generator_named(name: str, device: str) -> Generator:
     return _GENERATORS[name] if name in _GENERATORS else _generator(name, device)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _classifier(name: str, device: str) -> Classifier:
-    return load_classifier(name, device=device)
+    classifier = load_classifier(name, device=device)
+    never_changes(classifier)  # kept here, and lent to whoever only computes with it
+    return classifier
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _generator(name: str, device: str) -> Generator:
     return load_generator(name, device=device)
+
+
+def load_for_lending() -> None:
+    """On a ZeroGPU Space, put what is offered on CUDA before anybody asks: models that are loaded within a call would
+    be loaded in each."""
+    if spaces is not None:
+        for name in boosting_classifiers():
+            classifier_named(name, compute_device())
+        for name in embedded_generators():
+            generator_named(name, compute_device())
+
+
+def pixels_of(classifier: str) -> int:
+    """How many pixels an image has as this classifier sees it."""
+    height, width = classifier_cards()[classifier].input_size
+    return height * width
 
 
 def offer_generator(generator: Generator, name: str) -> None:
@@ -79,12 +91,20 @@ def offer_generator(generator: Generator, name: str) -> None:
     generator_cards.cache_clear()
 
 
+def offer_hub() -> None:
+    """Offer the classifiers of the Hugging Face Hub that are known by name, too; each is fetched when first chosen."""
+    _HUB.append(True)
+    classifier_cards.cache_clear()
+
+
 @lru_cache(maxsize=1)
 def classifier_cards() -> dict[str, Card]:
-    """Cards of the classifiers one may boost through, robust ones first, the embedded before the user's own."""
+    """Cards of the classifiers one may boost through, robust ones first, the embedded before the user's own; then those
+    of the Hub, where they are offered."""
     own = {name: describe_classifier(entry) for name, entry in model_entries("classifier").items()}
     cards = {**boosting_classifiers(), **own}
-    return dict(sorted(cards.items(), key=lambda item: (not item[1].robust, item[0] in own, preference(item[1]))))
+    near = dict(sorted(cards.items(), key=lambda item: (not item[1].robust, item[0] in own, preference(item[1]))))
+    return near | {name: card for name, card in (hub_cards() if _HUB else {}).items() if name not in near}
 
 
 @lru_cache(maxsize=1)

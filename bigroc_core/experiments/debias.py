@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from bigroc_core.boosting import logits_of
-from bigroc_core.catalogue import classifier_named, compute_device, generator_named, on_gpu
+from bigroc_core.catalogue import classifier_named, compute_device, generator_named, on_gpu, pixels_of
 from bigroc_core.debiasing import class_histogram, fit_debias, histogram_entropy
 from bigroc_core.experiments.requests import BallRequest, TargetRequest
 from bigroc_core.images import fit_to, from_uint8, to_uint8
@@ -124,4 +124,9 @@ def study_of(request: DebiasRequest, device: str | None = None) -> Iterator[Stud
     yield study
 
 
-study_on_gpu = on_gpu(study_of)
+def computing(request: DebiasRequest, device: str | None = None) -> int:
+    """What a study computes: the pixels of the images that are classified."""
+    return (request.count + request.validation_count) * pixels_of(request.classifier)
+
+
+study_on_gpu = on_gpu(computing)(study_of)

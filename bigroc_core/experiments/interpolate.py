@@ -18,12 +18,12 @@ from torch import Tensor
 
 from bigroc_core.boosting import view_note
 from bigroc_core.catalogue import (
-    classifier_cards,
     classifier_named,
     compute_device,
     control_for,
     generator_cards,
     on_gpu,
+    pixels_of,
 )
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.engine.views import ViewName
@@ -65,9 +65,9 @@ class Walk:
     target: OneImage
     classifiers: tuple[str, ...]
     fractions: tuple[float, ...]
-    steps: int = 60
-    weights: tuple[float, ...] | None = None
-    warm_start: bool = False
+    steps: int = setting(60, "PGD steps T per frame")
+    weights: tuple[float, ...] | None = setting(None, "one per resolution, fine to coarse; default 1 each")
+    warm_start: bool = setting(False, "begin each frame where the one of the next smaller c ended")
     view: ViewName = None
 
     def settings(self) -> dict[str, Any]:
@@ -201,9 +201,8 @@ def interpolation_of(walk: Walk, device: str | None = None) -> Iterator[Interpol
     began = time.perf_counter()
     device = device or compute_device()
     classifiers = [classifier_named(name, device) for name in walk.classifiers]
-    size = classifiers[0].card.input_size
-    source, source_notes = walk.source.read(size, device, "source")
-    target, target_notes = walk.target.read(size, device, "target")
+    source, source_notes = walk.source.read(None, device, "source")
+    target, target_notes = walk.target.read((source.shape[1], source.shape[2]), device, "target")
     yield from walked(walk, classifiers, (source, target), (*source_notes, *target_notes), began)
 
 
@@ -220,7 +219,12 @@ def walked(
     yield from described(between(classifiers, source, target, *way), walk.settings(), (*notes, *seen), began)
 
 
-interpolation_on_gpu = on_gpu(interpolation_of)
+def computing(walk: Walk, device: str | None = None) -> int:
+    """What a walk computes: the pixels of each frame through each classifier."""
+    return len(walk.fractions) * walk.steps * sum(map(pixels_of, walk.classifiers))
+
+
+interpolation_on_gpu = on_gpu(computing)(interpolation_of)
 
 
 # ------------------------------------------------------------------------------------- the same from elsewhere
@@ -231,7 +235,6 @@ def as_python(settings: dict[str, Any]) -> str:
     folder."""
     ends = {side: settings[side] for side in ("source", "target")}
     reading = "read_image, " if any("generator" not in end for end in ends.values()) else ""
-    first = settings["classifiers"][0]
     lines = [
         "from pathlib import Path",
         "",
@@ -250,7 +253,8 @@ def as_python(settings: dict[str, Any]) -> str:
             ]
         else:
             path = f"assets/examples/{end['example']}" if "example" in end else end["file"]
-            lines += [f"{side} = read_image({path!r}, size={classifier_cards()[first].input_size}).pixels[None]"]
+            size = "" if side == "source" else ", size=tuple(source.shape[2:])"
+            lines += [f"{side} = read_image({path!r}{size}).pixels[None]"]
     options = f"steps={settings['steps']}, weights={settings['weights']}, warm_start={settings['warm_start']}"
     return (
         "\n".join(

@@ -329,6 +329,7 @@ def build() -> links.Restorable | None:
                 conditional = next(iter(generators.values())).conditional
                 debias = form.add("debias", visible=not conditional, elem_id="evaluation-debias")
                 form.add("inception")
+                form.add("lite0")
             links.link_button("evaluate", form.shared)
         with gr.Column(scale=8, min_width=320):
             status = controls.html(status_line(None), elem_id="evaluation-status", label="Status")

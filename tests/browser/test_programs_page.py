@@ -1,4 +1,4 @@
-"""What the README tells programs: its Python, its curl, and the endpoints as tools of an MCP server."""
+"""What docs/use.md tells programs: its Python, its curl, and the endpoints as tools of an MCP server."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PLACE = "http://127.0.0.1:7860/"
 
 def block(language: str, server: Server) -> str:
     """The section's block of code in a language, sent to the server of this test."""
-    section = (ROOT / "README.md").read_text("utf-8").split("## For programs\n")[1].split("\n## ")[0]
+    section = (ROOT / "docs" / "use.md").read_text("utf-8").split("## For programs\n")[1].split("\n## ")[0]
     (code,) = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
     return code.replace(PLACE.rstrip("/"), server.url.rstrip("/"))
 
 
-def test_the_readmes_python_runs(server: Server) -> None:
+def test_the_docs_python_runs(server: Server) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", block("python", server)], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -31,7 +31,7 @@ def test_the_readmes_python_runs(server: Server) -> None:
     assert "python -m bigroc_core boost" in ran.stdout
 
 
-def test_the_readmes_curl_runs(server: Server) -> None:
+def test_the_docs_curl_runs(server: Server) -> None:
     ran = subprocess.run(["bash", "-c", block("sh", server)], capture_output=True, text=True, check=True, timeout=60)
     assert "event: complete" in ran.stdout
     (data,) = re.findall(r"^data: (.*)$", ran.stdout, re.MULTILINE)
