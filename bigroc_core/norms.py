@@ -15,12 +15,14 @@ NormName = Literal["l2", "linf"]
 class Norm:
     """What is said of a norm, and radii of its ball, on pixels in [0, 1].
 
-    title: in captions. words: of the choice on the page. most: the largest ε of a request. slider, step: where ε's
-    slider ends, and its step. usual: an ε to begin with. compared: values of ε that a comparison begins with.
+    title: in captions. words: of the choice on the page. per_value: whether ε is of each value, whatever the size of
+    the images; else it grows with the diagonal. most: the largest ε of a request. slider, step: where ε's slider ends,
+    and its step. usual: an ε to begin with. compared: values of ε that a comparison begins with. Of 32×32 pixels.
     """
 
     title: str
     words: str
+    per_value: bool
     most: float
     slider: float
     step: float
@@ -32,6 +34,7 @@ NORMS: dict[str, Norm] = {
     "l2": Norm(
         "L2",
         "L2: ‖δ‖₂ over the whole image",
+        per_value=False,
         most=MAX_EPS_L2,
         slider=16.0,  # beyond, a ball around a 32-pixel image no longer holds the image itself
         step=0.05,
@@ -41,6 +44,7 @@ NORMS: dict[str, Norm] = {
     "linf": Norm(
         "L∞",
         "L∞: |δ| in every pixel",
+        per_value=True,
         most=MAX_EPS_LINF,
         slider=0.5,
         step=0.001,
@@ -48,3 +52,4 @@ NORMS: dict[str, Norm] = {
         compared="0.01, 0.02, 0.04, 0.08",
     ),
 }
+PER_VALUE = tuple(name for name, norm in NORMS.items() if norm.per_value)

@@ -11,7 +11,7 @@ from bigroc_core.checks import MAX_STEP_SIZE
 from bigroc_core.images.classes import class_table
 from bigroc_core.limits import MAX_EPS_L2, MAX_SAMPLES_PER_REQUEST, MAX_STEPS_PER_REQUEST
 from bigroc_core.losses import OF_REALISM, LossName
-from bigroc_core.norms import NORMS, NormName
+from bigroc_core.norms import NORMS, PER_VALUE, NormName
 from bigroc_core.settings import Request, like, setting
 from bigroc_core.sources import (
     CLASSIFIER_INFO,
@@ -320,7 +320,7 @@ def _around(default: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def scaled(values: dict[str, Any], made_at: tuple[int, int], size: tuple[int, int]) -> dict[str, Any]:
     """Settings found for images of one size, for those of another: an L2 radius, and its step, grow as √(H·W)."""
-    if values.get("norm") == "linf" or made_at == size:
+    if values.get("norm") in PER_VALUE or made_at == size:
         return values
     by = ((size[0] * size[1]) / (made_at[0] * made_at[1])) ** 0.5
     longer = {name: float(f"{values[name] * by:.3g}") for name in ("eps", "step_size") if values.get(name) is not None}

@@ -25,12 +25,11 @@ from bigroc_core.experiments.requests import (
 from bigroc_core.figures.metadata import FORMATS
 from bigroc_core.limits import (
     KEEP_FILES_SECONDS,
-    MAX_EPS_L2,
-    MAX_EPS_LINF,
     MAX_IMAGES_PER_REQUEST,
     MAX_LIGHT_COMPUTING,
     MAX_OWN_SIDE,
 )
+from bigroc_core.norms import NORMS
 from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD, Source, example_paths, read_files
 from bigroc_core.ui import controls, links, models, pictures
 from bigroc_core.ui.boost_results import MAX_GAIN, checked_gain, draw, look, pick, preview, results
@@ -201,7 +200,7 @@ def restored(values: dict[str, Any]) -> list[Any]:
     if unknown := [name for name in values.get("target_classes", []) if name not in known]:
         raise ValueError(f"{classifier} knows no class {unknown[0]!r}")
     norm, eps = values.get("norm", "l2"), values.get("eps", 0)
-    if eps > (most := MAX_EPS_LINF if norm == "linf" else MAX_EPS_L2):
+    if eps > (most := NORMS[norm].most):
         raise ValueError(f"eps is at most {most:g} in this norm, not {eps:g}")
     size = (Source(kind=source, generator=generator).typical_size("cpu")) or controls.SMALL
     updates = {name: gr.update(value=values[name]) if name in values else gr.skip() for name in SHARED}
@@ -319,7 +318,7 @@ def _lay_out_strength(form: Form, generator: str, classifier: str, size: tuple[i
     with gr.Group():
         radio = preset_radio(presets)
         strength: Any = form.add("eps", elem_id="eps", **controls.eps_range("l2", size, eps))
-        setattr(strength, MOST, MAX_EPS_L2)
+        setattr(strength, MOST, NORMS["l2"].most)
         reading = controls.html(readings(eps, steps, size), elem_classes="inset")
         origin = controls.html(said_of(presets["recommended"], classifier), elem_classes="inset", elem_id="origin")
         with gr.Row():

@@ -23,6 +23,7 @@ from bigroc_core.experiments.requests import (
     scaled,
 )
 from bigroc_core.experiments.sizes import per_value
+from bigroc_core.norms import NORMS
 from bigroc_core.presets import PAPER_PRESETS, paper_preset, settings_of
 from bigroc_core.sources import GENERATOR, Source
 from bigroc_core.ui import controls
@@ -192,8 +193,8 @@ def _config_updates(values: dict[str, Any], size: str) -> dict[str, Any]:
 
 def apply_norm(norm: str, eps: float, size: str = "") -> Any:
     """Give ε the range of the chosen norm; a value of the other becomes this one's default at that size."""
-    usual = {"l2": scaled({"eps": 2.0}, controls.SMALL, size_in(size))["eps"], "linf": 0.03}
-    value = eps if norm == "l2" and eps >= 0.5 else usual[norm]
+    usual = scaled({"eps": NORMS[norm].usual, "norm": norm}, controls.SMALL, size_in(size))["eps"]
+    value = eps if norm == "l2" and eps >= 0.5 else usual
     return gr.update(value=value, **controls.eps_range(norm, size_in(size), value))
 
 

@@ -34,7 +34,7 @@ def serving(folder: Path, *flags: str) -> Iterator[Server]:
             [sys.executable, "app.py", "--port", str(port), *flags], cwd=ROOT, env=environment, stdout=log, stderr=log
         )
     try:
-        for _ in range(10 * PATIENCE):
+        for _ in range(30 * PATIENCE):
             assert process.poll() is None, started.log()
             try:
                 urllib.request.urlopen(started.url, timeout=PATIENCE).close()

@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 
 ROOT = Path(__file__).resolve().parents[2]
 # Seconds until what is waited for counts as failed: far more than it takes, since others may use the machine too.
-PATIENCE = 120
+PATIENCE = 180
 
 
 @dataclass(frozen=True)

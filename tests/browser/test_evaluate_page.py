@@ -168,6 +168,7 @@ def test_a_reload_finds_the_job_again_which_nobody_else_sees(
     page.wait_for_function("document.documentElement.scrollWidth <= window.innerWidth")
 
     other = browser.new_page()
+    other.set_default_timeout(LONG * 1000)
     other.goto(server.url)
     other.get_by_role("tab", name="Evaluate").click()
     other.wait_for_selector("#evaluation-status .status")

@@ -16,7 +16,7 @@ from conftest import Watched, serving
 from hub import standing_in
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
-from serving import Server
+from serving import PATIENCE, Server
 
 STATUS = "document.querySelector('#status .status span').innerText"
 MISSING = "madrylab/resnet18_linf_eps8.0"
@@ -54,7 +54,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def page(browser: Browser, host: Server) -> Iterator[Page]:
     opened = browser.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    opened.set_default_timeout(60_000)
+    opened.set_default_timeout(1000 * PATIENCE)
     watched = Watched(opened, host)
     opened.goto(host.url)
     opened.wait_for_selector("#grid .pair")

@@ -11,6 +11,7 @@ from starlette.datastructures import QueryParams
 from bigroc_core.experiments.boost import BoostRequest
 from bigroc_core.experiments.evaluate import PRESET, SWEEP, UPLOADED_SET
 from bigroc_core.experiments.requests import DEBIASED
+from bigroc_core.norms import NORMS
 from bigroc_core.sources import ImagesRequest
 from bigroc_core.ui import boost_tab, controls, evaluate_tab, interpolate_tab, links, threat_models_tab
 from bigroc_core.ui.forms import control
@@ -125,7 +126,7 @@ def test_a_link_to_an_evaluation_shows_what_belongs_to_its_values() -> None:
     updates = tab.apply(asked)
     by_name = dict(zip(tab.shared, updates, strict=False))
     assert {name: value(by_name[name]) for name in asked} == asked
-    assert by_name["eps"]["maximum"] == controls.SLIDER_EPS["linf"]
+    assert by_name["eps"]["maximum"] == NORMS["linf"].slider
     assert by_name["eps"]["label"] == "Largest ε tried"
     assert PRESET not in by_name["eps_from"]["choices"]
     assert by_name["seeds"]["visible"] is False  # a set is what it is
