@@ -56,7 +56,9 @@ def _entry(alias: Any, level: int = 2) -> str:
     if made.is_function:
         return f"{head}\n```python\n{_signature(made)}\n```\n\n{text}"
     fields = [
-        f"    {one.name}: {one.annotation}" + (f" = {one.value}" if one.value is not None else "") + _comment(one)
+        f"    {one.name}: {_quoted(one.annotation)}"
+        + (f" = {_quoted(one.value)}" if one.value is not None else "")
+        + _comment(one)
         for one in made.members.values()
         if one.is_attribute and not one.name.startswith("_") and one.annotation and "property" not in one.labels
     ]
@@ -67,6 +69,11 @@ def _entry(alias: Any, level: int = 2) -> str:
         if not one.name.startswith("_") and one.is_function and one.docstring
     ]
     return f"{head}\n```python\n{code}\n```\n\n{text}" + "".join(f"\n{one}" for one in members)
+
+
+def _quoted(code: Any) -> str:
+    # As ruff has it, which formats code in pages too.
+    return str(code).replace("'", '"')
 
 
 def _docstring(made: Any) -> str:

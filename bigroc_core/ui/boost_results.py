@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -9,6 +10,8 @@ import gradio as gr
 from bigroc_core.checks import number
 from bigroc_core.experiments import snippets
 from bigroc_core.experiments.boost import Run, archive, settings_json
+from bigroc_core.figures.metadata import FORMATS
+from bigroc_core.figures.results import figure_files
 from bigroc_core.images import from_uint8, to_pil
 from bigroc_core.ui import pictures
 from bigroc_core.ui.downloads import saved
@@ -41,6 +44,7 @@ def results(run: Run, index: int, gain: float) -> tuple[Any, ...]:
     last = run.steps[frame]
     text = f"Done: {len(run.targets)} images, step {last} / {run.total_steps} in {run.seconds:.1f} s"
     text += " (all images rest)" if last < run.total_steps else ""
+    text += settings_said(run)
     facts, grid, compare, large, table = at_step(run, frame, index, gain)
     return (
         run,
@@ -57,6 +61,13 @@ def results(run: Run, index: int, gain: float) -> tuple[Any, ...]:
         snippets.as_command(run.settings),
         settings_json(run),
     )
+
+
+def settings_said(run: Run) -> str:
+    """The settings that a result belongs to, in a few words, as HTML."""
+    norm = "L∞" if run.settings["norm"] == "linf" else "L2"
+    title = escape(run.card.title or run.settings["classifier"])
+    return f" · ε {run.settings['eps']:g} ({norm}) through {title}"
 
 
 def at_step(run: Run, frame: int, index: int, gain: float) -> tuple[Any, ...]:
@@ -77,6 +88,16 @@ def enlarged(run: Run, frame: int, index: int) -> Any:
     factor = max(1, 384 // max(shape[:2])) if pictures.is_small(shape) else 1
     pair = tuple(to_pil(from_uint8(p[index]), enlarge=factor) for p in (run.originals, run.frames[frame]))
     return gr.update(value=pair, elem_classes="pixelated" if pictures.is_small(shape) else "smooth")
+
+
+def draw(run: Run, step: float) -> tuple[Any, ...]:
+    """Make a figure of the step that is shown. Returns its preview and its files: PNG, PDF, SVG."""
+    with explained():
+        files = figure_files(run, _place(run, step, 1)[0])
+        paths = {format: saved(f"boosted.{format}", files[format]) for format in FORMATS}
+        return gr.update(value=paths["png"], visible=True), *(
+            gr.update(value=paths[format], visible=True) for format in FORMATS
+        )
 
 
 def look(run: Run, step: float, image: float, gain: float) -> tuple[Any, ...]:

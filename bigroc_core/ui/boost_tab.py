@@ -22,6 +22,7 @@ from bigroc_core.experiments.requests import (
     presets_for,
     why_estimated,
 )
+from bigroc_core.figures.metadata import FORMATS
 from bigroc_core.limits import (
     KEEP_FILES_SECONDS,
     MAX_EPS_L2,
@@ -32,9 +33,9 @@ from bigroc_core.limits import (
 )
 from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD, Source, example_paths, read_files
 from bigroc_core.ui import controls, links, models, pictures
-from bigroc_core.ui.boost_results import MAX_GAIN, checked_gain, look, pick, preview, results
-from bigroc_core.ui.errors import explained
-from bigroc_core.ui.forms import Form, connect, endpoint, shared_names
+from bigroc_core.ui.boost_results import MAX_GAIN, checked_gain, draw, look, pick, preview, results
+from bigroc_core.ui.errors import explained, sentence
+from bigroc_core.ui.forms import Form, as_text, connect, endpoint, shared_names, stale_js
 from bigroc_core.ui.live import Stops, live
 from bigroc_core.ui.presets import (
     QUIET,
@@ -55,6 +56,7 @@ from bigroc_core.ui.values import ANY_OF, MOST, plainly
 
 STOPS = Stops()
 OPENING_GAIN = 5
+NORM_INFO = "L2: of the whole image. L∞: in every pixel."
 WATCHED: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
 UPLOAD_HINT = (
     f'<p class="note">Up to {MAX_IMAGES_PER_REQUEST} images at once, or a zip or .npz of them. They keep their size, '
@@ -165,7 +167,7 @@ def show_fitting(
 def target_info(why: str | None) -> str:
     """What is said under the targets. why: they have to be estimated or chosen."""
     if why:
-        return f"{why[:1].upper()}{why[1:]}: choose Given and a class, or have it estimated."
+        return sentence(f"{why}: choose Given and a class, or have it estimated")
     return "Given: the class asked for. Estimated: the one the classifier sees. Debiased: its preferences out."
 
 
@@ -219,6 +221,11 @@ def restored(values: dict[str, Any]) -> list[Any]:
     if "eps" in values:
         updates["eps"] = gr.update(value=values["eps"], **controls.eps_range(norm, size, values["eps"]))
         marked |= {"value": None}  # whose ε it is, only by chance
+    elif "generator" in values and norm == "l2":
+        usual = presets["recommended"].values
+        updates["eps"] = gr.update(value=usual["eps"], **controls.eps_range(norm, size, usual["eps"]))
+        if "steps" not in values and "step_size" not in values:
+            updates |= {"steps": gr.update(value=usual["steps"]), "step_size": as_text(usual["step_size"])}
     shown_targets, debias_box = show_target(target)
     updates["target_classes"] |= shown_targets
     return [*updates.values(), *show_source(source), debias_box, marked, size_text(size), models.facts(classifier)]
@@ -258,7 +265,7 @@ def build(opening: Run) -> tuple[links.Restorable, Form]:
                     form.add("step_size", placeholder="ε/T")
                     form.add("stop_at", placeholder="off")
                 form.add("gradient")
-            links.link_button("boost", form.shared)
+            links.link_button("boost", form.shared, run="boost")
         with gr.Column(scale=8, min_width=320):
             gain, outputs = _lay_out_results(opening, run, first)
     by_name: dict[str, Any] = form.controls
@@ -274,6 +281,13 @@ def build(opening: Run) -> tuple[links.Restorable, Form]:
         line_of=line_of,
     )
     connect_presets(form, strength)
+    moved = [one.input for name, one in by_name.items() if name != "files"]
+    gr.on(
+        [*moved, strength.presets.input, strength.paper.input, by_name["files"].upload],
+        None,
+        js=stale_js("status"),
+        api_visibility="private",
+    )
     files, source, generator, target_radio = (by_name[name] for name in ("files", "source", "generator", "target"))
     chosen_classes, chosen = by_name["target_classes"], by_name["classifier"]
     files.change(check_upload, [files, chosen], upload_note, api_name="check_upload", show_progress="minimal")
@@ -310,7 +324,7 @@ def _lay_out_strength(form: Form, generator: str, classifier: str, size: tuple[i
         origin = controls.html(said_of(presets["recommended"], classifier), elem_classes="inset", elem_id="origin")
         with gr.Row():
             form.add("steps", elem_id="steps", info="More use the ball better, and take longer.", min_width=180)
-            form.add("norm", elem_id="norm", min_width=180)
+            form.add("norm", choices=[("L2", "l2"), ("L∞", "linf")], info=NORM_INFO, elem_id="norm", min_width=180)
         form.put("loss", loss_radio(classifier))
         hidden = gr.Textbox(size_text(size), visible=False, label="Size of the images, height×width")
     return Strength(radio, paper_dropdown(), origin, reading, hidden)
@@ -381,7 +395,15 @@ def _lay_out_results(opening: Run, run: gr.State, generator: str) -> tuple[gr.Sl
             large = controls.html(shown[7], elem_id="closeup", label="Close-up")
     with gr.Accordion("All numbers", open=False):
         table = controls.table(shown[8], COLUMNS, "Per image", elem_id="table")
-    save = gr.DownloadButton("Download images and settings (zip of PNG, CSV, JSON)", shown[9], elem_id="download")
+    with gr.Row():
+        save = gr.DownloadButton("Download images and settings (zip of PNG, CSV, JSON)", shown[9], elem_id="download")
+        make = gr.Button("Make a figure of this", elem_id="figure-of-this", min_width=200)
+    drawn = gr.Image(label="Figure", visible=False, interactive=False, type="filepath", elem_id="drawn", buttons=[])
+    with gr.Row():
+        files = [
+            gr.DownloadButton(format.upper(), visible=False, elem_id=f"drawn-{format}", size="sm") for format in FORMATS
+        ]
+    make.click(draw, [run, step], [drawn, *files], api_name="draw", api_visibility="private", show_progress_on=drawn)
     with gr.Accordion("Repeat this run: Python, command line, settings", open=False):
         python = controls.code(shown[10], "python", "Python", elem_id="python")
         command = controls.code(shown[11], "shell", "Command line", elem_id="command")

@@ -127,7 +127,7 @@ def build(opening: Comparison, boost: links.Restorable, above: Form) -> links.Re
                 form.add("values", elem_id="compared-values")
                 form.add("classifiers", visible=False, elem_id="compared-classifiers")
             buttons = run_buttons("Compare", "compared")
-            links.link_button("boost", form.shared, "Link to this comparison", "compared")
+            links.link_button("boost", form.shared, "Link to this comparison", "compared", run="compared")
         with gr.Column(scale=8, min_width=320):
             status = controls.html(shown[0], elem_id="compared-status", label="Status")
             rows = controls.html(shown[1], elem_id="compared-rows", label="Images")

@@ -49,6 +49,7 @@ def checkboxes(choices: list[Any], label: str, **options: Any) -> gr.CheckboxGro
 
 def code(value: str, language: Any, label: str, **options: Any) -> gr.Code:
     """Code to copy."""
+    options = {"elem_classes": "copied"} | options
     return gr.Code(value, language=language, label=label, interactive=False, wrap_lines=True, **options)
 
 

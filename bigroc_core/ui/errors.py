@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 from pydantic import ValidationError
 
+from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.messages import printable
 
 # Of a longer text the beginning, which names what is wrong, and the end, which says what to do.
@@ -32,8 +33,9 @@ def sentence(error: Exception | str) -> str:
     """An error's text as a sentence, for where the page shows plain text."""
     text = readable(str(error))
     beginning, word = text.partition(": ")[0], text.partition(" ")[0]
-    # A file's own name, a setting's, a symbol's: none of them is a word that begins a sentence.
-    if word.isascii() and word.isalpha() and (len(word) > 1 or word == "a") and "." not in beginning:
+    # A file's own name, a model's, a setting's, a symbol's: none of them is a word that begins a sentence.
+    named = word.strip("',:") in classifier_cards() or word.strip("',:") in generator_cards()
+    if word.isascii() and word.isalpha() and (len(word) > 1 or word == "a") and "." not in beginning and not named:
         text = text[:1].upper() + text[1:]
     return text + ("" if text.endswith((".", "!", "?")) else ".")
 

@@ -250,7 +250,7 @@ def connect(
     stateful = isinstance(outputs[0], gr.State)
     status: Any = outputs[1 if stateful else 0]
     shape = (len(outputs), 1 if stateful else 0)
-    go.click(
+    run = go.click(
         in_turn(handler, stops, shape, line_of),
         inputs,
         outputs,
@@ -262,6 +262,8 @@ def connect(
         show_progress_on=status,
         js=show_results_js(status.elem_id),
     )
+    # What was refused before it began has changed nothing.
+    run.failure(None, status, status, js=STOPPED_JS, api_visibility="private")
     if stop is not None:
         cancel = canceller(stops, cancel_doc)
         stop.click(cancel, None, None, api_name=cancel_name, concurrency_limit=None, show_progress="hidden")
@@ -273,9 +275,24 @@ def connect(
     )
 
 
+ENDED = "Ended by an error, which the message says; what is below is not finished."
+
+
+def stale_js(status: str) -> str:
+    """What a control runs in the browser when it is moved: this status line says that its run had other settings."""
+    return f"() => document.querySelector('#{status}')?.classList.add('stale')"
+
+
+STOPPED_JS = f"""(shown) => shown.includes('class="status running"')
+  ? shown.replace('class="status running"', 'class="status stopped"')
+      .replace(/<span>[^]*<\\/span>/, '<span>{ENDED}</span>')
+  : shown"""
+
+
 def show_results_js(status: str) -> str:
     """What a button runs in the browser: on a phone the results lie below the controls, so go to this status line."""
     return f"""(...values) => {{
+  document.querySelector('#{status}').classList.remove('stale');
   if (window.innerWidth < 700) document.querySelector('#{status}').scrollIntoView({{ behavior: 'smooth' }});
   return values;
 }}"""

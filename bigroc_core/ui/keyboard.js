@@ -1,5 +1,11 @@
 // Gradio's tabs answer to Tab and Enter alone. Among tabs people expect the arrow keys, Home and End, too.
 () => {
+  // Of a group of alternatives Gradio greys all or none: a plain classifier has one loss, and no key may choose others.
+  const grey = () => document.querySelectorAll('.losses input').forEach((one) => {
+    const disabled = one.closest('.losses').classList.contains('plain') && one.value !== 'ce';
+    if (one.disabled !== disabled) one.disabled = disabled;
+  });
+  new MutationObserver(grey).observe(document.body, { subtree: true, childList: true, attributes: true, attributeFilter: ['class'] });
   document.addEventListener('keydown', (event) => {
     const tab = event.target.closest?.('[role="tab"]');
     if (!tab || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;

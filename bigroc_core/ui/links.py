@@ -13,9 +13,17 @@ from starlette.datastructures import QueryParams
 from bigroc_core.ui import errors
 from bigroc_core.ui.values import MAX_TEXT, Unusable, value_of
 
+# The parameter that names the button which a link presses once its controls are restored.
+RUN = "run"
+RUN_JS = """() => {
+  const query = new URLSearchParams(location.search), button = query.get('%(run)s');
+  if (query.get('tab') === '%(tab)s' && %(buttons)s.includes(button)) document.querySelector('#' + button)?.click();
+}"""
+BUTTONS = ("boost", "compared", "balls", "aligned", "interpolate", "debias")
+
 # A link is made in the browser, which alone knows under which address it reached the page.
 LINK_JS = """(...values) => {
-  const query = new URLSearchParams({ tab: %(tab)s });
+  const query = new URLSearchParams({ tab: %(tab)s, ...%(run)s });
   %(names)s.forEach((name, i) => {
     const value = values[i];
     if (value === null || value === undefined) return;
@@ -64,7 +72,7 @@ def follow_links(page: gr.Blocks, tabs: gr.Tabs, restorable: Sequence[Restorable
     address = gr.Textbox(visible=False, label="Query of the page's address")
     for one in restorable:
         # Through the queue, without which a warning does not reach the page; it waits for no computation there.
-        page.load(
+        followed = page.load(
             _follower(one, tabs),
             address,
             [tabs, *one.tabs, *one.outputs],
@@ -73,6 +81,9 @@ def follow_links(page: gr.Blocks, tabs: gr.Tabs, restorable: Sequence[Restorable
             concurrency_limit=None,
             show_progress="hidden",
         )
+        if one.shared:
+            press = {"run": RUN, "tab": one.tab, "buttons": json.dumps(BUTTONS)}
+            followed.then(None, js=RUN_JS % press, api_visibility="private")
 
 
 def _follower(one: Restorable, tabs: gr.Tabs) -> Callable[[str], Any]:
@@ -95,10 +106,14 @@ def _follower(one: Restorable, tabs: gr.Tabs) -> Callable[[str], Any]:
 
 
 def link_button(
-    tab: str, shared: Mapping[str, gr.components.Component], says: str = "Link to these settings", name: str = ""
+    tab: str,
+    shared: Mapping[str, gr.components.Component],
+    says: str = "Link to these settings",
+    name: str = "",
+    run: str = "",
 ) -> None:
     """A button that makes a link to the tab as its controls stand, shows it and copies it. name: the tab's, or that of
-    a part of it which has a link of its own."""
+    a part of it which has a link of its own. run: the button that it presses, where it shall not only restore."""
     ask = gr.Button(says, size="sm")
     # One that is not interactive would be out of the keyboard's reach, and a button in it would take its name.
     shown = gr.Textbox(
@@ -109,7 +124,11 @@ def link_button(
         info="It restores these controls, and is in the clipboard where the browser allows it. "
         "Uploaded images are not part of it.",
     )
-    code = LINK_JS % {"tab": json.dumps(tab), "names": json.dumps(list(shared))}
+    code = LINK_JS % {
+        "tab": json.dumps(tab),
+        "names": json.dumps(list(shared)),
+        "run": json.dumps({RUN: run} if run else {}),
+    }
     ask.click(None, list(shared.values()), shown, js=code, api_visibility="private")
     ask.click(
         lambda: gr.update(visible=True), None, shown, api_visibility="private", queue=False, show_progress="hidden"
@@ -124,7 +143,7 @@ def read(query: QueryParams, shared: Mapping[str, gr.components.Component]) -> t
     values: dict[str, Any] = {}
     problems = []
     for name in dict.fromkeys(query.keys()):
-        if name == "tab" or name.startswith("__"):  # Gradio's own: __theme, __lang
+        if name in ("tab", RUN) or name.startswith("__"):  # Gradio's own: __theme, __lang
             continue
         if name not in shared:
             problems.append(f"there is no control {name[:MAX_TEXT]!r}")

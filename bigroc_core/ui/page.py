@@ -28,6 +28,7 @@ from bigroc_core.ui import (
 )
 from bigroc_core.ui.errors import refuse_plainly
 from bigroc_core.ui.sessions import keep_sessions_light
+from bigroc_core.ui.stories import stories_html
 from bigroc_core.ui.theme import CSS, KEYBOARD_JS, theme
 
 # Events that Gradio has in hand at once: those that wait for their turn to compute, and looks at what is there.
@@ -49,7 +50,7 @@ def build_page() -> gr.Blocks:
         analytics_enabled=False,
         delete_cache=(KEEP_FILES_SECONDS // 6, KEEP_FILES_SECONDS),
     ) as page:
-        controls.html(INTRODUCTION, elem_id="head")
+        controls.html(INTRODUCTION + stories_html(), elem_id="head")
         with gr.Tabs() as tabs:
             with gr.Tab("Boost", id="boost"):
                 boost, form = boost_tab.build(boosting.opening())
