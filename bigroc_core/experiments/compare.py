@@ -216,10 +216,10 @@ def commands(run: Comparison) -> str:
 # ------------------------------------------------------------------------------------- the example kept in assets/
 
 
-def opening_request(steps: int | None = None) -> CompareRequest:
-    """The example the panel opens with: the recommended settings, or fewer steps of them, under four ε."""
+def opening_request(steps: int = 10) -> CompareRequest:
+    """The example the panel opens with: the recommended settings, in so many steps, under four ε."""
     name, card = next(iter(generator_cards().items()))
-    config = recommended(name) | ({} if steps is None else {"steps": steps})
+    config = recommended(name) | {"steps": steps}
     return CompareRequest(count=6, target=GIVEN if card.conditional else ESTIMATED, **config)
 
 

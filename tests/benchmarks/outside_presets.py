@@ -3,8 +3,8 @@
 Every card gets, for each classifier: the preset with the ε and T that were found, the sweep, and the report, in which
 the embedded judge's numbers stand beside the outside network's. Around the first classifier's preset it gets `subtle`,
 the smallest ε with half of the gain in KID, and `strong`, the largest that keeps seven tenths of it. RESULTS.md and
-docs/results.md get the tables. Of several result files a later one takes precedence, pair by pair; what
-`sweep --output` wrote counts too, and leaves a card's report as it is.
+docs/results.md get the tables; what docs/ say else of cards, `tools/write_docs.py` does. Of several result files a
+later one takes precedence, pair by pair; what `sweep --output` wrote counts too, and leaves a card's report as it is.
 
 Where whoever looked at the sheets wants a smaller ε than the number, `--smaller` takes that, of those that the sweep
 tried, and in as many steps; the preset's note says why, and what the sweep saw there. No `strong` is larger.
@@ -178,9 +178,9 @@ def main() -> None:
         preset = found.preset(smaller.get(name))
         print(f"{name}: ε {preset['eps']:g}, T {preset['steps']}")
     cards = embedded_generators()
-    results, readme = ROOT / "RESULTS.md", ROOT / "docs" / "results.md"
+    results, page = ROOT / "RESULTS.md", ROOT / "docs" / "results.md"
     write_text(results, with_section(results.read_text("utf-8"), section(cards)))
-    write_text(readme, between_marks(readme.read_text("utf-8"), "gains", gains_table(cards)))
+    write_text(page, between_marks(page.read_text("utf-8"), "gains", gains_table(cards)))
 
 
 if __name__ == "__main__":
