@@ -16,7 +16,7 @@ from bigroc_core.engine.logits import check_finite
 from bigroc_core.engine.plan import Plan
 from bigroc_core.engine.precision import private_modes
 from bigroc_core.engine.results import BoostResult, Snapshot, Standing, result_of, stuck
-from bigroc_core.engine.viewed import viewed_copy
+from bigroc_core.engine.viewed import ViewedNetwork, viewed_copy
 from bigroc_core.engine.views import ViewName, view_note, view_of
 from bigroc_core.progress import Bar
 
@@ -69,7 +69,8 @@ def boost(
         "native" (as they are) or a side in pixels; None is "input" for a classifier with a card, else "native".
         Images come back at their own size, and ε is of their own pixels.
     precision: "exact", or "fast" for bfloat16 where the hardware computes it: the same outcome, other last digits.
-        The logits in the result are exact in both.
+        The logits in the result are of the same precision, to about a hundredth of the largest; targets are estimated
+        exactly in both.
 
     What a reader should know stands in the result's notes: how the classifier sees images of another size, images
     whose gradient is NaN or zero (they stay in place, the others move on), a network whose results depend on the batch.
@@ -117,32 +118,65 @@ def boost_stream(
     every = whole(every, "every", 1, MAX_STEPS)
     plan = Plan(classifier, images, labels, config, debias, batch_size, mask, view, precision)
     plan.images = images.detach().clone()  # the caller may write to theirs before the first snapshot
-    return _snapshots(plan, every)
+    return (snapshots[0] for snapshots in _snapshots([plan], every))
 
 
-def _snapshots(plan: Plan, every: int) -> Iterator[Snapshot]:
-    originals, steps = plan.images, plan.config.steps
-    with plan.network() as network:
-        size = network.batch_size(originals, plan.batch_size)
-        walks = [plan.walk(network, rows, size) for rows in _slices(len(originals), size.images)]
-        standings = [next(walk) for walk in walks]
-        for step in range(steps + 1):
+def boost_streams(
+    classifier: nn.Module,
+    groups: Sequence[Tensor],
+    labels: Sequence[Labels | None],
+    config: BoostConfig = DEFAULTS,
+    debias: Debias | None = None,
+    masks: Sequence[Mask | None] | None = None,
+    batch_size: int | None = None,
+) -> Iterator[tuple[Snapshot, ...]]:
+    """`boost_stream` of several groups of images, each of a size of its own, step by step together.
+
+    One copy of the network serves all of them. labels, masks: a group's each. The last snapshots come once the images
+    of all groups rest.
+    """
+    given = zip(groups, labels, masks or [None] * len(groups), strict=True)
+    plans = [
+        Plan(classifier, images.detach().clone(), some, config, debias, batch_size, mask, None, "exact")
+        for images, some, mask in given
+    ]
+    return _snapshots(plans, 1)
+
+
+def _snapshots(plans: Sequence[Plan], every: int) -> Iterator[tuple[Snapshot, ...]]:
+    config = plans[0].config
+    with plans[0].network() as first:
+        networks = [first, *(first.seeing(plan.view) for plan in plans[1:])]
+        groups = []
+        for plan, network in zip(plans, networks, strict=True):
+            size = network.batch_size(plan.images, plan.batch_size)
+            groups.append([plan.walk(network, rows, size) for rows in _slices(len(plan.images), size.images)])
+        standings = [[next(walk) for walk in walks] for walks in groups]
+        for step in range(config.steps + 1):
             if step:
                 # A batch whose images all rest has no next step: it stands where it stood.
-                standings = [next(walk, standing) for walk, standing in zip(walks, standings, strict=True)]
-            last = step == steps
-            if not last and plan.config.stop_at is not None:
-                last = all(bool(standing.resting.all()) for standing in standings)
+                standings = [
+                    [next(walk, standing) for walk, standing in zip(walks, reached, strict=True)]
+                    for walks, reached in zip(groups, standings, strict=True)
+                ]
+            last = step == config.steps
+            if not last and config.stop_at is not None:
+                last = all(bool(standing.resting.all()) for reached in standings for standing in reached)
             if last or step % every == 0:
-                images, logits, resting, labels = (
-                    torch.cat([getattr(standing, field) for standing in standings]).to(originals.device)
-                    for field in ("images", "logits", "resting", "labels")
-                )
-                notes = network.notes + stuck(standings)
-                yield Snapshot(step, images, logits, resting, labels, notes)
+                each = zip(plans, networks, standings, strict=True)
+                yield tuple(_snapshot(step, plan, network, reached) for plan, network, reached in each)
             if last:
                 break
-        _warn(network.warnings + stuck(standings))
+        for network, reached in zip(networks, standings, strict=True):
+            _warn(network.warnings + stuck(reached))
+
+
+def _snapshot(step: int, plan: Plan, network: ViewedNetwork, standings: list[Standing]) -> Snapshot:
+    images, logits, resting, labels = (
+        torch.cat([getattr(standing, field) for standing in standings]).to(plan.images.device)
+        for field in ("images", "logits", "resting", "labels")
+    )
+    return Snapshot(step, images, logits, resting, labels, network.notes + stuck(standings))
 
 
 def logits_of(classifier: nn.Module, images: Tensor, batch_size: int | None = None, view: ViewName = None) -> Tensor:

@@ -24,6 +24,12 @@ MAX_PIXELS = 50_000_000
 
 # Images one request to the page or its API may boost.
 MAX_IMAGES_PER_REQUEST = 64
+# The longer side of an image on the page, where it is computed; a larger one is brought to it. And the pixels of all
+# images of a request together: 32 of that size.
+MAX_OWN_SIDE = {"cpu": 512, "cuda": 1024}
+MAX_OWN_PIXELS = {device: 32 * side * side for device, side in MAX_OWN_SIDE.items()}
+# What a run keeps of its steps for its visitor: of large images fewer steps.
+MAX_KEPT_BYTES = 64 * MIB
 # Images one request may draw from a generator to fit or to show debiasing.
 MAX_SAMPLES_PER_REQUEST = 2_000
 # Images per seed, and seeds, of one evaluation: a background job, minutes long on two cores.
@@ -50,9 +56,9 @@ MAX_FIGURE_PIXELS = 32_000_000
 # What one figure of the page may compute: images times steps times pixels, over all its runs; 400 images of 32 by 32
 # pixels, boosted twice in 60 steps, are minutes on two cores.
 MAX_FIGURE_COMPUTING = 50_000 * 32 * 32
-# Radius of one request's ball: in L2 the diagonal of a 3x32x32 cube is 55.4, in L-infinity 1 is already
-# everything.
-MAX_EPS_L2 = 60.0
+# Radius of one request's ball: in L2 the diagonal of a 3x1024x1024 cube is 1,774 (of 3x32x32: 55.4), in L-infinity 1
+# is already everything.
+MAX_EPS_L2 = 1_800.0
 MAX_EPS_LINF = 1.0
 # Requests waiting for the compute, beyond which newcomers are told how long that will take; and of one visitor.
 MAX_QUEUE_LENGTH = 128

@@ -19,9 +19,19 @@ from torch import Tensor
 from bigroc_core.cards import Card
 from bigroc_core.catalogue import classifier_cards, generator_cards, generator_named
 from bigroc_core.checks import whole
+from bigroc_core.classifiers.hub_models import HUB_CLASSIFIERS
 from bigroc_core.generators.sampling import Generator
-from bigroc_core.images import check_together, fit_to, from_uint8, read_image, to_uint8
-from bigroc_core.limits import MAX_IMAGES_PER_REQUEST
+from bigroc_core.images import (
+    ReadImage,
+    check_together,
+    fit_to,
+    from_uint8,
+    open_image_set,
+    read_image,
+    shrunk_to,
+    to_uint8,
+)
+from bigroc_core.limits import MAX_IMAGES_PER_REQUEST, MAX_OWN_PIXELS, MAX_OWN_SIDE
 from bigroc_core.limits import UPLOAD as UPLOAD_LIMITS
 from bigroc_core.places import ASSETS
 from bigroc_core.settings import Request, setting
@@ -44,7 +54,13 @@ CLASSIFIER_INFO = "Its gradients move the images. Only a robust one moves them t
 
 def classifier_choices() -> list[tuple[str, str]]:
     """The classifiers offered here, robust ones first."""
-    return [(card.title or name, name) for name, card in classifier_cards().items()]
+    return [(f"{card.title or name}{from_hub(name)}", name) for name, card in classifier_cards().items()]
+
+
+def from_hub(name: str) -> str:
+    """What is said beside a classifier of the Hub: how much is fetched when it is first chosen."""
+    entry = HUB_CLASSIFIERS.get(name)
+    return f" · Hub, {entry.megabytes} MB" if entry else ""
 
 
 def generator_choices() -> list[tuple[str, str]]:
@@ -114,12 +130,20 @@ class ImagesRequest(Request):
 
 @dataclass(frozen=True)
 class SourceImages:
-    """Images (N, 3, H, W) float32 in [0, 1], their own labels (N,) or None, names, and notes for the reader."""
+    """Images (3, H, W) float32 in [0, 1], their own labels (N,) or None, names, and notes for the reader.
 
-    images: Tensor
+    resized: whether one was brought to another size than it came in.
+    """
+
+    images: tuple[Tensor, ...]
     labels: Tensor | None
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    resized: bool = False
+
+    def resized_to(self) -> dict[str, Any]:
+        """The sizes [height, width] they were brought to, as plain JSON; nothing where all kept their own."""
+        return {"sizes": [list(image.shape[1:]) for image in self.images]} if self.resized else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +193,24 @@ class Source:
             raise ValueError(f"there is no example {unknown[0]!r}; there are {', '.join(examples) or 'none'}")
         return [examples[name] for name in self.files] if self.files else list(examples.values())
 
+    def typical_size(self, device: str) -> tuple[int, int] | None:
+        """(height, width) of the images as they are boosted, of files the one in the middle by pixels; None where there
+        are none that can be read. Headers are read, nothing is decoded."""
+        if self.kind == GENERATOR:
+            return self.card.input_size if self.card else None
+        side, sizes = MAX_OWN_SIDE[torch.device(device).type], []
+        for path in self.paths[:MAX_IMAGES_PER_REQUEST]:
+            try:
+                found = open_image_set(path, "own", labelled=False, limits=UPLOAD_LIMITS)
+                sizes += [found.own_size(index) for index in range(min(len(found), MAX_IMAGES_PER_REQUEST))]
+            except (ValueError, OSError):
+                continue
+        if not sizes:
+            return None
+        height, width = sorted(sizes, key=lambda size: size[0] * size[1])[len(sizes) // 2]
+        share = min(1.0, side / max(height, width))
+        return max(1, round(height * share)), max(1, round(width * share))
+
     def settings(self) -> dict[str, Any]:
         """What decides the images, as plain JSON."""
         if self.kind != GENERATOR:
@@ -179,10 +221,11 @@ class Source:
             told["start"] = self.start
         return told | ({"classes": list(self.classes) or "all in turn"} if card and card.conditional else {})
 
-    def read(self, classes: tuple[str, ...], size: tuple[int, int], device: str) -> SourceImages:
-        """The images, brought to `size`. classes: the classifier's, which examples are labelled by.
+    def read(self, classes: tuple[str, ...], size: tuple[int, int] | None, device: str) -> SourceImages:
+        """The images, brought to `size`; None leaves them their own, up to the limits of the page on that device.
 
-        Raises ValueError saying what is missing. Uploads that cannot be used are left out, with a note.
+        classes: the classifier's, which examples are labelled by. Raises ValueError saying what is missing, or too
+        much. Uploads that cannot be used are left out, with a note.
         """
         if self.kind not in (GENERATOR, UPLOAD, EXAMPLES):
             raise ValueError(f"the source is one of {GENERATOR}, {UPLOAD}, {EXAMPLES}, not {self.kind!r}")
@@ -195,7 +238,7 @@ class Source:
                 if self.kind == UPLOAD
                 else "there are no example images in assets/examples"
             )
-        read, refused = read_files(paths, size)
+        read, refused = read_files(paths, size, device)
         if read is None:
             raise ValueError(refused[0])
         if self.kind == UPLOAD:
@@ -205,7 +248,7 @@ class Source:
         labels = torch.tensor(known) if len(known) == len(read.images) else None
         return dataclasses.replace(read, labels=labels)
 
-    def _drawn(self, size: tuple[int, int], device: str) -> SourceImages:
+    def _drawn(self, size: tuple[int, int] | None, device: str) -> SourceImages:
         whole(self.count, "the number of images", 1, MAX_IMAGES_PER_REQUEST)
         whole(self.seed, "the seed", 0, MAX_SEED)
         whole(self.start, "the image number", 0, MAX_INDEX)
@@ -215,9 +258,12 @@ class Source:
             wanted = in_turn(class_numbers(self.classes, generator.card.classes), self.count)
         given = None if wanted is None else tuple(wanted.tolist())
         images, labels = _draw(generator, self.count, given, self.seed, self.start)
-        fitted = fit_to(images, size)
+        fitted = ReadImage(images) if size is None else fit_to(images, size)
+        if size is None:
+            check_own_pixels(fitted.pixels, device)
         names = tuple(f"{self.generator}-{self.seed}-{self.start + i:03d}" for i in range(self.count))
-        return SourceImages(fitted.pixels, labels, names, tuple(f"each image: {note}" for note in fitted.notes))
+        notes = tuple(f"each image: {note}" for note in fitted.notes)
+        return SourceImages(tuple(fitted.pixels), labels, names, notes, bool(notes))
 
 
 def _draw(
@@ -270,8 +316,8 @@ class OneImage:
             files=(named,) if named else (),
         )
 
-    def read(self, size: tuple[int, int], device: str, side: str = "chosen") -> tuple[Tensor, tuple[str, ...]]:
-        """The image (3, H, W) in [0, 1] at 8-bit levels, brought to `size`, and notes.
+    def read(self, size: tuple[int, int] | None, device: str, side: str = "chosen") -> tuple[Tensor, tuple[str, ...]]:
+        """The image (3, H, W) in [0, 1] at 8-bit levels, brought to `size` (None: of its own), and notes.
 
         side: what messages call it, such as "source". ValueError says what is missing.
         """
@@ -296,24 +342,76 @@ class OneImage:
         return {"generator": self.generator, "seed": self.seed, "number": self.number, **chosen}
 
 
-def read_files(paths: Sequence[Path], size: tuple[int, int]) -> tuple[SourceImages | None, list[str]]:
-    """The image files that can be read, brought to `size`, and one sentence for each that cannot."""
+def read_files(
+    paths: Sequence[Path], size: tuple[int, int] | None, device: str = "cpu"
+) -> tuple[SourceImages | None, list[str]]:
+    """The images that can be read, of image files, zips and .npz files, and one sentence for each that cannot.
+
+    size: they are brought to it; None leaves them their own, up to the limits of the page on that device.
+    ValueError where they are too many, or have too many pixels together.
+    """
     if len(paths) > MAX_IMAGES_PER_REQUEST:
         raise ValueError(f"at most {MAX_IMAGES_PER_REQUEST} images can be boosted at once, not {len(paths)}")
-    check_together(paths, UPLOAD_LIMITS)
-    images, names, notes, refused = [], [], [], []
+    check_together([path for path in paths if not _is_set(path)], UPLOAD_LIMITS)
+    images: list[Tensor] = []
+    names, notes, refused, resized = [], [], [], False
     for path in paths:
         try:
-            read = read_image(path, size=size, name=path.name, limits=UPLOAD_LIMITS)
+            found, left_out = _images_in(path, MAX_IMAGES_PER_REQUEST - len(images))
         except ValueError as error:
             refused.append(str(error))
             continue
-        images.append(read.pixels)
-        names.append(path.name)
-        notes += [f"{path.name}: {note}" for note in read.notes]
+        refused += left_out
+        for name, read in found:
+            side = MAX_OWN_SIDE[torch.device(device).type]
+            fitted = shrunk_to(read.pixels, side) if size is None else fit_to(read.pixels, size)
+            images.append(fitted.pixels)
+            names.append(name)
+            notes += [f"{name}: {note}" for note in (*read.notes, *fitted.notes)]
+            resized = resized or bool(fitted.notes)
     if not images:
         return None, refused
-    return SourceImages(torch.stack(images), None, tuple(names), tuple(notes)), refused
+    if size is None:
+        check_own_pixels(images, device)
+    return SourceImages(tuple(images), None, tuple(names), tuple(notes), resized), refused
+
+
+def _is_set(path: Path) -> bool:
+    return path.suffix.lower() in (".zip", ".npz")
+
+
+def _images_in(path: Path, room: int) -> tuple[list[tuple[str, ReadImage]], list[str]]:
+    """The image of a file, or the first of a zip or .npz, as many as there is room for, by name; and what is to be said
+    of others."""
+    if not _is_set(path):
+        if not room:
+            raise ValueError(f"{path.name}: {MAX_IMAGES_PER_REQUEST} images can be boosted at once here")
+        return [(path.name, read_image(path, name=path.name, limits=UPLOAD_LIMITS))], []
+    whole = open_image_set(path, "own", labelled=False, limits=UPLOAD_LIMITS)
+    found, refused = [], []
+    for index in range(min(len(whole), room)):
+        name = f"{path.name}/{Path(whole.names[index]).name}"
+        try:
+            found.append((name, ReadImage(whole.batch(index, 1).images[0])))
+        except ValueError as error:
+            refused.append(str(error))
+    if len(whole) > room:
+        refused.append(
+            f"{path.name}: its first {room} of {len(whole):,} images are taken; {MAX_IMAGES_PER_REQUEST} can be "
+            "boosted at once here, any number on the command line"
+        )
+    return found, refused
+
+
+def check_own_pixels(images: Sequence[Tensor] | Tensor, device: str) -> None:
+    """ValueError where images (3, H, W) have more pixels together than one request may have on that device."""
+    pixels, kind = sum(one.shape[-2] * one.shape[-1] for one in images), torch.device(device).type
+    if pixels > (most := MAX_OWN_PIXELS[kind]):
+        side = MAX_OWN_SIDE[kind]
+        raise ValueError(
+            f"these images have {pixels / 1e6:.1f} million pixels together, and {most / 1e6:.1f} million, which is "
+            f"{most // side**2} of {side}×{side}, can be boosted at once here: take fewer, or smaller ones"
+        )
 
 
 def example_paths() -> list[Path]:

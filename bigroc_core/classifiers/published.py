@@ -8,7 +8,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -33,8 +33,11 @@ def downloaded(wanted: str, where: str, download: Callable[[], T]) -> T:
         raise ConnectionError(f"{wanted} could not be fetched from {where}: {reason}") from error
 
 
-def hub_file(repo: str, file: str, wanted: str) -> Path:
-    """A file of a Hub repository, from the local cache or the network."""
+def hub_file(repo: str, file: str, wanted: str, progress: Callable[[int, int], object] | None = None) -> Path:
+    """A file of a Hub repository, from the local cache or the network.
+
+    progress: called with (bytes fetched, all of them) while it is fetched.
+    """
     try:
         from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
     except ImportError as error:
@@ -46,17 +49,45 @@ def hub_file(repo: str, file: str, wanted: str) -> Path:
             return cached
         # Asked once: the download itself would retry for half a minute before it says that there is no network.
         get_hf_file_metadata(hf_hub_url(repo, file), timeout=10)
-        return hf_hub_download(repo, file)
+        return hf_hub_download(repo, file, tqdm_class=None if progress is None else _telling(progress))
 
     return Path(downloaded(wanted, f"huggingface.co/{repo} (file {file})", download))
 
 
-def hub_file_named(name: str) -> Path:
-    """The file that "hub:OWNER/REPO/FILE" names."""
+def _telling(progress: Callable[[int, int], object]) -> Any:
+    """A progress bar of huggingface_hub's that is not drawn but told."""
+    from huggingface_hub.utils import tqdm
+
+    class Told(tqdm):
+        def update(self, n: float | None = 1) -> bool | None:
+            moved: bool | None = super().update(n)
+            self._fetched = getattr(self, "_fetched", 0) + int(n or 0)
+            progress(self._fetched, int(self.total or 0))
+            return moved
+
+    return Told
+
+
+def is_cached(repo: str, file: str) -> bool:
+    """Whether a file of a Hub repository is on this machine already."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return False
+    return isinstance(try_to_load_from_cache(repo, file), str)
+
+
+def hub_place(name: str) -> tuple[str, str]:
+    """The repository and the file that "hub:OWNER/REPO/FILE" names; ValueError where it names none."""
     parts = name.removeprefix("hub:").split("/", 2)
     if len(parts) != 3 or not all(parts):
         raise ValueError(f"{name!r} does not name a file on the Hub: write hub:OWNER/REPO/FILE")
-    return hub_file(f"{parts[0]}/{parts[1]}", parts[2], name)
+    return f"{parts[0]}/{parts[1]}", parts[2]
+
+
+def hub_file_named(name: str) -> Path:
+    """The file that "hub:OWNER/REPO/FILE" names."""
+    return hub_file(*hub_place(name), name)
 
 
 def torchvision_classifier(name: str) -> Loaded:

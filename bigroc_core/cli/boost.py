@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ from bigroc_core.cli.options import (
 from bigroc_core.engine.precision import PRECISIONS
 from bigroc_core.evaluation import fingerprint
 from bigroc_core.experiments.boost import debias_shift
+from bigroc_core.files import held
 from bigroc_core.images import write_image_set
 from bigroc_core.images.classes import OPTION
 from bigroc_core.images.masks import Masks, masks_for
@@ -36,6 +38,9 @@ from bigroc_core.messages import printable
 from bigroc_core.presets import settings_of
 from bigroc_core.sources import DEBIAS_SEED
 from bigroc_core.streams import ImageStream, open_stream
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 # Images of a written batch, which are held together, as float32 about 400 MB.
 MAX_BATCH_PIXELS = 2**25
@@ -83,9 +88,14 @@ def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
 
 def run_boost(options: argparse.Namespace) -> None:
     """Carry out a parsed `boost` command; under `accelerate launch` the batches are spread over the processes."""
+    state = process_state()
+    with held(options.out) if state.is_main_process else contextlib.nullcontext():
+        _boost(options, state)
+
+
+def _boost(options: argparse.Namespace, state: PartialState) -> None:
     from tqdm import tqdm
 
-    state = process_state()
     several = state.num_processes > 1
     device = state.device if several else default_device(options.device)
     classifier = classifier_of(options, device)
@@ -111,7 +121,7 @@ def run_boost(options: argparse.Namespace) -> None:
         fitted_on = f"{validation.identity}, seed {options.debias_seed}, {fitting} images"
         shift = debias_shift(classifier, validation, options.debias_seed, fitting, device)
     masks, of_masks = None, tuple[str, ...]()
-    shapes = (source.shapes or [source.card.input_size] * count if source.card else source.shapes or [])[:count]
+    shapes = source.shapes[:count] if source.shapes else (source.card.input_size,) if source.card else ()
     if options.mask is not None:
         masks, of_masks = masks_for(options.mask, source.names and source.names[:count], shapes)
     if state.is_main_process:

@@ -19,13 +19,13 @@ from bigroc_core.cards import CHECKPOINTS, Card, read_card
 from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.cli.classifier_options import classifier_named
-from bigroc_core.cli.fields import add_options
+from bigroc_core.cli.fields import add_options, values_of
 from bigroc_core.evaluation import ALONE, MEASURES, Share
+from bigroc_core.experiments.measuring import Subject
 from bigroc_core.experiments.requests import CONFIG_FIELDS, BoostingRequest
 from bigroc_core.files import write_text
 from bigroc_core.images.classes import OPTION, parse_mapping
 from bigroc_core.presets import settings_of
-from bigroc_core.sources import DEBIAS_SEED
 from bigroc_core.streams import ImageStream
 
 if TYPE_CHECKING:
@@ -148,31 +148,11 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_measured_images(parser: argparse.ArgumentParser, count: int, seeds: tuple[int, ...], more: str = "") -> None:
-    """Add what is measured: the images, how many, of which seeds, with which classes, and by how many to debias.
-
-    count, seeds: a generator's, if none are given.
-    """
+def add_measured_images(parser: argparse.ArgumentParser, more: type[Subject] = Subject, **defaults: Any) -> None:
+    """Add what is measured: the images, and the options of a Subject, or of an experiment on it. defaults: in place of
+    its fields'."""
     parser.add_argument("images", metavar="IN", help="generator:NAME, or a folder, zip or .npz of images")
-    parser.add_argument("--count", type=int, help=f"images per seed (default: {count}, an image set's: all)")
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", help=f"default: {' '.join(map(str, seeds))}; an image set has one alone{more}"
-    )
-    parser.add_argument(
-        "--debias",
-        type=int,
-        default=0,
-        metavar="N",
-        help="estimate targets with debiasing, fitted to N more images of the generator",
-    )
-    parser.add_argument("--debias-seed", type=int, default=DEBIAS_SEED, metavar="SEED", help="these images' seed")
-    parser.add_argument(
-        "--run",
-        dest="run_folder",
-        type=Path,
-        metavar="DIR",
-        help="folder of the run (default: one in runs/ for these settings)",
-    )
+    add_options(parser, more, **{"seeds": None, **defaults})
     add_class_mapping(parser)
 
 
@@ -209,13 +189,10 @@ def subject_of(options: argparse.Namespace, classifier: str | None) -> dict[str,
         "images": options.images,
         "classifier": classifier_named(options, options.classifier or classifier or "cifar10-robust"),
         "view": options.view,
-        "count": options.count,
-        "seeds": tuple(options.seeds or ()),
-        "debias": options.debias,
-        "debias_seed": options.debias_seed,
         "map_classes": options.map_classes,
         "data": options.data,
-        "run": options.run_folder,
+        **values_of(Subject, options),
+        "seeds": tuple(options.seeds or ()),
     }
 
 

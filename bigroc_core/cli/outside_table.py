@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from bigroc_core.evaluation.report import cell
 
 HEADING = "## As a network sees it that nobody here trained"
 FRECHET, KERNEL, DIVERSITY, JUDGES = "fd-lite0", "kid-lite0", "diversity-lite0", "distance"
+STANDARD = "-standard, same ‖δ‖"
 # P1's relative gains in FID at its own ε, of the generators of the same kind.
 PUBLISHED = {
     "cifar10-cgan": 33.2,
@@ -25,12 +27,21 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Kept:
-    """A measurement that a generator's card keeps: of boosting through this classifier. command: what measured it."""
+    """A measurement that a generator's card keeps: of boosting through this classifier. command: what measured it.
+    recommended: the ε of the card's preset for this classifier, None without one."""
 
     generator: str
     classifier: str
     found: Evaluation
     command: str
+    recommended: float | None
+
+    @property
+    def strength(self) -> str:
+        """ε and T, and the preset's ε where that is another."""
+        config = self.found.config
+        other = self.recommended is not None and self.recommended != config.eps
+        return f"{config.eps:g}, {config.steps}" + (f" (recommended: ε {self.recommended:g})" if other else "")
 
     def metric(self, name: str) -> Metric:
         """The metric of this name, to the first reference."""
@@ -58,7 +69,9 @@ def kept(cards: Mapping[str, Card]) -> Iterator[Kept]:
                 continue
             found = Evaluation.from_dict(told)
             if found.floor is not None and any(metric.name == FRECHET for metric in found.metrics):
-                yield Kept(name, str(told["classifier"]), found, str(told["command"]))
+                through = str(told["classifier"])
+                preset = next((one for one in card.presets.values() if one.get("classifier") == through), {})
+                yield Kept(name, through, found, str(told["command"]), preset.get("eps"))
 
 
 def gains_table(cards: Mapping[str, Card]) -> list[str]:
@@ -75,7 +88,7 @@ def gains_table(cards: Mapping[str, Card]) -> list[str]:
         cells = [
             f"`{one.generator}`",
             f"`{one.classifier}`",
-            f"{found.config.eps:g}, {found.config.steps}",
+            one.strength,
             *(cell(row.scores[frechet], 1, 1) for row in (before, after, found.floor)),
             f"**{one.above_floor(after, FRECHET)}**",
             " → ".join(cell(row.scores[kernel], 1000, 1) for row in (before, after)),
@@ -96,7 +109,7 @@ def controls_table(cards: Mapping[str, Card]) -> list[str]:
         f"|{'---|' * 8}",
     ]
     for one in kept(cards):
-        controls = (one.found.rows[1], one.row("-standard, same ‖δ‖"), one.row(RANDOM_DIRECTION))
+        controls = (one.found.rows[1], one.row(STANDARD), one.row(RANDOM_DIRECTION))
         cells = [f"`{one.generator}`", f"`{one.classifier}`"]
         for row in controls:
             cells += [one.above_floor(row, FRECHET), one.agreement(row)]
@@ -126,11 +139,13 @@ def section(cards: Mapping[str, Card]) -> list[str]:
         "features came out smaller. The ImageNet network was trained to tell photographs apart and never saw an "
         "attack; it keeps on gaining at radii where the other finds too much.",
         "",
-        "The same in other directions, moved as far image by image. Through a standard network the distance can fall, "
-        "too: texture that a person does not see, and that does not make the judge agree with the target any more.",
+        "The same in other directions, moved as far image by image. "
+        + _of_the_standard_control(cards)
+        + "The judge's agreement with the target, beside the gain, tells the two apart.",
         "",
         *controls_table(cards),
         "",
+        *_preferred(cards),
         "Each command gives the line of one generator and classifier:",
         "",
         "```sh",
@@ -138,6 +153,33 @@ def section(cards: Mapping[str, Card]) -> list[str]:
         "```",
         "",
     ]
+
+
+def _of_the_standard_control(cards: Mapping[str, Card]) -> str:
+    """Where boosting through the standard network brings images nearer, too."""
+    nearer = []
+    for one in kept(cards):
+        row = one.row(STANDARD)
+        gains = one.found.gains_above_floor(row, one.metric(FRECHET)) if row is not None else None
+        if gains is not None and statistics.fmean(gains) > 0:
+            nearer.append(f"`{one.generator}` (moved as far as `{one.classifier}` moves it)")
+    if not nearer:
+        return ""
+    return (
+        f"Through a standard network the distance falls, too, for {', '.join(nearer)}: by texture, most of which a "
+        "person does not see. "
+    )
+
+
+def _preferred(cards: Mapping[str, Card]) -> list[str]:
+    """Presets whose ε is not the one that the number alone would have, and why."""
+    lines = []
+    for name, card in cards.items():
+        for entry, preset in card.presets.items():
+            if entry not in ("subtle", "strong") and preset.get("note"):
+                through = preset["classifier"]
+                lines.append(f"- `{name}` through `{through}`: recommended is ε {preset['eps']:g}. {preset['note']}.")
+    return ["Where eye and number disagree, the smaller ε is recommended:", "", *lines, ""] if lines else []
 
 
 def with_section(page: str, lines: list[str]) -> str:

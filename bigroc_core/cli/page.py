@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
-from bigroc_core.catalogue import add_for_this_run, load_for_lending, use_models
+from bigroc_core.catalogue import add_for_this_run, load_for_lending, offer_hub, use_models
 from bigroc_core.cli.classifier_options import add_classifier, classifier_entry
 from bigroc_core.models_file import entry_named
 
@@ -30,6 +32,9 @@ def add_page_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--generator", metavar="NAME", help="one more to offer: a file, a pipeline's folder, a Hub name"
     )
+    parser.add_argument(
+        "--offline", action="store_true", help="offer nothing that has to be fetched from the Hugging Face Hub"
+    )
 
 
 def page_of(options: argparse.Namespace) -> Any:
@@ -37,6 +42,13 @@ def page_of(options: argparse.Namespace) -> Any:
     # Nothing leaves the machine, so the page also works without a network. Gradio reads these when imported.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if options.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # what is cached still serves
+    else:
+        offer_hub()
+    # Not Gradio's own folder, which other programs share: what is old in this one is removed.
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()) / f"bigroc-page-{user}"))
     if importlib.util.find_spec("gradio") is None:
         raise ValueError('the page needs Gradio, which is not installed: pip install "bigroc[page]"')
     if options.mcp and importlib.util.find_spec("mcp") is None:
@@ -55,8 +67,10 @@ def page_of(options: argparse.Namespace) -> Any:
 
 def serve(page: Any, options: argparse.Namespace) -> None:
     """Serve the page until it is stopped; OSError where the address is not to be had."""
+    from bigroc_core.ui.downloads import sweep_regularly
     from bigroc_core.ui.page import launch_options
 
+    sweep_regularly()
     page.launch(
         server_name=options.host,
         server_port=options.port,

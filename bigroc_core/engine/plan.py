@@ -115,9 +115,6 @@ class Plan:
                 if step < config.steps:
                     standing.note(point, targets.lost, targets.flat)
             if step == config.steps or (rests is not None and bool(standing.resting.all())):
-                if fast and rests is not None:
-                    with private_modes(device, fast):
-                        standing.logits = targets.logits(standing.images, torch.arange(len(x), device=device))
                 check_finite(standing.logits, f"after {step} steps", rows.start)
             yield standing
 
@@ -147,6 +144,7 @@ class Plan:
             mask=mask,
             size=size,
             check_classes=self.check_classes,
+            estimating=self.labels is None,
             first=rows.start,
         )
 

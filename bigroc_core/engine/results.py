@@ -70,8 +70,9 @@ class Standing:
         """Take over where the images that still moved have come to."""
         self.step = step
         self.images.index_copy_(0, point.rows, point.images)
-        self.logits.index_copy_(0, point.rows, point.logits)
-        # A walk may keep images that rest in its batch: those take no step more.
+        # A walk may keep images that rest in its batch: those take no step more, and are read no more.
+        logits = self.logits.index_copy(0, point.rows, point.logits)
+        self.logits = torch.where(self.resting[:, None], self.logits, logits)
         taken = self.steps_taken.index_fill(0, point.rows, step)
         self.steps_taken = torch.where(self.resting, self.steps_taken, taken)
         self.resting.index_copy_(0, point.rows, point.resting)

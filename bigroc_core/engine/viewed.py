@@ -24,7 +24,7 @@ class ViewedNetwork:
 
     def __init__(self, network: FrozenNetwork, view: View, fast: bool, name: str) -> None:
         self.dtype, self.device, self.fast = network.dtype, network.device, fast
-        self._network = network
+        self._network, self._name = network, name
         mixed = (
             f"{name} gives an image other logits beside others than alone: results depend on chance or on what else "
             "is in the batch (dropout that is always on, BatchNorm without running statistics, or the like)"
@@ -32,6 +32,10 @@ class ViewedNetwork:
         self.warnings = (mixed,) if network.depends_on_batch else ()
         self.view, self.recorded = view, network.recorded
         self.notes = (*((note,) if (note := note_of(view, name)) else ()), *self.warnings)
+
+    def seeing(self, view: View) -> ViewedNetwork:
+        """The same network, not a copy of it, behind another view: for one thread that has both."""
+        return ViewedNetwork(self._network, view, self.fast, self._name)
 
     def logits(self, images: Tensor, exact: bool = True) -> Tensor:
         """(n, C), in the network's dtype. Raises ValueError for an output that is no logits.

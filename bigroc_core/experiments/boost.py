@@ -1,5 +1,7 @@
 """One boosting run of the page: what was asked, what came out at every kept step, and its numbers.
 
+Images keep their own sizes, and come back at them.
+
 Everything kept is 8-bit, and every number is computed from those 8-bit images, so that what the page says equals
 what a downloaded file gives.
 """
@@ -16,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bigroc_core.boosting import boost_stream
 from bigroc_core.cards import Card
 from bigroc_core.catalogue import (
     classifier_cards,
@@ -37,19 +38,42 @@ from bigroc_core.experiments.requests import (
     BoostingRequest,
     TargetRequest,
     recommended,
+    why_estimated,
+)
+from bigroc_core.experiments.robustness import robustness_note
+from bigroc_core.experiments.sizes import (
+    Pictures,
+    boost_by_size,
+    changes,
+    l2_of,
+    linf_of,
+    logits_by_size,
+    per_value,
+    rounded,
 )
 from bigroc_core.files import csv_bytes, one_line_each, zipped
-from bigroc_core.images import encode_png, from_uint8, to_uint8
+from bigroc_core.images import encode_png, from_uint8
+from bigroc_core.limits import MAX_KEPT_BYTES
 from bigroc_core.losses import realism
 from bigroc_core.sources import SourceImages, class_numbers, in_turn
-from bigroc_core.streams import ImageStream, generator_stream
+from bigroc_core.streams import ImageStream, generator_stream, labels_to
 
 KEPT_FRAMES = 30
+# An image of whose likeliest class the classifier is less sure than this may be of none of them.
+UNCLEAR = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class BoostRequest(BoostingRequest, TargetRequest):
     """A run as asked for: which images, towards which classes, through which classifier, and how."""
+
+    def conflicts(self) -> dict[str, str]:
+        """A generator's classes that the classifier does not know."""
+        problems = super().conflicts()
+        own = self.target == GIVEN and not self.target_classes and "target_classes" not in problems
+        if own and (why := why_estimated(self.source, self.generator, self.classifier)):
+            problems["target"] = f"{why}: have them estimated, or choose target classes"
+        return problems
 
     def settings(self) -> dict[str, Any]:
         """Everything that decides the run's result, as plain JSON."""
@@ -63,13 +87,13 @@ class BoostRequest(BoostingRequest, TargetRequest):
 
 @dataclass
 class Run:
-    """A run as kept for one visitor: originals (N, H, W, 3) uint8, and as many again in `frames`, after `steps`.
+    """A run as kept for one visitor: originals, N pictures, and as many again in each of `frames`, after `steps`.
 
     step: where the run stands; not every step's images are kept. logits: (N, C) by frame, as they are asked for.
     rested: (N,) bool, images that the early stop left as they came.
     """
 
-    originals: np.ndarray
+    originals: Pictures
     names: tuple[str, ...]
     classes: tuple[str, ...]
     targets: np.ndarray
@@ -77,7 +101,7 @@ class Run:
     notes: tuple[str, ...] = ()
     step: int = 0
     steps: list[int] = field(default_factory=list)
-    frames: list[np.ndarray] = field(default_factory=list)
+    frames: list[Pictures] = field(default_factory=list)
     logits: dict[int, np.ndarray] = field(default_factory=dict)
     preview: np.ndarray | None = None
     rested: np.ndarray | None = None
@@ -100,8 +124,7 @@ class Run:
         if frame not in self.logits:
             # Always on the CPU: a look at another step must not wait for, or pay for, an accelerator.
             classifier = classifier_named(self.settings["classifier"], "cpu")
-            with torch.inference_mode():
-                self.logits[frame] = classifier(from_uint8(self.frames[frame])).numpy()
+            self.logits[frame] = logits_by_size(classifier, self.frames[frame])
         return self.logits[frame]
 
     def chances(self, frame: int) -> np.ndarray:
@@ -127,13 +150,18 @@ class Run:
         """Which images (N,) the early stop left as they came."""
         return np.zeros(len(self.targets), bool) if self.rested is None else self.rested
 
-    def change(self, frame: int) -> np.ndarray:
-        """The signed change (N, H, W, 3) of a frame's 8-bit images, in [0, 1] units."""
-        return (self.frames[frame].astype(np.float32) - self.originals.astype(np.float32)) / 255
+    def change(self, frame: int) -> list[np.ndarray]:
+        """The signed change (H, W, 3) of each of a frame's 8-bit images, in [0, 1] units."""
+        return changes(self.originals, self.frames[frame])
 
     def l2(self, frame: int) -> np.ndarray:
         """The L2 length (N,) of each image's change."""
-        return np.sqrt((self.change(frame) ** 2).sum(axis=(1, 2, 3)))
+        return l2_of(self.originals, self.frames[frame])
+
+    def per_value(self, frame: int) -> np.ndarray:
+        """The change (N,) per value, in levels of 255."""
+        each = zip(self.l2(frame), self.originals, strict=True)
+        return np.array([per_value(l2, picture.shape[:2]) for l2, picture in each])
 
     @property
     def headers(self) -> list[str]:
@@ -148,7 +176,7 @@ class Run:
         """The table: per image its target, prediction and p(target) before and after, and the size of its change; of a
         joint model also its realism before and after."""
         before, after = self.chances(0), self.chances(frame)
-        lengths, change = self.l2(frame), np.abs(self.change(frame))
+        lengths, largest = self.l2(frame), linf_of(self.originals, self.frames[frame])
         real = [self.realism(0), self.realism(frame)] if self.joint else []
         return [
             [
@@ -159,7 +187,7 @@ class Run:
                 self.classes[int(after[i].argmax())],
                 round(float(after[i, y]), 4),
                 round(float(lengths[i]), 3),
-                round(float(change[i].max()), 4),
+                round(float(largest[i]), 4),
                 *(round(float(reading[i]), 3) for reading in real),
             ]
             for i, y in enumerate(self.targets)
@@ -190,48 +218,71 @@ def target_labels(
             raise ValueError(
                 "these images carry no class of their own: choose target classes, or let the classifier estimate them"
             )
-        return images.labels, None
+        return own_labels(request, images.labels, classifier), None
     if request.target == ESTIMATED:
         return None, None
-    validation = generator_stream(generator_named(request.generator, device), classifier.card.input_size)
+    validation = generator_stream(generator_named(request.generator, device))
     return None, debias_shift(classifier, validation, request.validation_seed, request.validation_count, device)
+
+
+def own_labels(request: TargetRequest, labels: Tensor, classifier: Classifier) -> Tensor:
+    """A generator's labels (N,) in the classifier's numbers; ValueError for classes that it does not know."""
+    card = request.images.card
+    table = None if card is None else labels_to(classifier, card.name, card.classes, {})
+    return labels if table is None else table[labels]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Where a run stands after `step` steps; at kept steps images (N, H, W, 3) uint8, logits (N, C) and which images
-    rest (N,)."""
+    """Where a run stands after `step` steps; at kept steps its pictures, logits (N, C), which images rest (N,), and
+    what has to be said so far."""
 
     step: int
-    images: np.ndarray | None = None
+    images: Pictures | None = None
     logits: np.ndarray | None = None
     resting: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 def stages(request: BoostRequest, device: str | None = None) -> Iterator[Run | Stage]:
     """The run before its first step, then its stages: small ones, as a ZeroGPU Space sends each to another process."""
     device = device or compute_device()
     classifier, config = classifier_named(request.classifier, device), request.config
-    read = request.images.read(classifier.classes, classifier.card.input_size, device)
+    read = request.images.read(classifier.classes, None, device)
     labels, debias = target_labels(request, read, classifier, device)
     # From 8 bits to 8 bits, as the command line does it: boosting the downloaded originals gives the same.
-    originals = to_uint8(read.images)
-    images = from_uint8(originals).to(device)
-    given = None if labels is None else labels.to(device)
-    every = max(1, math.ceil(config.steps / KEPT_FRAMES))
-    for snapshot in boost_stream(classifier, images, labels=given, config=config, debias=debias):
-        if snapshot.step == 0:
-            targets = snapshot.labels.cpu().numpy()
-            yield Run(originals, read.names, classifier.classes, targets, request.settings(), read.notes)
-        if snapshot.step % every == 0 or snapshot.step == config.steps or bool(snapshot.resting.all()):
-            yield Stage(
-                snapshot.step,
-                to_uint8(snapshot.images),
-                snapshot.logits.float().cpu().numpy(),
-                snapshot.resting.cpu().numpy(),
-            )
+    originals = rounded(read.images)
+    every = max(1, math.ceil(config.steps / kept_frames(originals)))
+    settings = request.settings() | read.resized_to()
+    for moment in boost_by_size(classifier, originals, labels, config, debias):
+        if moment.step == 0:
+            unclear = unclear_targets(moment.logits, read.names, classifier.classes, given=labels is not None)
+            yield Run(originals, read.names, classifier.classes, moment.labels.numpy(), settings, read.notes + unclear)
+        if moment.step % every == 0 or moment.step == config.steps or bool(moment.resting.all()):
+            yield Stage(moment.step, moment.pictures, moment.logits.numpy(), moment.resting.numpy(), moment.notes)
         else:
-            yield Stage(snapshot.step)
+            yield Stage(moment.step)
+    if unsure := robustness_note(classifier, originals):
+        yield Stage(moment.step, notes=unsure)
+
+
+def kept_frames(originals: Pictures) -> int:
+    """How many steps of a run are kept: fewer where images are large."""
+    return max(1, min(KEPT_FRAMES, MAX_KEPT_BYTES // max(1, sum(picture.nbytes for picture in originals))))
+
+
+def unclear_targets(logits: Tensor, names: tuple[str, ...], classes: tuple[str, ...], given: bool) -> tuple[str, ...]:
+    """A sentence about images that the classifier takes for none of its classes, which it could only guess."""
+    best, which = logits.softmax(1).max(1)
+    unclear = [i for i in range(len(names)) if best[i] < UNCLEAR]
+    if given or not unclear:
+        return ()
+    shown = ", ".join(f"{names[i]} ({classes[int(which[i])]}, {100 * float(best[i]):.0f} %)" for i in unclear[:3])
+    more = f" and {len(unclear) - 3} more" if len(unclear) > 3 else ""
+    return (
+        f"perhaps none of the {len(classes)} classes: {shown}{more}; the likeliest is taken as the target, "
+        "choose another under Target class",
+    )
 
 
 def computing(request: BoostRequest, device: str | None = None) -> int:
@@ -255,6 +306,8 @@ def boost(request: BoostRequest, device: str | None = None) -> Generator[Run, No
     for stage in growing:
         assert isinstance(stage, Stage)
         run.step, run.seconds = stage.step, time.perf_counter() - began
+        # What the run has found out comes first.
+        run.notes = tuple(dict.fromkeys((*stage.notes, *run.notes)))
         if stage.images is not None:
             # The frame first: a visitor who looks meanwhile must find a frame for every step.
             run.frames.append(stage.images)
@@ -278,9 +331,9 @@ def archive(run: Run) -> bytes:
     """A zip of original/NAME.png, boosted/NAME.png, results.csv and settings.json; always the same bytes."""
     frame = len(run.frames) - 1
     files = [
-        (f"{folder}/{i:03d}-{run.classes[run.targets[i]]}.png", encode_png(pixels))
+        (f"{folder}/{i:03d}-{run.classes[run.targets[i]]}.png", encode_png(from_uint8(picture)))
         for folder, pictures in (("original", run.originals), ("boosted", run.frames[frame]))
-        for i, pixels in enumerate(from_uint8(pictures))
+        for i, picture in enumerate(pictures)
     ]
     table = [run.headers, *run.rows(frame)]
     return zipped([*files, ("results.csv", csv_bytes(table)), ("settings.json", settings_json(run).encode())])

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bigroc_core.boosting import BoostConfig, boost_stream
+from bigroc_core.boosting import BoostConfig
 from bigroc_core.catalogue import classifier_named, compute_device, generator_cards, on_gpu, pixels_of
 from bigroc_core.checks import whole
 from bigroc_core.experiments import snippets
@@ -23,7 +23,7 @@ from bigroc_core.experiments.comparison import Comparison, Row, certainty_of, fo
 from bigroc_core.experiments.growing import last
 from bigroc_core.experiments.kept import keep, kept, weights_digest
 from bigroc_core.experiments.requests import DEBIASED, ESTIMATED, GIVEN, recommended
-from bigroc_core.images import from_uint8, to_uint8
+from bigroc_core.experiments.sizes import boost_by_size, copied, rounded
 from bigroc_core.limits import MAX_COMPARED, MAX_STEPS_PER_REQUEST
 from bigroc_core.norms import NORMS
 from bigroc_core.places import ASSETS
@@ -132,28 +132,28 @@ def compare(request: CompareRequest, device: str | None = None) -> Iterator[Comp
     movers = [classifier_named(name, device) for name in (values if named else (request.classifier,) * len(values))]
     configs = [request.config if named else replace(request.config, **{request.vary: value}) for value in values]
     for mover in movers:
-        if mover.classes != judge.classes or mover.card.input_size != judge.card.input_size:
+        if mover.classes != judge.classes:
             raise ValueError(
-                f"{mover.card.name} has other classes or another image size than {request.classifier}, the "
-                "Boost tab's classifier: they cannot share images and targets"
+                f"{mover.card.name} has other classes than {request.classifier}, the Boost tab's classifier: they "
+                "cannot share targets"
             )
-    read = request.images.read(judge.classes, judge.card.input_size, device)
+    read = request.images.read(judge.classes, None, device)
     labels, debias = target_labels(request, read, judge, device)
-    originals = to_uint8(read.images)
-    images = from_uint8(originals).to(device)
-    given = None if labels is None else labels.to(device)
-    first = next(iter(boost_stream(judge, images, given, BoostConfig(eps=0.0, steps=0), debias)))
+    originals = rounded(read.images)
+    first = next(boost_by_size(judge, originals, labels, BoostConfig(eps=0.0, steps=0), debias))
     # All of them before the first step, since each refuses here what it cannot do.
-    streams = [boost_stream(mover, images, first.labels, config) for mover, config in zip(movers, configs, strict=True)]
-    targets = first.labels.cpu().numpy()
+    streams = [
+        boost_by_size(mover, originals, first.labels, config) for mover, config in zip(movers, configs, strict=True)
+    ]
+    targets = first.labels.numpy()
     before = certainty_of(judge, originals, targets)
     run = Comparison(
         originals,
         np.stack([before] * len(values)),
         targets,
         judge.classes,
-        [Row(name_of(request.vary, value), "", originals.copy(), before) for value in values],
-        request.settings(),
+        [Row(name_of(request.vary, value), "", copied(originals), before) for value in values],
+        request.settings() | read.resized_to(),
         read.notes,
         total=sum(config.steps for config in configs),
     )

@@ -12,24 +12,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
-from bigroc_core.boosting import Snapshot, logits_of
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.experiments.growing import settings_json
+from bigroc_core.experiments.sizes import Moment, Pictures, l2_of, linf_of, logits_by_size
 from bigroc_core.files import csv_bytes, zipped
-from bigroc_core.images import encode_png, from_uint8, to_uint8
+from bigroc_core.images import encode_png, from_uint8
 
 TABLE_HEADERS = ["row", "#", "target y", "p(y|x)", "‖δ‖₂", "‖δ‖∞"]
 
 
 @dataclass
 class Row:
-    """One way of boosting: its images (N, H, W, 3) uint8, p of each image's target (N,), whether it is done, and its
+    """One way of boosting: its N pictures, p of each image's target (N,), whether it is done, and its
     step until then."""
 
     name: str
     note: str
-    images: np.ndarray
+    images: Pictures
     certainty: np.ndarray
     finished: bool = False
     step: int = 0
@@ -39,11 +40,11 @@ class Row:
 class Comparison:
     """The same images boosted in several ways.
 
-    originals (N, H, W, 3) uint8, and p of each one's target for each row (R, N); targets (N,): numbers of classes.
+    originals: N pictures, and p of each one's target for each row (R, N); targets (N,): numbers of classes.
     repeated: whether the originals are one image, N times.
     """
 
-    originals: np.ndarray
+    originals: Pictures
     before: np.ndarray
     targets: np.ndarray
     classes: tuple[str, ...]
@@ -59,14 +60,11 @@ class Comparison:
 
     def l2(self, row: int) -> np.ndarray:
         """‖δ‖₂ (N,) of a row's 8-bit images."""
-        return np.sqrt((self._change(row) ** 2).sum(axis=(1, 2, 3)))
+        return l2_of(self.originals, self.rows[row].images)
 
     def linf(self, row: int) -> np.ndarray:
         """‖δ‖∞ (N,) of a row's 8-bit images."""
-        return np.abs(self._change(row)).max(axis=(1, 2, 3))
-
-    def _change(self, row: int) -> np.ndarray:
-        return (self.rows[row].images.astype(np.float32) - self.originals.astype(np.float32)) / 255
+        return linf_of(self.originals, self.rows[row].images)
 
     def table(self) -> list[list[Any]]:
         """Per finished row and image: target, p(y | x), and the size of the change."""
@@ -80,31 +78,30 @@ class Comparison:
         ]
 
 
-def certainty_of(classifier: Classifier, levels: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def certainty_of(classifier: Classifier, pictures: Pictures, targets: np.ndarray) -> np.ndarray:
     """p of the targets (N,) for 8-bit images."""
-    logits = logits_of(classifier, from_uint8(levels).to(classifier.mean.device)).float().softmax(1).cpu().numpy()
-    return np.asarray(logits[np.arange(len(targets)), targets])
+    chances = torch.from_numpy(logits_by_size(classifier, pictures)).softmax(1).numpy()
+    return np.asarray(chances[np.arange(len(targets)), targets])
 
 
 def walked(
-    run: Comparison, place: int, snapshots: Iterator[Snapshot], steps: int, judge: Classifier, judged: bool = True
-) -> Iterator[Snapshot]:
+    run: Comparison, place: int, moments: Iterator[Moment], steps: int, judge: Classifier, judged: bool = True
+) -> Iterator[Moment]:
     """Boost into a row of the run, step by step.
 
-    judge: whose p is shown. judged: whether the snapshots' logits are its own, which saves computing them again.
+    judge: whose p is shown. judged: whether the moments' logits are its own, which saves computing them again.
     """
     row = run.rows[place]
     begun = run.done
-    for snapshot in snapshots:
-        run.done, row.step = begun + snapshot.step, snapshot.step
-        run.doing = f"{row.name}, step {snapshot.step} / {steps}"
-        row.images = to_uint8(snapshot.images)
+    for moment in moments:
+        run.done, row.step = begun + moment.step, moment.step
+        run.doing = f"{row.name}, step {moment.step} / {steps}"
+        row.images = moment.pictures
         if judged:
-            chosen = snapshot.logits.float().softmax(1).gather(1, snapshot.labels[:, None])[:, 0]
-            row.certainty = chosen.cpu().numpy()
+            row.certainty = moment.logits.softmax(1).gather(1, moment.labels[:, None])[:, 0].numpy()
         else:
             row.certainty = certainty_of(judge, row.images, run.targets)
-        yield snapshot
+        yield moment
     run.done = begun + steps
     row.certainty = certainty_of(judge, row.images, run.targets)
     row.finished = True

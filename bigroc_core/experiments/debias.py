@@ -18,9 +18,6 @@ from bigroc_core.experiments.requests import BallRequest, TargetRequest
 from bigroc_core.images import fit_to, from_uint8, to_uint8
 from bigroc_core.limits import MAX_SAMPLES_PER_REQUEST
 from bigroc_core.settings import Request, like, setting
-from bigroc_core.sources import (
-    MAX_SEED,
-)
 
 CHUNK = 64
 
@@ -81,7 +78,7 @@ class DebiasRequest(Request):
         most=MAX_SAMPLES_PER_REQUEST,
         step=10,
     )
-    seed: int = setting(0, "Their seed.", label="Seed", info="Same seed, same images.", most=MAX_SEED)
+    seed: int = like(TargetRequest, "seed", help="Their seed.")
     validation_count: int = like(TargetRequest, "validation_count", help="Images that d is fitted to.")
     validation_seed: int = like(TargetRequest, "validation_seed", help="Their seed; it must differ from seed.")
 

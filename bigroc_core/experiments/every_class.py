@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bigroc_core.boosting import BoostConfig, boost_stream
+from bigroc_core.boosting import BoostConfig
 from bigroc_core.catalogue import (
     classifier_cards,
     classifier_named,
@@ -33,7 +33,8 @@ from bigroc_core.experiments.growing import described, digits, last
 from bigroc_core.experiments.kept import kept, weights_digest
 from bigroc_core.experiments.one_image import OneImageRequest
 from bigroc_core.experiments.requests import BallRequest, ProbabilityStopRequest, StepSizeRequest
-from bigroc_core.images import from_uint8, to_uint8
+from bigroc_core.experiments.sizes import boost_by_size
+from bigroc_core.images import to_uint8
 from bigroc_core.places import ASSETS
 from bigroc_core.settings import like
 from bigroc_core.sources import example_paths
@@ -83,13 +84,13 @@ def towards_every_class(
 ) -> Iterator[Comparison]:
     """P1 Fig. 2: one image moved towards every class, a row per network.
 
-    networks: of the same classes and size of images. image: (3, H, W) in [0, 1], taken at 8-bit levels. The run,
+    networks: of the same classes. image: (3, H, W) in [0, 1], taken at 8-bit levels. The run,
     growing, the last time finished. ValueError for bad input.
     """
     first = networks[0]
     for other in networks:
-        if other.classes != first.classes or other.card.input_size != first.card.input_size:
-            raise ValueError(f"{first.card.name} and {other.card.name} differ in classes or size of images")
+        if other.classes != first.classes:
+            raise ValueError(f"{first.card.name} and {other.card.name} differ in classes")
     targets = torch.arange(len(first.classes))
     originals = to_uint8(image[None]).repeat(len(targets), 0)
     before = np.stack([certainty_of(network, originals, targets.numpy()) for network in networks])
@@ -100,9 +101,7 @@ def towards_every_class(
     run = Comparison(originals, before, targets.numpy(), first.classes, rows, {}, repeated=True)
     run.total = len(rows) * config.steps
     for place, network in enumerate(networks):
-        device = network.mean.device
-        images = from_uint8(originals).to(device)
-        stream = boost_stream(network, images, targets.to(device), config, batch_size=batch_size)
+        stream = boost_by_size(network, originals, targets, config, batch_size=batch_size)
         for _ in walked(run, place, stream, config.steps, network):
             yield run
     run.finished = True
@@ -114,7 +113,7 @@ def align(request: EveryClassRequest, device: str | None = None) -> Iterator[Com
     began = time.perf_counter()
     device = device or compute_device()
     networks = [classifier_named(name, device) for name in request.classifiers]
-    image, notes = request.image.read(networks[0].card.input_size, device)
+    image, notes = request.image.read(None, device)
     yield from described(towards_every_class(networks, image, request.config), request.settings(), notes, began)
 
 

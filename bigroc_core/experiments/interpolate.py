@@ -18,7 +18,6 @@ from torch import Tensor
 
 from bigroc_core.boosting import view_note
 from bigroc_core.catalogue import (
-    classifier_cards,
     classifier_named,
     compute_device,
     control_for,
@@ -202,9 +201,8 @@ def interpolation_of(walk: Walk, device: str | None = None) -> Iterator[Interpol
     began = time.perf_counter()
     device = device or compute_device()
     classifiers = [classifier_named(name, device) for name in walk.classifiers]
-    size = classifiers[0].card.input_size
-    source, source_notes = walk.source.read(size, device, "source")
-    target, target_notes = walk.target.read(size, device, "target")
+    source, source_notes = walk.source.read(None, device, "source")
+    target, target_notes = walk.target.read((source.shape[1], source.shape[2]), device, "target")
     yield from walked(walk, classifiers, (source, target), (*source_notes, *target_notes), began)
 
 
@@ -237,7 +235,6 @@ def as_python(settings: dict[str, Any]) -> str:
     folder."""
     ends = {side: settings[side] for side in ("source", "target")}
     reading = "read_image, " if any("generator" not in end for end in ends.values()) else ""
-    first = settings["classifiers"][0]
     lines = [
         "from pathlib import Path",
         "",
@@ -256,7 +253,8 @@ def as_python(settings: dict[str, Any]) -> str:
             ]
         else:
             path = f"assets/examples/{end['example']}" if "example" in end else end["file"]
-            lines += [f"{side} = read_image({path!r}, size={classifier_cards()[first].input_size}).pixels[None]"]
+            size = "" if side == "source" else ", size=tuple(source.shape[2:])"
+            lines += [f"{side} = read_image({path!r}{size}).pixels[None]"]
     options = f"steps={settings['steps']}, weights={settings['weights']}, warm_start={settings['warm_start']}"
     return (
         "\n".join(

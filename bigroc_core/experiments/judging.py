@@ -196,12 +196,28 @@ class References:
         names = self.names if set(metrics) - WITHOUT_REFERENCE else ()
         return OutsideMetrics(network, tuple(self.features(network, name, card, measuring) for name in names), metrics)
 
-    def features(self, network: Extractor, name: str, card: Card, measuring: Measuring) -> Reference:
-        """A reference's images in a network's features, all of them, computed once and kept on disk. card: as above."""
+    def features(
+        self, network: Extractor, name: str, card: Card, measuring: Measuring, most: int | None = None
+    ) -> Reference:
+        """A reference's images in a network's features, computed once and kept on disk. card: as above. most: of more
+        images so many, the same every time; None for all of them."""
         stream, content = self._images(name, card, fitted=isinstance(network, ClassifierFeatures))
+        if most is not None and most < (stream.size or 0):
+            stream, content = _some_of(stream, most), f"{content} {most}"
         key = hashlib.sha256((network.key + content).encode()).hexdigest()[:20]
         cache = cache_folder() / f"{network.kind}-{key}"
         return reference_features(network, stream, stream.size or 0, cache, measuring.progress, measuring.share)
+
+
+def _some_of(stream: ImageStream, count: int) -> ImageStream:
+    """So many images of a set, by a fixed draw, so that those of every class may be among them."""
+    size = stream.size or 0
+    rows = torch.randperm(size, generator=torch.Generator().manual_seed(0))[:count].sort().values.tolist()
+
+    def draw(seed: int, start: int, wanted: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        return torch.cat([stream.draw(seed, row, 1)[0] for row in rows[start : start + wanted]]), None
+
+    return dataclasses.replace(stream, name=f"{count:,} of {stream.name}", draw=draw, size=count, labelled=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

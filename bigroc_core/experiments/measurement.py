@@ -32,6 +32,7 @@ from bigroc_core.experiments.judging import REPORTED, SPLITS, STANDARD_NETWORK, 
 from bigroc_core.experiments.measuring import Beside, Opened, Subject, card_entry, largest_eps
 from bigroc_core.experiments.sweep import SWEEP_COUNT, SWEEP_SEEDS, Sweeping, sweeps
 from bigroc_core.models_file import as_options
+from bigroc_core.settings import setting
 from bigroc_core.sources import DEBIAS_SEED
 
 COUNT, SEEDS = 2_000, (0, 1, 2)
@@ -58,20 +59,24 @@ class Measurement(Subject):
     control: a standard network, None for none; beside: further rows; judge: None for none; references: splits, or image
     sets; outside: other networks' metrics. floor: a split or set of which as many images as are measured say how near
     real ones come; None for the test images, where an outside network compares with training images and there are
-    enough of them; NO_FLOOR for none. find: how ε is found, None for config's own. images_to: folder that gets the
-    images of every row. Without count and seeds it takes COUNT and SEEDS, or a set as it is.
+    enough of them; NO_FLOOR for none. find: how ε is found, None for config's own. Without count and seeds it takes
+    COUNT and SEEDS, or a set as it is.
     """
 
     config: BoostConfig
-    control: str | None = None
+    control: str | None = setting(None, "the control's classifier, or none")
     random_direction: bool = True
     beside: tuple[Beside, ...] = ()
-    judge: str | None = None
+    judge: str | None = setting(None, "measures, and takes no part in boosting; or none")
     references: tuple[str, ...] = REPORTED
     outside: Outside = dataclasses.field(default_factory=Outside)
-    floor: str | None = None
+    floor: str | None = setting(
+        None,
+        "as many images of this split or set tell how near real ones come (default: test, with --metrics that compare "
+        "with train or validation); none: leave it out",
+    )
     find: FindEps | None = None
-    images_to: Path | None = None
+    images_to: Path | None = setting(None, "also write the images of every row into this folder")
 
     @property
     def command(self) -> str:

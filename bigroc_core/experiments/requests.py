@@ -8,6 +8,7 @@ from typing import Any, Literal
 from bigroc_core.boosting import BoostConfig
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.checks import MAX_STEP_SIZE
+from bigroc_core.images.classes import class_table
 from bigroc_core.limits import MAX_EPS_L2, MAX_SAMPLES_PER_REQUEST, MAX_STEPS_PER_REQUEST
 from bigroc_core.losses import OF_REALISM, LossName
 from bigroc_core.norms import NORMS, NormName
@@ -19,6 +20,7 @@ from bigroc_core.sources import (
     GENERATOR,
     MAX_SEED,
     ImagesRequest,
+    Source,
     classifier_choices,
 )
 
@@ -214,6 +216,21 @@ class BoostingRequest(StopRequest, DescentRequest, StepSizeRequest, BallRequest)
         return problems
 
 
+def why_estimated(source: str, generator: str, classifier: str) -> str | None:
+    """Why images of such a source have no class of their own that a classifier knows; None where they have one."""
+    images = Source(kind=source, generator=generator)
+    if not images.labelled:
+        return "these images carry no class of their own"
+    card, known = images.card, classifier_cards()[classifier]
+    if card is None:
+        return None
+    try:
+        class_table(card.name, card.classes, known.classes, known.name, {})
+    except ValueError:
+        return f"{card.title or card.name} draws classes that {known.title or known.name} does not know"
+    return None
+
+
 def is_joint(classifier: str) -> bool:
     """Whether a classifier also tells real images from generated ones."""
     card = classifier_cards().get(classifier)
@@ -232,8 +249,9 @@ def loss_problem(loss: str, classifier: str) -> str | None:
     return f"{LOSS_LINES.get(loss, loss)}: needs a joint model, which {classifier} is not. Choose another of the two."
 
 
-# What a generator without a preset of its own is boosted with.
+# What a generator or classifier without a preset of its own is boosted with: ε is for images of this size.
 FALLBACK_PRESET: dict[str, Any] = {name: getattr(BoostConfig(eps=2.0), name) for name in CONFIG_FIELDS}
+FALLBACK_SIZE = (32, 32)
 
 
 def presets_of(generator: str) -> dict[str, dict[str, Any]]:
@@ -251,3 +269,59 @@ def presets_of(generator: str) -> dict[str, dict[str, Any]]:
 def recommended(generator: str) -> dict[str, Any]:
     """What makes the BoostConfig that a generator is usually boosted with, by its fields' names."""
     return {name: presets_of(generator)["recommended"][name] for name in CONFIG_FIELDS}
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A preset as it is offered for certain images and a certain classifier.
+
+    words: what the page calls it. values: of the fields of a BoostConfig. classifier: that it was found for, None where
+    it was found for none. swept: whether it was found for just these.
+    """
+
+    name: str
+    words: str
+    values: dict[str, Any]
+    classifier: str | None
+    swept: bool
+
+
+def presets_for(generator: str | None, classifier: str, size: tuple[int, int]) -> dict[str, Offered]:
+    """The presets for images of a size, (height, width), and a classifier: a generator's own where they come from it,
+    else the classifier's, else the usual one.
+
+    Where they were found at another size an L2 radius is scaled by √(H·W), and where they were found at another size or
+    for another classifier they are marked so.
+    """
+    cards = classifier_cards()
+    own = generator_cards()[generator] if generator else None
+    # What was found for this classifier comes before what was found for another.
+    on_card = cards[classifier].presets.get("default") if classifier in cards else None
+    made_at, presets = FALLBACK_SIZE, {"recommended": dict(FALLBACK_PRESET)}
+    if own is not None and (own.presets or not on_card):
+        presets, made_at = presets_of(own.name if generator is None else generator), own.input_size
+        if not own.presets:
+            made_at = FALLBACK_SIZE
+    elif on_card:
+        presets, made_at = {"recommended": FALLBACK_PRESET | on_card}, cards[classifier].input_size
+    offered = {}
+    for name, preset in {"recommended": presets["recommended"], **_around(presets["recommended"]), **presets}.items():
+        found_for = preset.get("classifier") or (classifier if on_card and own is None else None)
+        values = scaled({field: preset[field] for field in CONFIG_FIELDS}, made_at, size)
+        swept = made_at == size and found_for == classifier and name in presets and "source" in preset
+        named = cards[name].title or name if name in cards else name.capitalize()
+        offered[name] = Offered(name, f"{named} (ε {values['eps']:.3g})", values, found_for, swept)
+    return offered
+
+
+def _around(default: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: default | {"eps": default["eps"] * by} for name, by in (("subtle", 0.5), ("strong", 2))}
+
+
+def scaled(values: dict[str, Any], made_at: tuple[int, int], size: tuple[int, int]) -> dict[str, Any]:
+    """Settings found for images of one size, for those of another: an L2 radius, and its step, grow as √(H·W)."""
+    if values.get("norm") == "linf" or made_at == size:
+        return values
+    by = ((size[0] * size[1]) / (made_at[0] * made_at[1])) ** 0.5
+    longer = {name: float(f"{values[name] * by:.3g}") for name in ("eps", "step_size") if values.get(name) is not None}
+    return values | longer

@@ -46,13 +46,12 @@ def as_python(settings: dict[str, Any]) -> str:
     from_files = settings["source"] != GENERATOR.lower()
     lines = [f'classifier = bc.load_classifier("{settings["classifier"]}")']
     if from_files:
-        paths = ", ".join(map(repr, _paths(settings)))
-        lines += [f"paths = [{paths}]"]
-        lines += [f"images = torch.stack([read_image(path, size={card.input_size}).pixels for path in paths])"]
+        lines += _reading(settings)
     else:
         lines += [f'generator = bc.load_generator("{settings["generator"]}")']
         lines += [f"images, labels = generator.sample({_sample_arguments(settings)})"]
-    lines += ["images = from_uint8(to_uint8(images))  # as saved in files"]
+    rounded = "from_uint8(to_uint8(image))[None] for image in images" if from_files else "from_uint8(to_uint8(images))"
+    lines += [f"images = [{rounded}]" if from_files else f"images = {rounded}  # as saved in files"]
     target = ""
     if settings["target"] == GIVEN.lower():
         target = ", labels=labels"
@@ -70,19 +69,36 @@ def as_python(settings: dict[str, Any]) -> str:
     fields = ", ".join(f"{name}={settings[name]!r}" for name in CONFIG_FIELDS)
     lines += [
         f"config = bc.BoostConfig({fields})",
-        f"result = bc.boost(classifier, images{target}, config=config)",
+        # Each of them may be of a size of its own.
+        f"boosted = [bc.boost(classifier, image{', labels=[label]' if target else ''}, config=config).images[0] for "
+        f"image{', label' if target else ''} in {'zip(images, labels)' if target else 'images'}]"
+        if from_files
+        else f"boosted = bc.boost(classifier, images{target}, config=config).images",
         "",
         'folder = Path("boosted")',
         "folder.mkdir(exist_ok=True)",
-        "for number, image in enumerate(result.images):",
+        "for number, image in enumerate(boosted):",
         '    (folder / f"{number:03d}.png").write_bytes(encode_png(image))',
     ]
-    return script(["torch"] if from_files else [], ["read_image"] if from_files else [], lines)
+    return script([], ["read_image"] if from_files else [], lines)
 
 
-def _paths(settings: dict[str, Any]) -> list[str]:
+def _reading(settings: dict[str, Any]) -> list[str]:
+    """Lines that read the images of files, at the sizes that the run had them at."""
+    names = settings["files"]
+    if any(Path(name).suffix.lower() in (".zip", ".npz") for name in names):
+        return [
+            'paths = sorted(Path("original").iterdir())  # of the unpacked download',
+            "images = [read_image(path).pixels for path in paths]",
+        ]
     folder = "assets/examples/" if settings["source"] == EXAMPLES.lower() else ""
-    return [folder + name for name in settings["files"]]
+    paths = ", ".join(repr(folder + name) for name in names)
+    if sizes := settings.get("sizes"):
+        return [
+            f"paths, sizes = [{paths}], {sizes}",
+            "images = [read_image(path, size=size).pixels for path, size in zip(paths, sizes)]",
+        ]
+    return [f"paths = [{paths}]", "images = [read_image(path).pixels for path in paths]"]
 
 
 def _sample_arguments(settings: dict[str, Any]) -> str:

@@ -33,6 +33,7 @@ from bigroc_core.evaluation.statistics import FeatureStatistics
 from bigroc_core.evaluation.sweeping import AS_ASKED, FRECHET, KERNEL, MEASURES
 from bigroc_core.experiments.judging import CHOSEN_ON, STANDARD_NETWORK, References
 from bigroc_core.experiments.measuring import Opened, Subject
+from bigroc_core.models_file import as_options
 
 SWEEP_SEEDS, SWEEP_COUNT = (1000, 1001), 1_000
 
@@ -43,22 +44,25 @@ class Sweeping(Subject):
 
     chooser: in whose features it is chosen: a classifier's, or "lite0" for EfficientNet-Lite0's. measure: of MEASURES;
     None takes the kernel distance in Lite0's features, in which a covariance needs thousands of images, and else the
-    Fréchet distance. reference: a split, or an image set. trials: what is tried. Without seeds it takes SWEEP_SEEDS,
-    which are never those of a report.
+    Fréchet distance. reference: a split, or an image set; reference_count: of more real images so many. trials: what is
+    tried. Without seeds it takes SWEEP_SEEDS, which are never those of a report.
     """
 
     configs: tuple[BoostConfig, ...]
     chooser: str = STANDARD_NETWORK
     measure: str | None = None
     reference: str = CHOSEN_ON
+    reference_count: int | None = None
     trials: Trials = AS_ASKED
 
     @property
     def command(self) -> str:
         """The command that does the same, of one setting whose ε are said; where files lie is left out."""
         (config,), trials = self.configs, self.trials
-        words: list[Any] = ["sweep", self.title or self.images, "--classifier", self.classifier]
+        words: list[Any] = ["sweep", self.title or self.images, *as_options(self.classifier)]
+        words += [] if self.view is None else ["--view", self.view]
         words += ["--features", self.chooser, "--choose-by", self.measured, "--reference", self.reference]
+        words += ["--reference-count", self.reference_count] if self.reference_count is not None else []
         words += ["--largest", config.eps] if trials.grid is None else ["--eps-list", *trials.grid]
         words += ["--fewer-steps", *trials.fewer_steps] if trials.fewer_steps else []
         words += ["--steps", config.steps, "--norm", config.norm, "--loss", config.loss_name]
@@ -113,12 +117,17 @@ def chooser_of(asked: Sweeping, opened: Opened, measuring: Measuring) -> Chooser
         require_images(measuring.count, network.dimensions)
     else:
         require_enough(measuring.count, "those to be measured")
+    if asked.reference_count is not None and asked.measured == FRECHET and asked.chooser != LITE0:
+        raise ValueError(
+            "--reference-count is for distances to the images themselves; a classifier's Fréchet distance is to "
+            "statistics of all of them: leave it out, or choose by the kernel distance (--choose-by kid)"
+        )
     references = References([asked.reference], asked.data, measuring.progress, opened.size)
     statistics: FeatureStatistics | KernelReference
     if asked.measured == FRECHET and isinstance(network, ClassifierFeatures):
         ((name, statistics),) = references.in_features_of(network.classifier).items()
         return Chooser(network, statistics, name)
-    real = references.features(network, asked.reference, opened.classifier.card, measuring)
+    real = references.features(network, asked.reference, opened.classifier.card, measuring, asked.reference_count)
     if asked.measured == KERNEL:
         return Chooser(network, kernel_reference(real.features, network.device), real.name)
     if real.statistics is None:

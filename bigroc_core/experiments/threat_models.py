@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from bigroc_core.attack import linf_eps_of
-from bigroc_core.boosting import BoostConfig, boost_stream
+from bigroc_core.boosting import BoostConfig
 from bigroc_core.catalogue import classifier_named, compute_device, generator_cards, on_gpu, pixels_of
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.experiments import every_class
@@ -26,7 +26,8 @@ from bigroc_core.experiments.comparison import Comparison, Row, certainty_of, pa
 from bigroc_core.experiments.growing import described, last
 from bigroc_core.experiments.kept import keep, kept
 from bigroc_core.experiments.requests import BallRequest
-from bigroc_core.images import from_uint8, to_uint8
+from bigroc_core.experiments.sizes import boost_by_size, copied, rounded
+from bigroc_core.images import from_uint8
 from bigroc_core.settings import like, setting
 from bigroc_core.sources import ImagesRequest
 
@@ -61,7 +62,7 @@ class ThreatModelsRequest(BallRequest, ImagesRequest):
 
 def in_both_balls(
     classifier: Classifier,
-    images: Tensor,
+    images: Sequence[Tensor],
     labels: Tensor | None,
     config: BoostConfig,
     quantile: float = 0.7,
@@ -69,34 +70,33 @@ def in_both_balls(
 ) -> Iterator[Comparison]:
     """P1 Fig. 4: the same images in an L2 ball, and in an L∞ ball as large as the L2 result's |δ| at this quantile.
 
-    images: (N, 3, H, W) in [0, 1], taken at 8-bit levels. labels: the targets (N,), None to have them estimated.
+    images: (3, H, W) each in [0, 1], taken at 8-bit levels. labels: the targets (N,), None to have them estimated.
     config: of the L2 run, whose loss, gradient and early stop the other has too. The run, growing, the last time
     finished; settings has "linf_eps" once it is known. ValueError for bad input.
     """
     if config.norm != "l2":
         raise ValueError("norm must be l2: the radius of the L∞ ball comes from the L2 result")
     linf_eps_of(torch.zeros(1, 1, 1, 1), quantile)
-    originals, device = to_uint8(images), classifier.mean.device
-    images = from_uint8(originals).to(device)
-    given = None if labels is None else labels.to(device)
-    labels = next(boost_stream(classifier, images, given, BoostConfig(eps=0.0, steps=0))).labels
-    targets = labels.cpu().numpy()
+    originals = rounded(images)
+    labels = next(boost_by_size(classifier, originals, labels, BoostConfig(eps=0.0, steps=0))).labels
+    targets = labels.numpy()
     before = certainty_of(classifier, originals, targets)
     rows = [
-        Row(f"L2, ε = {config.eps:g}", "‖δ‖₂ ≤ ε", originals.copy(), before),
-        Row("L∞", f"ε = q{quantile:g} of |δ|", originals.copy(), before),
+        Row(f"L2, ε = {config.eps:g}", "‖δ‖₂ ≤ ε", copied(originals), before),
+        Row("L∞", f"ε = q{quantile:g} of |δ|", copied(originals), before),
     ]
     run = Comparison(originals, np.stack([before, before]), targets, classifier.classes, rows, {})
     run.total = 2 * config.steps
-    stream = boost_stream(classifier, images, labels, config, batch_size=batch_size)
-    moved = images
-    for snapshot in walked(run, 0, stream, config.steps, classifier):
-        moved = snapshot.images
+    moved: list[Tensor] = []
+    stream = boost_by_size(classifier, originals, labels, config, batch_size=batch_size)
+    for moment in walked(run, 0, stream, config.steps, classifier):
+        moved = moment.images
         yield run
-    eps = linf_eps_of(moved - images, quantile)
+    changed = [(after.cpu() - from_uint8(before)).flatten() for before, after in zip(originals, moved, strict=True)]
+    eps = linf_eps_of(torch.cat(changed), quantile)
     rows[1].name, run.settings["linf_eps"] = f"L∞, ε = {eps:.4f}", eps
     other = replace(config, eps=eps, step_size=None, norm="linf")
-    stream = boost_stream(classifier, images, labels, other, batch_size=batch_size)
+    stream = boost_by_size(classifier, originals, labels, other, batch_size=batch_size)
     for _ in walked(run, 1, stream, config.steps, classifier):
         yield run
     run.finished = True
@@ -108,10 +108,10 @@ def compare_balls(request: ThreatModelsRequest, device: str | None = None) -> It
     began = time.perf_counter()
     device = device or compute_device()
     classifier = classifier_named(request.classifier, device)
-    read = request.images.read(classifier.classes, classifier.card.input_size, device)
+    read = request.images.read(classifier.classes, None, device)
     config = BoostConfig(eps=request.eps, steps=request.steps)
     growing = in_both_balls(classifier, read.images, read.labels, config, request.quantile)
-    yield from described(growing, request.settings(), read.notes, began)
+    yield from described(growing, request.settings() | read.resized_to(), read.notes, began)
 
 
 def computing(request: ThreatModelsRequest, device: str | None = None) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from bigroc_core.boosting import BoostConfig, logits_of
 from bigroc_core.catalogue import generator_named
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.debiasing import class_histogram, histogram_entropy
-from bigroc_core.experiments.comparison import Comparison
+from bigroc_core.experiments.comparison import Comparison, Row
 from bigroc_core.experiments.every_class import towards_every_class
 from bigroc_core.experiments.frames import Interpolation
 from bigroc_core.experiments.interpolate import between
@@ -91,10 +92,20 @@ def make(
     return (yield from makers.get(recipe.figure, _pairs)(recipe, Models(device, classifiers or {})))
 
 
+def _tensor(row: Row) -> Tensor:
+    """The images (N, 3, H, W) of a row, which have one size."""
+    return from_uint8(np.stack(list(row.images)))
+
+
 def targeted_rows(run: Comparison, names: Sequence[str]) -> list[TargetedRow]:
     """The rows of P1 Fig. 2 under these names; P and ‖δ‖₂ are those of the 8-bit pictures."""
     return [
-        TargetedRow(name, from_uint8(row.images), torch.from_numpy(row.certainty), torch.from_numpy(run.l2(place)))
+        TargetedRow(
+            name,
+            _tensor(row),
+            torch.from_numpy(row.certainty),
+            torch.from_numpy(run.l2(place)),
+        )
         for place, (name, row) in enumerate(zip(names, run.rows, strict=True))
     ]
 
@@ -183,8 +194,8 @@ def _threat_models(recipe: Recipe, models: Models) -> Making[Made]:
     classifier, config = models.classifier(settings["classifier"]), BoostConfig(**settings["config"])
     found, share = images_from(settings["source"], recipe, classifier), settings["share"]
     classifier = seeing(classifier, recipe, found.size)
-    run = yield from followed(in_both_balls(classifier, found.images, found.labels, config, share, BATCH))
-    l2, linf, eps = *(from_uint8(row.images) for row in run.rows), run.settings["linf_eps"]
+    run = yield from followed(in_both_balls(classifier, tuple(found.images), found.labels, config, share, BATCH))
+    l2, linf, eps = *map(_tensor, run.rows), run.settings["linf_eps"]
     said = [change_said(run.before[place], row.certainty, run.l2(place)) for place, row in enumerate(run.rows)]
     columns = settings["columns"]
     figure = blocks(

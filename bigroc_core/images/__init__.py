@@ -25,7 +25,7 @@ from bigroc_core.images.image import ImageError, ImageSource, ReadImage, Size
 from bigroc_core.images.image_set import ImageBatch, ImageSet
 from bigroc_core.images.opening import open_image_set
 from bigroc_core.images.reading import check_together, read_image
-from bigroc_core.images.resizing import fit_to
+from bigroc_core.images.resizing import fit_to, shrunk_to
 from bigroc_core.images.rounding import encode_png, from_uint8, to_pil, to_uint8
 from bigroc_core.images.sheet import Sheet, show
 from bigroc_core.images.wordnet import readable_names
@@ -50,6 +50,7 @@ __all__ = [
     "read_image",
     "readable_names",
     "show",
+    "shrunk_to",
     "to_pil",
     "to_uint8",
     "write_image_set",

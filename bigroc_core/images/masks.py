@@ -21,15 +21,16 @@ MOST_COLOUR = 8 / 255
 
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """Grey pictures of the images' sizes: white moves, black stays. chosen: the mask of each image."""
+    """Grey pictures of the images' sizes: white moves, black stays. chosen: the mask of each image; None where there is
+    one for all."""
 
     pictures: ImageSet
-    chosen: Sequence[int]
+    chosen: Sequence[int] | None
 
     def batch(self, rows: Sequence[int]) -> Tensor:
         """The masks (n, 1, H, W) in [0, 1] of these images, which are of one size. ImageError for a picture that is
         damaged, has colours or is black."""
-        return torch.cat([self._grey(index) for index in (self.chosen[row] for row in rows)])
+        return torch.cat([self._grey(0 if self.chosen is None else self.chosen[row]) for row in rows])
 
     def _grey(self, index: int) -> Tensor:
         found = self.pictures.batch(index, 1)
@@ -52,12 +53,13 @@ def masks_for(
     """The masks of images of these names and shapes (height, width), and notes: an image file is the mask of all, a
     folder or zip has one of each image's name, with whatever ending.
 
-    names: None where images have none, as a generator's. Raises ImageError for an image without a mask, and for a mask
-    of another size than its image.
+    names: None where images have none, as a generator's, whose one shape is enough. Raises ImageError for an image
+    without a mask, and for a mask of another size than its image.
     """
     pictures = open_image_set(path, "own", labelled=False)
+    chosen: list[int] | None
     if len(pictures) == 1 and pictures.path.is_file() and pictures.names[0] == pictures.path.name:
-        chosen, notes = [0] * len(shapes), pictures.notes
+        chosen, notes = None, pictures.notes
     elif names is None:
         raise ImageError(
             f"{pictures.path.name}: holds masks by name, and a generator's images have none; give one file."
@@ -66,7 +68,8 @@ def masks_for(
         chosen = _by_name(pictures, names)
         idle = len(set(range(len(pictures))) - set(chosen))
         notes = (*pictures.notes, *([f"{idle} of the masks have no image of their name"] if idle else []))
-    for row, (index, shape) in enumerate(zip(chosen, shapes, strict=True)):
+    for row, shape in enumerate(shapes):
+        index = 0 if chosen is None else chosen[row]
         if (own := pictures.own_size(index)) != shape:
             image = printable(names[row]) if names is not None else f"image {row}"
             raise ImageError(

@@ -37,6 +37,19 @@ def fit_to(pixels: Tensor, size: Size) -> ReadImage:
     return ReadImage(fitted.clamp(0, 1).contiguous(), (note,))
 
 
+def shrunk_to(pixels: Tensor, side: int) -> ReadImage:
+    """An image (3, H, W) in [0, 1] with its longer side brought to `side` where it is longer, whole; a note says so."""
+    height, width = pixels.shape[-2:]
+    if max(height, width) <= side:
+        return ReadImage(pixels)
+    share = side / max(height, width)
+    wanted = max(1, round(height * share)), max(1, round(width * share))
+    # The same shape but for rounding, which would crop a row.
+    fitted = _resampling(height, wanted[0], pixels) @ pixels @ _resampling(width, wanted[1], pixels).mT
+    note = f"resized from {width}×{height} to {wanted[1]}×{wanted[0]}"
+    return ReadImage(fitted.clamp(0, 1).contiguous(), (note,))
+
+
 def _resampling(given: int, wanted: int, like: Tensor) -> Tensor:
     """The (wanted, given) matrix that resamples one axis; its rows sum to 1."""
     scale = given / wanted

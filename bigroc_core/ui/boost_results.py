@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from bigroc_core.checks import number
 from bigroc_core.experiments import snippets
@@ -14,6 +13,7 @@ from bigroc_core.images import from_uint8, to_pil
 from bigroc_core.ui import pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.errors import explained
+from bigroc_core.ui.models import note_cost
 
 MAX_GAIN = 20
 
@@ -36,6 +36,7 @@ def preview(run: Run) -> tuple[Any, ...] | None:
 def results(run: Run, index: int, gain: float) -> tuple[Any, ...]:
     """Everything a run shows once it has ended, finished or cancelled."""
     run.preview = None
+    note_cost(run)
     frame = len(run.steps) - 1
     last = run.steps[frame]
     text = f"Done: {len(run.targets)} images, step {last} / {run.total_steps} in {run.seconds:.1f} s"
@@ -69,11 +70,13 @@ def at_step(run: Run, frame: int, index: int, gain: float) -> tuple[Any, ...]:
     )
 
 
-def enlarged(run: Run, frame: int, index: int) -> tuple[Image.Image, Image.Image]:
-    """Original and boosted image for the before/after slider: each pixel becomes a square of whole pixels."""
-    factor = max(1, 384 // max(run.originals.shape[1:3]))
-    before, after = (to_pil(from_uint8(p[index]), enlarge=factor) for p in (run.originals, run.frames[frame]))
-    return before, after
+def enlarged(run: Run, frame: int, index: int) -> Any:
+    """Original and boosted image for the before/after slider; of small ones each pixel becomes a square of whole
+    pixels."""
+    shape = run.originals[index].shape
+    factor = max(1, 384 // max(shape[:2])) if pictures.is_small(shape) else 1
+    pair = tuple(to_pil(from_uint8(p[index]), enlarge=factor) for p in (run.originals, run.frames[frame]))
+    return gr.update(value=pair, elem_classes="pixelated" if pictures.is_small(shape) else "smooth")
 
 
 def look(run: Run, step: float, image: float, gain: float) -> tuple[Any, ...]:

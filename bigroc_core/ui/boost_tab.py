@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from html import escape
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from torch import Tensor
 
-from bigroc_core.catalogue import classifier_cards, generator_cards
+from bigroc_core.cards import Card
+from bigroc_core.catalogue import classifier_cards, compute_device, generator_cards
 from bigroc_core.experiments import boost as experiment
 from bigroc_core.experiments.boost import BoostRequest, Run
 from bigroc_core.experiments.requests import (
@@ -17,35 +18,47 @@ from bigroc_core.experiments.requests import (
     DEBIASED,
     ESTIMATED,
     GIVEN,
-    loss_choices,
     loss_problem,
-    presets_of,
+    presets_for,
+    why_estimated,
 )
-from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_IMAGES_PER_REQUEST, MAX_LIGHT_COMPUTING
+from bigroc_core.limits import (
+    KEEP_FILES_SECONDS,
+    MAX_EPS_L2,
+    MAX_EPS_LINF,
+    MAX_IMAGES_PER_REQUEST,
+    MAX_LIGHT_COMPUTING,
+    MAX_OWN_SIDE,
+)
 from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD, Source, example_paths, read_files
-from bigroc_core.ui import controls, links, pictures
+from bigroc_core.ui import controls, links, models, pictures
 from bigroc_core.ui.boost_results import MAX_GAIN, checked_gain, look, pick, preview, results
-from bigroc_core.ui.errors import explained, readable
+from bigroc_core.ui.errors import explained
 from bigroc_core.ui.forms import Form, connect, endpoint, shared_names
 from bigroc_core.ui.live import Stops, live
 from bigroc_core.ui.presets import (
     QUIET,
-    apply_preset,
+    Strength,
+    choices_of,
     connect_presets,
     loss_radio,
+    loss_update,
+    offered,
     paper_dropdown,
-    preset_choices,
     preset_radio,
     readings,
+    said_of,
+    size_text,
 )
 from bigroc_core.ui.turns import LARGE, SMALL, Line
-from bigroc_core.ui.values import plainly
+from bigroc_core.ui.values import ANY_OF, MOST, plainly
 
 STOPS = Stops()
 OPENING_GAIN = 5
+WATCHED: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
 UPLOAD_HINT = (
-    f'<p class="note">PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF, up to {MAX_IMAGES_PER_REQUEST} at once, of any size: '
-    "they are cropped to a square and brought to 32×32 pixels.</p>"
+    f'<p class="note">Up to {MAX_IMAGES_PER_REQUEST} images at once, or a zip or .npz of them. They keep their size, '
+    f"up to {MAX_OWN_SIDE[compute_device()]} pixels a side.</p>"
 )
 PICK_JS = """
 element.addEventListener('click', (event) => {
@@ -86,45 +99,85 @@ def check_upload(files: list[str] | None, classifier: str) -> str:
     """Read the uploaded images at once and say what was done to them, and which cannot be used and why.
 
     Args:
-        files: The images.
-        classifier: Whose input size they are brought to.
+        files: The images, or zips and .npz files of images.
+        classifier: The one that will see them.
     """
     if not files:
         return UPLOAD_HINT
     with explained():
-        card = classifier_cards()[classifier]
-        read, refused = read_files([Path(file) for file in files], card.input_size)
-        lines = [f'<li class="warn">{escape(readable(why))}</li>' for why in refused]
-        count = 0 if read is None else len(read.images)
-        lines += [] if read is None else [f"<li>{escape(readable(note))}</li>" for note in read.notes]
+        if classifier not in classifier_cards():
+            raise ValueError(f"there is no classifier {classifier!r:.60} here")
+        read, refused = read_files([Path(file) for file in files], None, compute_device())
+        count, sizes = (0, "") if read is None else (len(read.images), f", {_sizes_of(read.images)}")
+        total = max(count, len(files)) if count + len(refused) <= len(files) else count + len(refused)
+        notes = () if read is None else read.notes
         return (
-            f'{pictures.thumbs(read)}<p class="note">{count} of {len(files)} images ready.</p>'
-            f'<ul class="note">{"".join(lines[:20])}</ul>'
+            f'{pictures.thumbs(read)}<p class="note">{count} of {total} images ready{sizes}.</p>'
+            f"{pictures.folded(notes, refused)}"
         )
+
+
+def _sizes_of(images: Sequence[Tensor]) -> str:
+    """Width by height, of several sizes the smallest and the largest."""
+    sizes = sorted({(image.shape[2], image.shape[1]) for image in images}, key=lambda size: size[0] * size[1])
+    shown = " to ".join(f"{width}×{height}" for width, height in (sizes[:1] + sizes[-1:])[: len(sizes)])
+    return f"{shown} pixels, kept as they are" if len(sizes) == 1 else f"{shown} pixels, each keeps its own size"
 
 
 # ------------------------------------------------------------------------------ controls that follow one another
 
 
-def usual_target(source: str, generator: str) -> str:
-    """Given classes where the images have some; else they are estimated."""
-    return GIVEN if Source(kind=source, generator=generator).labelled else ESTIMATED
+def usual_target(source: str, generator: str, classifier: str) -> str:
+    """Given classes where the images have some that the classifier knows; else they are estimated."""
+    return ESTIMATED if why_estimated(source, generator, classifier) else GIVEN
 
 
-def show_source(source: str, generator: str) -> tuple[Any, ...]:
-    """Show the controls that belong to the chosen source; without classes of their own, targets are estimated."""
-    boxes = (gr.update(visible=source == kind) for kind in (GENERATOR, UPLOAD, EXAMPLES))
-    return *boxes, usual_target(source, generator)
+def show_source(source: str) -> tuple[Any, ...]:
+    """Show the controls that belong to the chosen source."""
+    return tuple(gr.update(visible=source == kind) for kind in (GENERATOR, UPLOAD, EXAMPLES))
 
 
-def show_generator(generator: str) -> tuple[Any, ...]:
-    """Offer the chosen generator's classes and presets; without classes, targets are estimated."""
+def show_generator(generator: str) -> Any:
+    """Offer the chosen generator's classes."""
     card = generator_cards()[generator]
+    return gr.update(visible=card.conditional, choices=list(card.classes), value=[])
+
+
+def show_fitting(
+    source: str, generator: str, classifier: str, target: str, target_classes: list[str]
+) -> tuple[Any, ...]:
+    """Offer the targets that go with these images and this classifier, with the reason where they are estimated, and
+    what is known of it."""
+    why = why_estimated(source, generator, classifier)
+    kept = [name for name in target_classes or [] if name in classifier_cards()[classifier].classes]
+    if why and target == GIVEN and not kept:
+        target = ESTIMATED
+    elif not why and target == ESTIMATED:
+        target = GIVEN
     return (
-        gr.update(visible=card.conditional, choices=list(card.classes), value=[]),
-        gr.update(choices=preset_choices(generator), value="recommended"),
-        usual_target(GENERATOR, generator),
+        gr.update(value=target, info=target_info(why)),
+        classes_update(classifier, kept) | {"visible": target == GIVEN},
+        gr.update(visible=target == DEBIASED),
+        models.facts(classifier),
     )
+
+
+def target_info(why: str | None) -> str:
+    """What is said under the targets. why: they have to be estimated or chosen."""
+    if why:
+        return f"{why[:1].upper()}{why[1:]}: choose Given and a class, or have it estimated."
+    return "Given: the class asked for. Estimated: the one the classifier sees. Debiased: its preferences out."
+
+
+def classes_update(classifier: str, chosen: Sequence[str] = ()) -> dict[str, Any]:
+    """A classifier's classes to choose from; many are found by typing."""
+    names = list(dict.fromkeys(classifier_cards()[classifier].classes))
+    return gr.update(choices=names, value=list(chosen))
+
+
+def all_classes(cards: Mapping[str, Card]) -> tuple[str, ...]:
+    """The classes of any of these models."""
+    return tuple(dict.fromkeys(name for card in cards.values() for name in card.classes))
 
 
 def show_target(target: str) -> tuple[Any, ...]:
@@ -138,29 +191,37 @@ def restored(values: dict[str, Any]) -> list[Any]:
     ValueError if the values do not go together.
     """
     generator = values.get("generator", next(iter(generator_cards())))
-    classes = values.get("classes", [])
+    classifier = values.get("classifier", next(iter(classifier_cards())))
+    source, classes = values.get("source", GENERATOR), values.get("classes", [])
     if unknown := [name for name in classes if name not in generator_cards()[generator].classes]:
         raise ValueError(f"{generator} draws no class {unknown[0]!r}")
-    reach = controls.eps_range(values.get("norm", "l2"))
-    if values.get("eps", 0) > reach["maximum"]:
-        raise ValueError(f"eps is at most {reach['maximum']:g} in this norm, not {values['eps']:g}")
+    known = classifier_cards()[classifier].classes
+    if unknown := [name for name in values.get("target_classes", []) if name not in known]:
+        raise ValueError(f"{classifier} knows no class {unknown[0]!r}")
+    norm, eps = values.get("norm", "l2"), values.get("eps", 0)
+    if eps > (most := MAX_EPS_LINF if norm == "linf" else MAX_EPS_L2):
+        raise ValueError(f"eps is at most {most:g} in this norm, not {eps:g}")
+    size = (Source(kind=source, generator=generator).typical_size("cpu")) or controls.SMALL
     updates = {name: gr.update(value=values[name]) if name in values else gr.skip() for name in SHARED}
     if "classifier" in values:
         loss = values.get("loss", "ce")
-        if wrong := loss_problem(loss, values["classifier"]):
+        if wrong := loss_problem(loss, classifier):
             raise ValueError(wrong)
-        updates["loss"] = gr.update(choices=loss_choices(values["classifier"]), value=loss)
-    *boxes, usual = show_source(values.get("source", GENERATOR), generator)
-    target = values.get("target", usual)
-    updates["target"] = gr.update(value=target)
-    shown_classes, presets, _ = show_generator(generator)
-    updates["classes"] = shown_classes | {"value": classes}
+        updates["loss"] = loss_update(classifier, loss)
+    why = why_estimated(source, generator, classifier)
+    target = values.get("target", usual_target(source, generator, classifier))
+    updates["target"] = gr.update(value=target, info=target_info(why))
+    updates["classes"] = show_generator(generator) | {"value": classes}
+    if "classifier" in values or "target_classes" in values:
+        updates["target_classes"] = classes_update(classifier, values.get("target_classes", []))
+    presets = offered(source, generator, classifier, size_text(size))
+    marked = gr.update(choices=choices_of(presets), value="recommended")
     if "eps" in values:
-        updates["eps"] = gr.update(value=values["eps"], **reach)
-        presets |= {"value": None}  # whose ε it is, only by chance
+        updates["eps"] = gr.update(value=values["eps"], **controls.eps_range(norm, size, values["eps"]))
+        marked |= {"value": None}  # whose ε it is, only by chance
     shown_targets, debias_box = show_target(target)
     updates["target_classes"] |= shown_targets
-    return [*updates.values(), *boxes, debias_box, presets]
+    return [*updates.values(), *show_source(source), debias_box, marked, size_text(size), models.facts(classifier)]
 
 
 # ------------------------------------------------------------------------------------------------------- the layout
@@ -168,35 +229,34 @@ def restored(values: dict[str, Any]) -> list[Any]:
 
 def build(opening: Run) -> tuple[links.Restorable, Form]:
     """Lay the tab out and connect it; returns what a link to it restores, and its controls."""
-    first, classifier = next(iter(generator_cards())), next(iter(classifier_cards()))
-    preset = presets_of(first)["recommended"]
-    form = Form(BoostRequest, target=usual_target(GENERATOR, first), eps=preset["eps"], steps=preset["steps"])
+    first, classifier = opening.settings["generator"], opening.settings["classifier"]
+    size = generator_cards()[first].input_size
+    start = {name: opening.settings[name] for name in CONFIG_FIELDS}
+    target = usual_target(GENERATOR, first, classifier)
+    form = Form(BoostRequest, generator=first, classifier=classifier, target=target, **start)
     run = gr.State(opening, time_to_live=KEEP_FILES_SECONDS)
     with gr.Row(equal_height=False):
-        with gr.Column(scale=4, min_width=320):
+        with gr.Column(scale=4, min_width=320, elem_id="boost-controls"):
             boxes, upload_note = _lay_out_source(form, first)
             with gr.Group():
-                presets = preset_radio(first)
-                form.add("eps", **controls.eps_range("l2"))
-                reading = controls.html(readings(preset["eps"], preset["steps"]), elem_classes="inset")
-            with gr.Row():
-                go = gr.Button("Boost", variant="primary", elem_id="boost", scale=3)
-                stop = gr.Button("Cancel", variant="stop", elem_id="cancel", scale=1, min_width=90)
-            with gr.Accordion("Target class", open=False):
-                form.add("target")
-                form.add("target_classes", choices=list(classifier_cards()[classifier].classes))
+                form.add("classifier", filterable=True)
+                known = controls.html(models.facts(classifier), elem_id="model", elem_classes="inset")
+                form.add("target", elem_id="target", info=target_info(why_estimated(GENERATOR, first, classifier)))
+                known_classes = list(dict.fromkeys(classifier_cards()[classifier].classes))
+                targets = form.add("target_classes", choices=known_classes, visible=target == GIVEN)
+                setattr(targets, ANY_OF, all_classes(classifier_cards()))
                 with gr.Column(visible=False) as debias_box:
                     form.add("validation_count")
                     form.add("validation_seed")
+            strength = _lay_out_strength(form, first, classifier, size)
+            with gr.Row(elem_id="boost-buttons"):
+                go = gr.Button("Boost", variant="primary", elem_id="boost", scale=3)
+                stop = gr.Button("Cancel", variant="stop", elem_id="cancel", scale=1, min_width=90)
             with gr.Accordion("All settings", open=False):
-                paper = paper_dropdown()
-                form.add("classifier")
-                form.add("steps")
+                strength.paper.render()
                 with gr.Row():
                     form.add("step_size", placeholder="ε/T")
                     form.add("stop_at", placeholder="off")
-                form.put("loss", loss_radio(classifier))
-                form.add("norm")
                 form.add("gradient")
             links.link_button("boost", form.shared)
         with gr.Column(scale=8, min_width=320):
@@ -213,21 +273,47 @@ def build(opening: Run) -> tuple[links.Restorable, Form]:
         extras={"gain": gain},
         line_of=line_of,
     )
-    connect_presets(form, presets, paper, reading)
-    files, source, generator, target = (by_name[name] for name in ("files", "source", "generator", "target"))
-    files.change(
-        check_upload, [files, by_name["classifier"]], upload_note, api_name="check_upload", show_progress="minimal"
-    )
-    source.input(show_source, [source, generator], [*boxes, target], api_name="show_source", **QUIET)
-    target.change(show_target, target, [by_name["target_classes"], debias_box], api_name="show_target", **QUIET)
+    connect_presets(form, strength)
+    files, source, generator, target_radio = (by_name[name] for name in ("files", "source", "generator", "target"))
+    chosen_classes, chosen = by_name["target_classes"], by_name["classifier"]
+    files.change(check_upload, [files, chosen], upload_note, api_name="check_upload", show_progress="minimal")
+    source.input(show_source, source, boxes, api_name="show_source", **QUIET)
+    target_radio.input(show_target, target_radio, [chosen_classes, debias_box], api_name="show_target", **QUIET)
     # By hand only: a link sets what belongs to its generator itself.
-    chosen = generator.input(
-        show_generator, generator, [by_name["classes"], presets, target], api_name="show_generator", **QUIET
+    generator.input(show_generator, generator, by_name["classes"], api_name="show_generator", **QUIET)
+    gr.on(
+        [source.input, generator.input, chosen.input],
+        show_fitting,
+        [source, generator, chosen, target_radio, chosen_classes],
+        [target_radio, chosen_classes, debias_box, known],
+        api_name="show_fitting",
+        preprocess=False,
+        **QUIET,
     )
-    following = [by_name[name] for name in (*CONFIG_FIELDS, "classifier")]
-    chosen.then(apply_preset, [presets, generator], following, api_name="preset_of_generator", **QUIET)
-    linked = [*form.shared.values(), *boxes, debias_box, presets]
+    # Not by a link, which somebody else has made.
+    chosen.input(
+        models.fetch, chosen, known, api_name="fetch", api_visibility="private", concurrency_limit=4, **WATCHED
+    )
+    linked = [*form.shared.values(), *boxes, debias_box, strength.presets, strength.size, known]
     return links.Restorable(tab="boost", shared=form.shared, outputs=linked, apply=restored), form
+
+
+def _lay_out_strength(form: Form, generator: str, classifier: str, size: tuple[int, int]) -> Strength:
+    """Presets, ε, steps, norm and loss."""
+    presets = presets_for(generator, classifier, size)
+    eps, steps = form.values["eps"], form.values["steps"]
+    with gr.Group():
+        radio = preset_radio(presets)
+        strength: Any = form.add("eps", elem_id="eps", **controls.eps_range("l2", size, eps))
+        setattr(strength, MOST, MAX_EPS_L2)
+        reading = controls.html(readings(eps, steps, size), elem_classes="inset")
+        origin = controls.html(said_of(presets["recommended"], classifier), elem_classes="inset", elem_id="origin")
+        with gr.Row():
+            form.add("steps", elem_id="steps", info="More use the ball better, and take longer.", min_width=180)
+            form.add("norm", elem_id="norm", min_width=180)
+        form.put("loss", loss_radio(classifier))
+        hidden = gr.Textbox(size_text(size), visible=False, label="Size of the images, height×width")
+    return Strength(radio, paper_dropdown(), origin, reading, hidden)
 
 
 def _lay_out_source(form: Form, first: str) -> tuple[list[gr.Column], gr.HTML]:
@@ -241,14 +327,15 @@ def _lay_out_source(form: Form, first: str) -> tuple[list[gr.Column], gr.HTML]:
             with gr.Row():
                 form.add("count")
                 form.add("seed")
-            form.add("classes", choices=list(card.classes), visible=card.conditional)
+            drawn = form.add("classes", choices=list(card.classes), visible=card.conditional)
+            setattr(drawn, ANY_OF, all_classes(generator_cards()))
         with gr.Column(visible=False) as upload_box:
             form.put(
                 "files", plainly(gr.File(label="Your images", file_count="multiple", height=150, elem_id="upload"))
             )
-            note = controls.html(UPLOAD_HINT, elem_classes="inset")
+            note = controls.html(UPLOAD_HINT, elem_classes="inset", elem_id="upload-note")
         with gr.Column(visible=False) as example_box:
-            read, _ = read_files(examples, (32, 32)) if examples else (None, [])
+            read, _ = read_files(examples, None) if examples else (None, [])
             said = f'<p class="note">{len(examples)} images made by these generators.</p>'
             controls.html(pictures.thumbs(read) + said, elem_classes="inset")
     return [generator_box, upload_box, example_box], note
@@ -277,7 +364,7 @@ def _lay_out_results(opening: Run, run: gr.State, generator: str) -> tuple[gr.Sl
         gain = controls.slider(1, MAX_GAIN, "Difference ×", value=OPENING_GAIN, info=told, elem_id="gain", **whole)
     with gr.Row(equal_height=False):
         compare = gr.ImageSlider(
-            shown[6],
+            shown[6]["value"],
             label="Before / after",
             format="png",
             type="pil",

@@ -89,7 +89,7 @@ def strip(run: Comparison) -> str:
 def _row(name: str, note: str, images: Any, captions: Sequence[str], waiting: bool = False) -> str:
     kind = ' class="waiting"' if waiting else ""
     figures = "".join(
-        f"<figure{kind}>{pictures.picture(images[i], f'{name}, image {i + 1}')}"
+        f"<figure{kind}>{pictures.listed(images[i], f'{name}, image {i + 1}')}"
         f"<figcaption>{caption}</figcaption></figure>"
         for i, caption in enumerate(captions)
     )

@@ -10,11 +10,16 @@ from bigroc_core.ui.values import plainly
 
 # Radii a slider reaches: beyond 16 an L2 ball around a 32-pixel image no longer holds the image itself.
 SLIDER_EPS = {"l2": 16.0, "linf": 0.5}
+SMALL = (32, 32)
 
 
-def eps_range(norm: str) -> dict[str, Any]:
-    """Where ε's slider ends in a norm, and its step."""
-    return {"maximum": SLIDER_EPS[norm], "step": 0.05 if norm == "l2" else 0.001}
+def eps_range(norm: str, size: tuple[int, int] = SMALL, value: float = 0.0) -> dict[str, Any]:
+    """Where ε's slider ends in a norm, and its step, for images of (height, width); it reaches `value` at least."""
+    if norm != "l2":
+        return {"maximum": max(SLIDER_EPS[norm], value), "step": 0.001}
+    by = (size[0] * size[1] / (SMALL[0] * SMALL[1])) ** 0.5
+    most = max(round(SLIDER_EPS["l2"] * by), value)
+    return {"maximum": most, "step": 0.05 if by < 4 else 0.5 if most <= 500 else 1}
 
 
 def html(value: str, **options: Any) -> gr.HTML:

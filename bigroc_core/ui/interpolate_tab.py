@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from bigroc_core.catalogue import classifier_cards, generator_cards, kind_of
+from bigroc_core.catalogue import classifier_cards, compute_device, generator_cards, kind_of
 from bigroc_core.experiments.frames import TABLE_HEADERS, Interpolation, animation, archive
 from bigroc_core.experiments.growing import settings_json
 from bigroc_core.experiments.interpolate import (
@@ -33,7 +33,9 @@ from bigroc_core.ui.one_image import linked_card, one_image, show_kind
 from bigroc_core.ui.presets import QUIET
 
 STOPS = Stops()
-UPLOAD_HINT = '<p class="note">One image of any size: it is cropped to a square and brought to 32×32 pixels.</p>'
+UPLOAD_HINT = (
+    '<p class="note">One image of any size. The source keeps its size; the target is brought to the source\'s.</p>'
+)
 # The controls that a link restores, by their names in it.
 SHARED = tuple(shared_names(InterpolateRequest))
 
@@ -91,10 +93,10 @@ def strips(run: Interpolation) -> str:
             else:
                 numbers = "…<br>&nbsp;"
             waiting = "" if run.reached(strip, frame) else ' class="waiting"'
-            picture = pictures.picture(run.frames[strip, frame], f"{name}, c = {c:g}")
+            picture = pictures.listed(run.frames[strip, frame], f"{name}, c = {c:g}")
             tiles.append(f"<figure{waiting}>{picture}<figcaption><b>c = {c:g}</b><br>{numbers}</figcaption></figure>")
         tiles.append(
-            f'<figure class="target">{pictures.picture(run.target, "target")}<figcaption><b>target</b><br>'
+            f'<figure class="target">{pictures.listed(run.target, "target")}<figcaption><b>target</b><br>'
             f"‖x<sub>t</sub> − x<sub>s</sub>‖₂ {run.whole:.2f}</figcaption></figure>"
         )
         card = classifier_cards().get(name)
@@ -142,15 +144,16 @@ def check_end(file: str | None, classifier: str) -> str:
 
     Args:
         file: The image.
-        classifier: Whose input size it is brought to.
+        classifier: The one that will see it.
     """
     if not file:
         return UPLOAD_HINT
     with explained():
-        size = classifier_cards()[classifier].input_size
-        image, notes = OneImage(kind=UPLOAD, file=file).read(size, "cpu", "image")
+        if classifier not in classifier_cards():
+            raise ValueError(f"there is no classifier {classifier!r:.60} here")
+        image, notes = OneImage(kind=UPLOAD, file=file).read(None, compute_device(), "image")
         said = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
-        return f'<div class="thumbs">{pictures.picture(to_uint8(image), Path(file).name)}</div>{said}'
+        return f'<div class="thumbs">{pictures.listed(to_uint8(image), Path(file).name)}</div>{said}'
 
 
 def show_classes(generator: str) -> Any:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from html import escape
 
 import numpy as np
+from PIL import Image
 
 from bigroc_core.cards import Card
 from bigroc_core.experiments.boost import Run
@@ -15,6 +16,10 @@ from bigroc_core.images import encode_png, from_uint8, to_uint8
 from bigroc_core.sources import SourceImages
 from bigroc_core.ui.errors import readable
 
+# Sides up to which pictures are enlarged without smoothing, and above which lists of many show them smaller.
+SMALL_SIDE, LIST_SIDE = 128, 192
+# Notes that a line opens to.
+MAX_NOTES = 100
 # Bytes of a picture that is remembered: 64 by 64 pixels.
 MAX_REMEMBERED = 3 * 64 * 64
 
@@ -22,9 +27,26 @@ MAX_REMEMBERED = 3 * 64 * 64
 def picture(pixels: np.ndarray, description: str) -> str:
     """An <img> of (H, W, 3) uint8 pixels with its description for those who do not see it."""
     alt = escape(description, quote=True)
+    kind = "px" if is_small(pixels.shape) else "photo"
     # Small ones are remembered, because a run draws its originals again with every preview.
     address = _remembered_address if pixels.nbytes <= MAX_REMEMBERED else _address
-    return f'<img class="px" decoding="sync" alt="{alt}" src="{address(pixels.tobytes(), pixels.shape)}">'
+    return f'<img class="{kind}" decoding="sync" alt="{alt}" src="{address(pixels.tobytes(), pixels.shape)}">'
+
+
+def listed(pixels: np.ndarray, description: str) -> str:
+    """The same where many stand side by side: a large picture is brought to LIST_SIDE."""
+    share = LIST_SIDE / max(pixels.shape[:2])
+    if share >= 1:
+        return picture(pixels, description)
+    height, width = (max(1, round(side * share)) for side in pixels.shape[:2])
+    small = Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX)
+    # Shown as what it is a picture of.
+    return picture(np.asarray(small), description).replace('class="px"', 'class="photo"')
+
+
+def is_small(shape: Sequence[int]) -> bool:
+    """Whether a picture of this shape is enlarged without smoothing."""
+    return max(shape[:2]) <= SMALL_SIDE
 
 
 def _address(data: bytes, shape: tuple[int, ...]) -> str:
@@ -99,8 +121,8 @@ def pairs(run: Run, frame: int, selected: int) -> str:
         cards.append(
             f'<button type="button" class="pair" data-index="{i}" aria-pressed="{str(i == selected).lower()}" '
             f'title="Image {i + 1}: {escape(run.names[i], quote=True)}">'
-            f'<span class="two">{picture(run.originals[i], f"original {i + 1}")}'
-            f"{picture(run.frames[frame][i], f'boosted {i + 1}')}</span>"
+            f'<span class="two">{listed(run.originals[i], f"original {i + 1}")}'
+            f"{listed(run.frames[frame][i], f'boosted {i + 1}')}</span>"
             f'<span class="line"><b>{name}</b><span class="num">{size}</span></span>'
             f'<span class="bar" aria-hidden="true"><i style="width:{100 * now:.1f}%"></i>'
             f'<u style="left:{100 * start:.1f}%"></u></span>'
@@ -135,6 +157,7 @@ def summary(run: Run, frame: int) -> str:
         f"<div><small>mean p(y|x)</small><b>{percent(p0)} → {percent(p1)}</b></div>"
         f"<div><small>read as their class</small><b>{percent(read0)} → {percent(read1)}</b></div>"
         f"<div><small>mean ‖δ‖₂</small><b>{run.l2(frame).mean():.2f}</b></div>"
+        f"<div><small>change per value</small><b>{run.per_value(frame).mean():.1f}/255</b></div>"
         f"{count}{real}</div>{legend}"
     )
 
@@ -169,8 +192,8 @@ def closeup(run: Run, frame: int, index: int, gain: float) -> str:
     return (
         f'<div class="closeup">{figures}</div>'
         f'<p class="note"><b>Image {index + 1}</b> → {escape(run.classes[y])}: p(y|x) '
-        f"{percent(float(before[y]))} → <b>{percent(float(after[y]))}</b>, ‖δ‖₂ {run.l2(frame)[index]:.2f}, "
-        f"‖δ‖∞ {change:.3f}. Reads now as {top}. {real}{rests}"
+        f"{percent(float(before[y]))} → <b>{percent(float(after[y]))}</b>, ‖δ‖₂ {run.l2(frame)[index]:.2f}"
+        f" ({run.per_value(frame)[index]:.1f}/255 per value), ‖δ‖∞ {change:.3f}. Reads now as {top}. {real}{rests}"
         f"Difference: signed, ×{gain:g}, mid grey is no change{clipped}.</p>"
     )
 
@@ -187,15 +210,28 @@ def progress(done: int, total: int, text: str, state: str = "running") -> str:
 def ended(finished: bool, reached: tuple[int, int], text: str, notes: Sequence[str]) -> str:
     """The status line of a run that has ended. reached: its step, of how many. text: of one that was not cancelled.
     notes: what was done to the images on the way in."""
-    more = [f"… and {len(notes) - 2} more notes"] if len(notes) > 2 else []
-    told = "".join(f'<br><small class="note">{escape(readable(note))}</small>' for note in [*notes[:2], *more])
+    told = folded(notes)
     if finished:
         return progress(1, 1, text + told, "finished")
     said = f"Cancelled after step {reached[0]} / {reached[1]}; what was reached is below"
     return progress(*reached, said + told, "stopped")
 
 
+def folded(notes: Sequence[str], warned: Sequence[str] = ()) -> str:
+    """Notes as one line that opens on demand, what went wrong first; nothing where there are none."""
+    lines = [(f'<li class="warn">{escape(readable(why))}</li>', why) for why in warned]
+    lines += [(f"<li>{escape(readable(note))}</li>", note) for note in notes]
+    if not lines:
+        return ""
+    more = f" · {len(lines) - 1} more" if len(lines) > 1 else ""
+    first = escape(readable(lines[0][1]))
+    return (
+        f'<details class="notes"><summary><span class="first">{first}</span>{more}</summary>'
+        f'<ul class="note">{"".join(line for line, _ in lines[:MAX_NOTES])}</ul></details>'
+    )
+
+
 def thumbs(read: SourceImages | None) -> str:
     """Images small, side by side."""
-    shown = [] if read is None else zip(to_uint8(read.images), read.names, strict=True)
-    return f'<div class="thumbs">{"".join(picture(pixels, name) for pixels, name in shown)}</div>'
+    shown = [] if read is None else zip(read.images, read.names, strict=True)
+    return f'<div class="thumbs">{"".join(listed(to_uint8(image), name) for image, name in shown)}</div>'

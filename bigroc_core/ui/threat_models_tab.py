@@ -8,7 +8,6 @@ from html import escape
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
 from bigroc_core.catalogue import generator_cards
 from bigroc_core.experiments import every_class
@@ -16,6 +15,7 @@ from bigroc_core.experiments import threat_models as balls
 from bigroc_core.experiments.comparison import TABLE_HEADERS, Comparison, archive
 from bigroc_core.experiments.every_class import EveryClassRequest
 from bigroc_core.experiments.growing import settings_json
+from bigroc_core.experiments.sizes import Pictures
 from bigroc_core.experiments.threat_models import ThreatModelsRequest
 from bigroc_core.sources import GENERATOR, example_paths
 from bigroc_core.ui import controls, links, pictures
@@ -109,12 +109,10 @@ def rows(run: Comparison) -> str:
     )
 
 
-def _row(
-    title: str, images: np.ndarray, described: list[str], captions: list[str], columns: int, kind: str = ""
-) -> str:
+def _row(title: str, images: Pictures, described: list[str], captions: list[str], columns: int, kind: str = "") -> str:
     mark = f' class="{kind}"' if kind else ""
     figures = "".join(
-        f"<figure{mark}>{pictures.picture(pixels, words)}"
+        f"<figure{mark}>{pictures.listed(pixels, words)}"
         + (f"<figcaption>{caption}</figcaption></figure>" if caption else "</figure>")
         for pixels, words, caption in zip(images, described, captions, strict=True)
     )

@@ -12,6 +12,8 @@ from bigroc_core.ui.errors import refusal
 
 # On a control whose choices follow another's: all that a link or a program may ask for.
 ANY_OF = "any_of"
+# On a slider whose end follows other controls: the most that it may have.
+MOST = "most"
 MAX_TEXT = 40
 C = TypeVar("C", bound=gr.components.Component)
 
@@ -34,7 +36,7 @@ def plainly(control: C) -> C:
         if not fits and not (payload is None and isinstance(control, gr.Number)):
             raise refusal(f"{control.label}: {wanted}, not {payload!r:.60}")
         try:
-            return payload if hasattr(control, ANY_OF) else own(payload)
+            return payload if hasattr(control, ANY_OF) or hasattr(control, MOST) else own(payload)
         except (gr.Error, TypeError, ValueError) as error:
             raise refusal(f"{control.label}: {getattr(error, 'message', 'not a value it takes')}") from None
 
@@ -85,7 +87,8 @@ def _wanted(control: gr.components.Component, value: Any) -> tuple[str, bool]:
         fits = value is None or (isinstance(given, list) and all(one in allowed for one in given))
         return f"{'any' if several else 'one'} of {', '.join(map(str, allowed))}", fits
     if isinstance(control, gr.Number | gr.Slider):
-        whole, least, most = control.precision == 0, control.minimum, control.maximum
+        whole, least = control.precision == 0, control.minimum
+        most = getattr(control, MOST, control.maximum)
         plain = isinstance(value, int | float) and not isinstance(value, bool)
         fits = plain and (least is None or value >= least) and (most is None or value <= most)
         fits = fits and (isinstance(value, int) or (math.isfinite(value) and (not whole or value.is_integer())))

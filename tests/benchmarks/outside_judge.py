@@ -255,7 +255,7 @@ def run(options: argparse.Namespace) -> None:
             "generator": pair.generator.name,
             "classifier": pair.classifier.name,
             "preset_before": pair.preset.settings() if pair.preset is not None else None,
-            "sweep": swept.to_dict() | {"command": pair.sweeping(options).command},
+            "sweep": swept.to_dict(),
             "report": measured.to_dict(),
             "seconds": seconds,
         }

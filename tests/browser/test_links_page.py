@@ -50,9 +50,9 @@ def test_a_link_made_here_restores_the_controls_elsewhere(page: Page, server: Se
 
 
 def test_a_link_that_asks_for_too_much_says_so_and_restores_the_rest(page: Page, server: Server) -> None:
-    visit(page, f"{server.url}?tab=boost&eps=99&steps=12&shell=rm")
+    visit(page, f"{server.url}?tab=boost&eps=9999&steps=12&shell=rm")
     expect(page.get_by_text("there is no control 'shell'")).to_be_visible()
-    expect(page.get_by_text("eps: it takes a number from 0 to 16, not 99")).to_be_visible()
+    expect(page.get_by_text("eps: it takes a number from 0 to 1800, not 9999")).to_be_visible()
     page.get_by_role("button", name="All settings").click()
     expect(box(page, "Steps T")).to_have_value("12")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from bigroc_core.training.checkpoint import export
 ARCH, CLASSES = "shufflenet_v2_x0_5", ("church", "cup", "golf ball")
 # What the file does not say.
 SAID = ("--arch", ARCH, "--class-names", ",".join(CLASSES), "--input-size", "48", "--num-classes", "3")
+FILE = ("--classifier", "net.pt")
 MEAN = ("--mean", "0.5,0.4,0.3", "--std", "0.2,0.3,0.4")
 VOCABULARY = {"--arch", "--num-classes", "--class-names", "--mean", "--std", "--input-size"}
 SIZE = (40, 64)  # (height, width) of the images
@@ -191,3 +193,23 @@ def test_accuracy_of_images_at_their_own_size(folder: Path) -> None:
     assert found[()]["eps"] == pytest.approx(0.75)  # at 48 pixels
     assert [found[(view,)]["image_size"] for view in ("native", "input")] == [[52, 52]] * 2
     assert found["native",]["eps"] == pytest.approx(0.5 * 52 / 32)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("boost", "guessed", "boosted", "--steps", "1", "--target", "1"),
+        ("evaluate-classifier", "net.pt", *SAID, "--data", "guessed", "--steps", "1"),
+        ("figure", "side-by-side", "--images", "guessed", "--columns", "2", "--output", "f.png", *FILE, *SAID),
+        ("train", "standard", "--name", "n", "--data", "guessed", "--size", "48", "--epochs", "1"),
+    ],
+)
+def test_what_was_guessed_about_images_is_said(
+    words: tuple[str, ...], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not (folder / "guessed").exists():
+        shutil.copytree(folder / "photos", folder / "guessed")
+        (folder / "guessed" / "cup" / "notes.txt").write_text("not an image", "utf-8")
+    main(list(words))
+    assert "note: " in (said := capsys.readouterr().out)
+    assert "notes.txt" in said

@@ -86,7 +86,7 @@ def test_a_link_to_the_boost_tab_shows_what_belongs_to_its_values() -> None:
     assert by_name["classes"]["visible"] is False  # an unconditional generator draws no class
     assert by_name["target_classes"]["visible"] is False
     assert by_name["steps"] == gr.skip()
-    *_, debias_box, presets = updates
+    *_, debias_box, presets, _size, _facts = updates
     assert debias_box["visible"] is True
     assert any("recommended" in choice for choice in presets["choices"][0])
 
@@ -94,7 +94,7 @@ def test_a_link_to_the_boost_tab_shows_what_belongs_to_its_values() -> None:
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"norm": "linf", "eps": 2.0}, "eps is at most 0.5 in this norm"),
+        ({"norm": "linf", "eps": 2.0}, "eps is at most 1 in this norm"),
         ({"generator": "cifar10-dcgan", "classes": ["cat"]}, "draws no class 'cat'"),
     ],
 )

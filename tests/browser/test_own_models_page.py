@@ -1,0 +1,172 @@
+"""A host's own models on the page: of the command line, of models.toml, of the Hub; their weights are random."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from conftest import Watched, serving
+from hub import standing_in
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+from serving import Server
+
+STATUS = "document.querySelector('#status .status span').innerText"
+MISSING = "madrylab/resnet18_linf_eps8.0"
+
+
+def robustness_layout(arch: str, classes: int) -> bytes:
+    """A checkpoint of random weights as the `robustness` library lays it out."""
+    torch.manual_seed(0)
+    weights = torchvision.models.get_model(arch, num_classes=classes).state_dict()
+    stream = io.BytesIO()
+    torch.save({"model": {f"module.attacker.model.{k}": v for k, v in weights.items()}, "epoch": 1}, stream)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A page whose host gave a ResNet-50 of a thousand classes, a models.toml, and a Hub of its own."""
+    folder = tmp_path_factory.mktemp("host")
+    (folder / "ck.pt").write_bytes(robustness_layout("resnet50", 1000))
+    (folder / "birds.pt").write_bytes(robustness_layout("resnet18", 3))
+    (folder / "models.toml").write_text(
+        '[[classifier]]\nname = "birds"\nsource = "birds.pt"\narch = "resnet18"\nclasses = ["robin", "wren", "kite"]\n'
+        "input_size = 64\nrobust = true\npreset = { eps = 3.0, steps = 2 }\n",
+        "utf-8",
+    )
+    place = "madrylab/robust-imagenet-models/resolve/main/resnet18_linf_eps0.5.ckpt"
+    with pytest.MonkeyPatch.context() as patch, standing_in(place, robustness_layout("resnet18", 1000)) as address:
+        patch.setenv("HF_ENDPOINT", address)
+        patch.setenv("HF_HOME", str(folder / "hub"))
+        own = ("--classifier", str(folder / "ck.pt"), "--arch", "resnet50", "--num-classes", "1000")
+        with serving(folder, *own, "--input-size", "224", "--models", str(folder / "models.toml")) as started:
+            yield started
+
+
+@pytest.fixture
+def page(browser: Browser, host: Server) -> Iterator[Page]:
+    opened = browser.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    opened.set_default_timeout(60_000)
+    watched = Watched(opened, host)
+    opened.goto(host.url)
+    opened.wait_for_selector("#grid .pair")
+    yield opened
+    opened.close()
+    assert watched.errors == []
+    assert "Traceback" not in host.log()
+
+
+@pytest.fixture
+def photograph(tmp_path: Path) -> Path:
+    """500 by 375 pixels, as ImageNet's are."""
+    across, down = np.meshgrid(np.linspace(0, 255, 500), np.linspace(0, 255, 375))
+    Image.fromarray(np.stack([across, down, 255 - across], -1).astype(np.uint8)).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def upload(page: Page, path: Path) -> None:
+    page.get_by_text("Upload", exact=True).first.click()
+    page.locator("#upload input[type=file]").set_input_files(path)
+    page.get_by_text("1 of 1 images ready, 500×375 pixels").wait_for()
+
+
+def choose_classifier(page: Page, typed: str, option: str) -> None:
+    box = page.get_by_label("Classifier", exact=True).first
+    box.click()
+    box.fill(typed)
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def title(eps: float) -> str:
+    return f"ResNet-18, ImageNet, L∞-robust, ε = {eps:g}/255 (Salman et al. 2020)"
+
+
+def choose_target(page: Page, typed: str, option: str) -> None:
+    page.get_by_text("Given class", exact=True).first.click()
+    box = page.get_by_label("Target classes").first
+    box.click()
+    box.fill(typed)
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def set_number(page: Page, selector: str, value: float) -> None:
+    box = page.locator(f"{selector} input[type=number]")
+    box.fill(str(value))
+    box.press("Tab")
+    page.wait_for_timeout(300)
+
+
+def boost_and_download(page: Page, folder: Path) -> zipfile.ZipFile:
+    page.evaluate("document.querySelector('#status .status span').innerText = ''")
+    page.locator("#boost").click()
+    page.wait_for_function(f"{STATUS}.includes('Done')", timeout=120_000)
+    with page.expect_download() as waiting:
+        page.locator("#download").click()
+    waiting.value.save_as(folder / "boosted.zip")
+    return zipfile.ZipFile(folder / "boosted.zip")
+
+
+def sizes_in(archive: zipfile.ZipFile) -> set[tuple[int, int]]:
+    pictures = [name for name in archive.namelist() if name.endswith(".png")]
+    return {Image.open(io.BytesIO(archive.read(name))).size for name in pictures}
+
+
+def test_a_classifier_of_the_command_line_boosts_a_photograph_towards_a_class_found_by_typing(
+    page: Page, photograph: Path, tmp_path: Path
+) -> None:
+    upload(page, photograph)
+    choose_classifier(page, "ck", "ck")
+    expect(page.locator("#model")).to_contain_text("1,000 classes · made for 224×224 · robust? its card does not say")
+    # ε has followed the size: 2 at 32 pixels is as much per value as 27.1 here.
+    assert float(page.locator("#eps input[type=number]").input_value()) == pytest.approx(27.1, abs=0.05)
+    choose_target(page, "golden ret", "golden retriever")
+    set_number(page, "#steps", 2)
+    archive = boost_and_download(page, tmp_path)
+    assert sizes_in(archive) == {(500, 375)}
+    assert [name for name in archive.namelist() if name.startswith("boosted/")] == ["boosted/000-golden retriever.png"]
+    assert "of 1 of these images under 5 steps of PGD" in page.evaluate(STATUS)
+    assert page.locator("#closeup img").first.evaluate("i => [i.naturalWidth, i.naturalHeight]") == [500, 375]
+
+
+def test_one_of_models_toml_brings_its_classes_and_its_preset(page: Page, photograph: Path, tmp_path: Path) -> None:
+    choose_classifier(page, "birds", "birds")
+    # The generator has other classes: they are estimated, and why is said.
+    expect(page.locator("#target")).to_contain_text("draws classes that birds does not know")
+    expect(page.locator("#target input[value=Estimated]")).to_be_checked()
+    upload(page, photograph)
+    expect(page.locator("#model")).to_contain_text("3 classes · made for 64×64 · robust")
+    expect(page.locator("#steps input[type=number]")).to_have_value("2")
+    assert float(page.locator("#eps input[type=number]").input_value()) == pytest.approx(
+        3 * (500 * 375) ** 0.5 / 64, 0.01
+    )
+    choose_target(page, "wre", "wren")
+    archive = boost_and_download(page, tmp_path)
+    assert sizes_in(archive) == {(500, 375)}
+
+
+def test_one_of_the_hub_is_fetched_with_progress_and_a_failure_is_said(page: Page, photograph: Path) -> None:
+    upload(page, photograph)
+    page.evaluate(
+        """() => { window.seen = [];
+             const model = document.querySelector('#model');
+             const all = {subtree: true, childList: true, characterData: true};
+             new MutationObserver(() => window.seen.push(model.innerText)).observe(model, all); }"""
+    )
+    choose_classifier(page, "ResNet-18, ImageNet, L∞-robust, ε = 0.5", f"{title(0.5)} · Hub, 45 MB")
+    expect(page.locator("#model")).to_contain_text("a step's cost", timeout=60_000)
+    seen = page.evaluate("window.seen")
+    megabytes = [int(found[1]) for text in seen if (found := re.search(r"(\d+) of \d+ MB", text))]
+    assert len(set(megabytes)) >= 2, seen
+    assert megabytes == sorted(megabytes)
+    choose_classifier(page, "ResNet-18, ImageNet, L∞-robust, ε = 8", f"{title(8)} · Hub, 45 MB")
+    failure = page.locator("#model [role=alert]")
+    expect(failure).to_contain_text(MISSING)
+    expect(failure).to_contain_text("serves instead")
