@@ -3,8 +3,8 @@
 Every card gets, for each classifier: the preset with the ε and T that were found, the sweep, and the report, in which
 the embedded judge's numbers stand beside the outside network's. Around the first classifier's preset it gets `subtle`,
 the smallest ε with half of the gain in KID, and `strong`, the largest that keeps seven tenths of it. RESULTS.md and
-docs/results.md get the tables. Of several result files a later one takes precedence, pair by pair; what `sweep --output`
-wrote counts too, and leaves a card's report as it is.
+docs/results.md get the tables. Of several result files a later one takes precedence, pair by pair; what `sweep
+--output` wrote counts too, and leaves a card's report as it is.
 
 Where whoever looked at the sheets wants a smaller ε than the number, `--smaller` takes that, of those that the sweep
 tried, and in as many steps; the preset's note says why, and what the sweep saw there. No `strong` is larger.
