@@ -22,7 +22,7 @@ import bigroc_core as bc
 from bigroc_core.__main__ import main
 from bigroc_core.images import to_uint8
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_800)]
 
 PAGES = [
     ROOT / "README.md",
