@@ -18,6 +18,7 @@ from bigroc_core.engine.precision import private_modes
 from bigroc_core.engine.results import BoostResult, Snapshot, Standing, result_of, stuck
 from bigroc_core.engine.viewed import ViewedNetwork, viewed_copy
 from bigroc_core.engine.views import ViewName, view_note, view_of
+from bigroc_core.progress import Bar
 
 __all__ = [
     "GRADIENTS",
@@ -44,7 +45,7 @@ def boost(
     config: BoostConfig = DEFAULTS,
     debias: Debias | None = None,
     batch_size: int | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Callable[[int, int], object] | bool | None = None,
     mask: Mask | None = None,
     view: ViewName = None,
     precision: str = "exact",
@@ -61,14 +62,15 @@ def boost(
     batch_size: images computed at once; None chooses what is fast on a CPU and what fits on a GPU. A batch
         that does not fit into memory is halved and redone. Results do not depend on it beyond rounding.
     progress: called after every step of every batch with (done, total), both counted in images × steps; an
-        exception it raises ends the run.
+        exception it raises ends the run. True shows a bar, in a notebook as in a terminal.
     mask: m of δ = m ⊙ u in [0, 1], (H, W), (1, H, W) or (N, 1, H, W): ‖m ⊙ u‖₂ ≤ ε, or |δ| ≤ m·ε. Where it is 0 a
         pixel comes back bit for bit; None lets all of them move.
     view: what the classifier sees of images of another size than its own: "input" (resized to its input size),
         "native" (as they are) or a side in pixels; None is "input" for a classifier with a card, else "native".
         Images come back at their own size, and ε is of their own pixels.
     precision: "exact", or "fast" for bfloat16 where the hardware computes it: the same outcome, other last digits.
-        The logits in the result are exact in both.
+        The logits in the result are of the same precision, to about a hundredth of the largest; targets are estimated
+        exactly in both.
 
     What a reader should know stands in the result's notes: how the classifier sees images of another size, images
     whose gradient is NaN or zero (they stay in place, the others move on), a network whose results depend on the batch.
@@ -77,6 +79,8 @@ def boost(
     """
     plan = Plan(classifier, images, labels, config, debias, batch_size, mask, view, precision)
     count, weight = len(images), max(config.steps, 1)
+    if isinstance(progress, bool):
+        progress = Bar(count * weight) if progress else None
     done: list[Standing] = []
     with plan.network() as network:
         size = network.batch_size(images, plan.batch_size)

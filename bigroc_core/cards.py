@@ -12,6 +12,7 @@ from typing import Any
 
 from bigroc_core.checks import MAX_L0
 from bigroc_core.files import read_json
+from bigroc_core.messages import printable
 from bigroc_core.places import CHECKPOINTS as CHECKPOINTS
 
 CIFAR10_CLASSES = (
@@ -106,6 +107,8 @@ def _is_fair(key: str, value: Any) -> bool:
         return False
     if key == "name":
         return 0 < len(value.encode("utf-8", "replace")) <= MAX_NAME_BYTES and value.isprintable()
+    if key in ("kind", "architecture"):
+        return 0 < len(value) <= MAX_NAME_BYTES and value.isprintable()
     if key in ("role", "sizes"):
         return value is None or value in {"role": ROLES, "sizes": SIZES}[key]
     if key == "classes":
@@ -131,11 +134,11 @@ def read_card(path: Path) -> Card:
         raise ValueError(f"the card {path} is not a JSON object")
     known = {f.name for f in dataclasses.fields(Card)}
     if unknown := sorted(set(entries) - known):
-        raise ValueError(f"the card {path} has unknown entries {str(unknown)[:200]}; known: {sorted(known)}")
+        raise ValueError(f"the card {path} has unknown entries {printable(str(unknown), 200)}; known: {sorted(known)}")
     if missing := [key for key in ("name", "kind", "architecture") if key not in entries]:
         raise ValueError(f"the card {path} lacks {missing}")
     if wrong := [key for key, value in entries.items() if not _is_fair(key, value)]:
-        raise ValueError(f"the card {path} has an impossible {wrong[0]}: {str(entries[wrong[0]])[:80]}")
+        raise ValueError(f"the card {path} has an impossible {wrong[0]}: {printable(str(entries[wrong[0]]), 80)}")
     if isinstance(l0 := entries.get("l0"), list) and len(l0) != len(entries.get("classes", [])):
         raise ValueError(f"the card {path} has an impossible l0: {len(l0)} values, not one per class")
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in entries.items()}

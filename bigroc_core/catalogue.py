@@ -3,16 +3,9 @@ computes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from functools import lru_cache
-from typing import TypeVar
-
-try:
-    import spaces
-except ImportError:  # only a ZeroGPU Space has it
-    spaces = None
 
 import torch
 
@@ -22,11 +15,10 @@ from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import (
     boosting_classifiers,
     describe_classifier,
-    embedded_classifiers,
-    is_judge,
     load_classifier,
     preference,
 )
+from bigroc_core.engine.frozen import never_changes
 from bigroc_core.generators.registry import describe_generator, embedded_generators, load_generator
 from bigroc_core.generators.sampling import Generator
 from bigroc_core.models_file import (
@@ -37,18 +29,13 @@ from bigroc_core.models_file import (
     model_entries,
     use_models_file,
 )
+from bigroc_core.zero_gpu import on_gpu as on_gpu
+from bigroc_core.zero_gpu import spaces as spaces
 
-F = TypeVar("F", bound=Callable[..., object])
 # What was loaded from elsewhere and is offered in this process besides, by name.
-_CLASSIFIERS: dict[str, Classifier] = {}
 _GENERATORS: dict[str, Generator] = {}
 # Not empty once the Hub's are offered.
 _HUB: list[bool] = []
-
-
-def on_gpu(handler: F) -> F:
-    """Mark a handler that computes: on a ZeroGPU Space it borrows a GPU, elsewhere nothing changes."""
-    return handler if spaces is None else spaces.GPU(handler)
 
 
 def compute_device() -> str:
@@ -60,33 +47,42 @@ def classifier_named(name: str, device: str) -> Classifier:
     """One of the classifiers offered here; ValueError for any other, judges included."""
     if name not in classifier_cards():
         raise ValueError(f"there is no classifier {name!r} here; choose one of {sorted(classifier_cards())}")
-    if (offered := _CLASSIFIERS.get(name)) is None:
-        return _embedded_classifier(name, device)
-    # Never moved itself: others may be computing with it.
-    return offered if offered.mean.device.type == torch.device(device).type else deepcopy(offered).to(device)
+    return _classifier(name, device)
 
 
 def generator_named(name: str, device: str) -> Generator:
     """One of the generators offered here; ValueError for any other."""
     if name not in generator_cards():
         raise ValueError(f"there is no generator {name!r} here; choose one of {sorted(generator_cards())}")
-    return _GENERATORS[name] if name in _GENERATORS else _embedded_generator(name, device)
+    return _GENERATORS[name] if name in _GENERATORS else _generator(name, device)
 
 
-@lru_cache(maxsize=8)
-def _embedded_classifier(name: str, device: str) -> Classifier:
-    return load_classifier(name, device=device)
+@lru_cache(maxsize=16)
+def _classifier(name: str, device: str) -> Classifier:
+    classifier = load_classifier(name, device=device)
+    never_changes(classifier)  # kept here, and lent to whoever only computes with it
+    return classifier
 
 
-@lru_cache(maxsize=8)
-def _embedded_generator(name: str, device: str) -> Generator:
+@lru_cache(maxsize=16)
+def _generator(name: str, device: str) -> Generator:
     return load_generator(name, device=device)
 
 
-def offer_classifier(classifier: Classifier) -> None:
-    """Offer a classifier from elsewhere, in this process, under its card's name."""
-    _CLASSIFIERS[classifier.card.name] = classifier
-    classifier_cards.cache_clear()
+def load_for_lending() -> None:
+    """On a ZeroGPU Space, put what is offered on CUDA before anybody asks: models that are loaded within a call would
+    be loaded in each."""
+    if spaces is not None:
+        for name in boosting_classifiers():
+            classifier_named(name, compute_device())
+        for name in embedded_generators():
+            generator_named(name, compute_device())
+
+
+def pixels_of(classifier: str) -> int:
+    """How many pixels an image has as this classifier sees it."""
+    height, width = classifier_cards()[classifier].input_size
+    return height * width
 
 
 def offer_generator(generator: Generator, name: str) -> None:
@@ -106,7 +102,6 @@ def classifier_cards() -> dict[str, Card]:
     """Cards of the classifiers one may boost through, robust ones first, the embedded before the user's own; then those
     of the Hub, where they are offered."""
     own = {name: describe_classifier(entry) for name, entry in model_entries("classifier").items()}
-    own |= {name: classifier.card for name, classifier in _CLASSIFIERS.items()}
     cards = {**boosting_classifiers(), **own}
     near = dict(sorted(cards.items(), key=lambda item: (not item[1].robust, item[0] in own, preference(item[1]))))
     return near | {name: card for name, card in (hub_cards() if _HUB else {}).items() if name not in near}
@@ -119,16 +114,6 @@ def generator_cards() -> dict[str, Card]:
     own |= {name: generator.card for name, generator in _GENERATORS.items()}
     cards = {**embedded_generators(), **own}
     return dict(sorted(cards.items(), key=lambda item: (not item[1].conditional, item[0] in own, item[0])))
-
-
-def control_classifier() -> str | None:
-    """The embedded classifier that is not robust and is boosted through to compare with, by its card's role."""
-    return next((name for name, card in embedded_classifiers().items() if card.role == "control"), None)
-
-
-def judge_classifier() -> str | None:
-    """The embedded classifier that only measures, by its card's role."""
-    return next((name for name, card in embedded_classifiers().items() if is_judge(card)), None)
 
 
 def use_models(path: str) -> None:
@@ -158,7 +143,7 @@ def models_of_a_run() -> Iterator[None]:
 
 def forget() -> None:
     """Describe and load models anew when they are next wanted: what is known by name has changed."""
-    for kept in (classifier_cards, generator_cards, _embedded_classifier, _embedded_generator):
+    for kept in (classifier_cards, generator_cards, _classifier, _generator):
         kept.cache_clear()
 
 

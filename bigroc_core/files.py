@@ -51,6 +51,50 @@ def whole_or_not_at_all(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Keep other runs away from an output while this one writes to it; ValueError if one is writing there.
+
+    By a lock on a hidden file beside it, which ends with the process however that ends. Where files cannot be locked,
+    or none can be made, nothing is kept away; who writes then says what is wrong.
+    """
+    place = Path(os.path.abspath(out))
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, OSError):
+            if place.name and "\0" not in place.name:
+                _hold(place.with_name(f".{place.name}.lock"), out, stack)
+        yield
+
+
+def _hold(lock: Path, out: Path, stack: contextlib.ExitStack) -> None:
+    import fcntl  # not on Windows
+
+    made = next((folder for folder in reversed(lock.parents) if not folder.exists()), None)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        stack.callback(os.close, file)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{out}: another run is writing there; wait until it has ended, or choose another name for this one"
+            ) from None
+        # Whoever held it removes it in the end, perhaps after it was opened here.
+        if is_there(lock) and os.path.samestat(os.fstat(file), os.stat(lock)):
+            break
+    stack.callback(_let_go, lock, made)
+
+
+def _let_go(lock: Path, made: Path | None) -> None:
+    with contextlib.suppress(OSError):
+        lock.unlink()
+        folder = lock.parent
+        while made is not None and made in (folder, *folder.parents):
+            folder.rmdir()  # what was made for the lock alone; else this ends it
+            folder = folder.parent
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Whole or not at all; OSError, naming the file, where it cannot be written."""
     with whole_or_not_at_all(path) as temporary:

@@ -60,8 +60,11 @@ MAX_FIGURE_COMPUTING = 50_000 * 32 * 32
 # is already everything.
 MAX_EPS_L2 = 1_800.0
 MAX_EPS_LINF = 1.0
-# Requests waiting for the compute, beyond which newcomers are asked to come back later.
-MAX_QUEUE_LENGTH = 32
+# Requests waiting for the compute, beyond which newcomers are told how long that will take; and of one visitor.
+MAX_QUEUE_LENGTH = 128
+MAX_WAITING_OF_A_VISITOR = 32
+# What a run of the page may compute on one core beside others: images times steps times pixels, half a second's.
+MAX_LIGHT_COMPUTING = 64 * 32 * 32
 # Uploads and results are deleted from the server after this many seconds.
 KEEP_FILES_SECONDS = 3_600
 

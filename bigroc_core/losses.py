@@ -8,7 +8,7 @@ larger, so that the image reads as real.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -80,7 +80,10 @@ class Combined:
         return F.cross_entropy(logits, labels, reduction="none") + 0.5 * distance.square()
 
 
-LOSSES = ("ce", "bce", "ce-bce", "combined")
+LossName = Literal["ce", "bce", "ce-bce", "combined"]
+LOSSES: tuple[str, ...] = get_args(LossName)
+# Those that mean something of a joint model alone, which was trained to tell real images from generated ones.
+OF_REALISM = ("bce", "ce-bce", "combined")
 
 
 def loss_named(name: str, l0: Tensor | None = None) -> Loss:

@@ -35,7 +35,8 @@ from typing import Any
 from bigroc_core.boosting import BoostConfig
 from bigroc_core.cards import CHECKPOINTS, MAX_NAME_BYTES, MAX_SIDE
 from bigroc_core.checks import MAX_L0
-from bigroc_core.files import check_plain, read_settings_text
+from bigroc_core.files import check_plain, is_there, read_settings_text
+from bigroc_core.messages import printable
 from bigroc_core.presets import settings_of
 
 VARIABLE = "BIGROC_MODELS"
@@ -133,8 +134,8 @@ def as_options(classifier: str) -> list[str]:
 def models_path() -> Path | None:
     """The models.toml that is read, or None; ValueError where $BIGROC_MODELS names a file that is not there."""
     if said := os.environ.get(VARIABLE):
-        if not Path(said).is_file():
-            raise ValueError(f"${VARIABLE} names {said}, which is no file")
+        if not is_there(Path(said)) or not Path(said).is_file():
+            raise ValueError(f"${VARIABLE} names {printable(said)}, which is no file")
         return Path(said)
     places = (Path.cwd() / FILE, CHECKPOINTS.parent / FILE)
     return next((place for place in places if place.is_file()), None)
@@ -221,8 +222,8 @@ def _source(folder: Path, value: Any) -> dict[str, Any]:
     if not isinstance(value, str) or not value or len(value) > 4096:
         raise ValueError("a file, a Hub, torchvision:, timm: or robustbench: name")
     place, mark, settings = value.partition("?")
-    beside = folder / Path(place).expanduser()
-    return {"source": f"{beside}{mark}{settings}" if not value.startswith(_PREFIXES) and beside.exists() else value}
+    beside = folder / os.path.expanduser(place)  # where pathlib would raise for a user that there is not
+    return {"source": f"{beside}{mark}{settings}" if not value.startswith(_PREFIXES) and is_there(beside) else value}
 
 
 def _text(_folder: Path, value: Any) -> dict[str, Any]:
@@ -249,11 +250,11 @@ def class_names_in(path: Path) -> tuple[str, ...]:
     try:
         lines = read_settings_text(path).splitlines()
     except ValueError as error:
-        raise ValueError(f"a file with one name per line ({path}: {error})") from error
+        raise ValueError(f"a file with one name per line ({printable(str(path))}: {error})") from error
     names = tuple(line.strip() for line in lines if line.strip())
     check_plain(list(names))
     if not names:
-        raise ValueError(f"a file with one name per line ({path} has none)")
+        raise ValueError(f"a file with one name per line ({printable(str(path))} has none)")
     return names
 
 

@@ -32,7 +32,7 @@ class ImageStream:
     labelled: whether they come with labels. classes: the names these index, where they have names. card: a generator's.
     identity: tells one set from another by contents. encoded: whether a damaged image shows only when it is read.
     notes: what a person should know about how they were read. shapes: (height, width) of every image of a set whose
-    images keep their own sizes, which must be of one size to be drawn together.
+    images keep their own sizes, which must be of one size to be drawn together. names: of a set's images.
     """
 
     name: str
@@ -45,6 +45,7 @@ class ImageStream:
     encoded: bool = False
     notes: tuple[str, ...] = ()
     shapes: tuple[tuple[int, int], ...] | None = None
+    names: Sequence[str] | None = None
 
 
 def generator_stream(generator: Generator, size: tuple[int, int] | None = None) -> ImageStream:
@@ -81,6 +82,7 @@ def image_set_stream(images: ImageSet) -> ImageStream:
         classes=images.classes if images.labels is not None else None,
         encoded=images.path.suffix.lower() != ".npz" or images.path.is_dir(),
         notes=images.notes,
+        names=images.names,
     )
 
 

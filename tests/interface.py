@@ -54,13 +54,14 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | type(None)) else str(value)
 
 
-def present() -> dict[str, Any]:
-    """The interface as it is now."""
+def present(page: Any) -> dict[str, Any]:
+    """The interface as it is now. page: built by `build_page`."""
     from bigroc_core.__main__ import build_parser
-    from bigroc_core.ui.page import build_page
 
-    return {"commands": commands(build_parser()), "endpoints": endpoints(build_page())}
+    return {"commands": commands(build_parser()), "endpoints": endpoints(page)}
 
 
 if __name__ == "__main__":
-    print(json.dumps(present(), indent=1, ensure_ascii=False, sort_keys=True))
+    from bigroc_core.ui.page import build_page
+
+    print(json.dumps(present(build_page()), indent=1, ensure_ascii=False, sort_keys=True))

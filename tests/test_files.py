@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bigroc_core.files import csv_bytes, whole_or_not_at_all, write_bytes, write_text
+from bigroc_core.files import csv_bytes, held, whole_or_not_at_all, write_bytes, write_text
 
 
 @pytest.fixture
@@ -83,3 +83,19 @@ def test_a_table_comes_back_as_it_was() -> None:
     rows = [["name", "‖δ‖₂"], ['with "quotes", commas', 1.5], ["two\nlines", 2]]
     read = list(csv.reader(io.StringIO(csv_bytes(rows).decode(), newline="")))
     assert read == [[str(value) for value in row] for row in rows]
+
+
+def test_only_one_at_a_time_writes_to_an_output_and_nothing_is_left_of_its_lock(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "deep" / "out.npz"
+    with held(out):
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r"out\.npz: another run is writing there"), held(out):
+                pass
+        with held(out.with_name("other.npz")):
+            pass
+    assert list(tmp_path.iterdir()) == []
+    with held(out):
+        out.write_bytes(b"done")
+    assert [one.name for one in out.parent.iterdir()] == ["out.npz"]
+    with held(Path("/")), held(Path("no\0path")), held(tmp_path / "out.npz" / "under-a-file"):
+        pass

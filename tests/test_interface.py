@@ -10,7 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
+from gradio.utils import get_function_description
 from interface import present
 
 from bigroc_core.__main__ import main
@@ -19,8 +21,8 @@ KEPT = json.loads((Path(__file__).parent / "data" / "interface.json").read_text(
 
 
 @pytest.fixture(scope="module")
-def now() -> dict[str, Any]:
-    return present()
+def now(built_page: gr.Blocks) -> dict[str, Any]:
+    return present(built_page)
 
 
 @pytest.mark.parametrize("command", KEPT["commands"])
@@ -42,6 +44,18 @@ def test_every_endpoint_keeps_its_parameters_and_results(now: dict[str, Any], en
     # A client of before sends none of those that have come since.
     assert all(one["has_default"] for one in after["parameters"][count:])
     assert after["results"] == before["results"]
+
+
+def test_every_argument_of_every_endpoint_is_described(built_page: gr.Blocks) -> None:
+    endpoints = built_page.get_api_info()["named_endpoints"]
+    functions = {f"/{made.api_name}": made.fn for made in built_page.fns.values()}
+    missing = []
+    for name, endpoint in endpoints.items():
+        description, arguments, _ = get_function_description(functions[name])  # type: ignore[arg-type]
+        asked = [parameter["parameter_name"] for parameter in endpoint["parameters"]]
+        missing += [f"{name}: {argument}" for argument in asked if not arguments.get(argument)]
+        assert description, name
+    assert missing == []
 
 
 def exit_status(words: list[str]) -> int:

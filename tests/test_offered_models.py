@@ -17,9 +17,7 @@ from bigroc_core.sources import OneImage
 def afterwards_as_before() -> Iterator[None]:
     """What a test offers is gone after it."""
     yield
-    for offered in (catalogue._CLASSIFIERS, catalogue._GENERATORS):
-        offered.clear()
-    catalogue.classifier_cards.cache_clear()
+    catalogue._GENERATORS.clear()
     catalogue.generator_cards.cache_clear()
 
 
@@ -35,14 +33,7 @@ def test_the_control_is_a_network_that_is_not_robust() -> None:
 
 
 @pytest.mark.usefixtures("afterwards_as_before")
-def test_models_from_elsewhere_can_be_offered() -> None:
-    classifier = bc.load_classifier("cifar10-standard", device="cpu")
-    classifier.card = replace(classifier.card, name="mine", input_size=(64, 64))
-    catalogue.offer_classifier(classifier)
-    assert catalogue.classifier_named("mine", "cpu") is classifier
-    assert "mine" in catalogue.classifier_cards()
-    assert catalogue.control_for("mine") is None  # none takes such images
-
+def test_a_generator_from_elsewhere_can_be_offered() -> None:
     generator = bc.load_generator("cifar10-dcgan")
     catalogue.offer_generator(generator, "folder/mine.safetensors")
     image, _ = OneImage(generator="folder/mine.safetensors", seed=3, number=5).read((32, 32), "cpu")
@@ -51,6 +42,13 @@ def test_models_from_elsewhere_can_be_offered() -> None:
 
 
 def test_what_a_test_offered_is_gone() -> None:
-    assert "mine" not in catalogue.classifier_cards()
-    with pytest.raises(ValueError, match="no classifier 'mine'"):
-        catalogue.classifier_named("mine", "cpu")
+    assert "folder/mine.safetensors" not in catalogue.generator_cards()
+    with pytest.raises(ValueError, match="there is no generator"):
+        catalogue.generator_named("folder/mine.safetensors", "cpu")
+
+
+def test_no_control_is_of_another_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = catalogue.classifier_cards()
+    large = replace(cards["cifar10-robust"], name="mine", input_size=(64, 64))
+    monkeypatch.setattr(catalogue, "classifier_cards", lambda: {**cards, "mine": large})
+    assert catalogue.control_for("mine") is None

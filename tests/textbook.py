@@ -112,7 +112,7 @@ def textbook(
             length = delta.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
             delta = torch.where(length > eps, delta * eps / length, delta)
         else:
-            bound = torch.as_tensor(mask * eps, dtype=x.dtype)
+            bound = torch.as_tensor(mask * eps).to(x)
             delta = delta.clamp(-bound, bound)
         delta = (x + delta).clamp(0, 1) - x
     return x + delta

@@ -75,7 +75,7 @@ def _torchvision_network(name: str, classes: int) -> nn.Module:
     if name not in known:
         ours = [*NETWORKS, *CIFAR_RESNETS]
         raise ValueError(
-            f"architecture {name!r} is not known{did_you_mean(name, [*known, *ours])}; give a "
+            f"architecture {name[:80]!r} is not known{did_you_mean(name, [*known, *ours])}; give a "
             f"torchvision classification model, timm:NAME or one of {', '.join(ours)}"
         )
     build = partial(models.get_model, name, weights=None, num_classes=classes)
@@ -87,7 +87,7 @@ def _torchvision_network(name: str, classes: int) -> nn.Module:
 def _timm_network(name: str, classes: int) -> nn.Module:
     timm = import_timm(f"timm:{name}")
     if not timm.is_model(name):
-        raise ValueError(f"timm has no model {name!r}{did_you_mean(name, timm.list_models())}")
+        raise ValueError(f"timm has no model {name[:80]!r}{did_you_mean(name, timm.list_models())}")
     try:
         network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)
     except RuntimeError as error:  # an unknown tag behind the name

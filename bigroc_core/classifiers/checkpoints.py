@@ -130,7 +130,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path, head: bytes) -> Any:
-    is_zip, is_pickle = zipfile.is_zipfile(path), head[:1] == b"\x80"
+    is_zip, is_pickle = _is_zip(path), head[:1] == b"\x80"
     if head.startswith(b"PK") and not is_zip:
         raise ValueError(f"the checkpoint {path} is truncated or damaged: its zip directory is missing")
     if not is_zip and not is_pickle:
@@ -149,6 +149,14 @@ def _read_torch(path: Path, head: bytes) -> Any:
             return torch.load(name, map_location="cpu", weights_only=True, mmap=is_zip)
     except Exception as error:  # a damaged file makes the reader raise anything from EOFError to RuntimeError
         raise ValueError(f"the checkpoint {path} {_refusal(path, error)}") from error
+
+
+def _is_zip(path: Path) -> bool:
+    """Whether it is one; of a damaged directory the library says it by raising."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        return False
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def embedded_classifiers() -> dict[str, Card]:
 
 
 def is_judge(card: Card) -> bool:
-    """Whether this classifier only ever judges: it takes no part in boosting, sweeps or choices."""
+    """Whether this classifier only ever judges: it takes no part in boosting."""
     return card.role == "judge"
 
 

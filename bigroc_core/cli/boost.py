@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from bigroc_core.boosting import boost, view_note
 from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import refuse_judge
-from bigroc_core.cli.classifier_options import add_classifier, classifier_of
+from bigroc_core.cli.classifier_options import add_classifier, classifier_of, given_options
 from bigroc_core.cli.options import (
     add_boosting,
     add_class_mapping,
@@ -29,12 +30,17 @@ from bigroc_core.cli.options import (
 from bigroc_core.engine.precision import PRECISIONS
 from bigroc_core.evaluation import fingerprint
 from bigroc_core.experiments.boost import debias_shift
+from bigroc_core.files import held
 from bigroc_core.images import write_image_set
 from bigroc_core.images.classes import OPTION
+from bigroc_core.images.masks import Masks, masks_for
 from bigroc_core.messages import printable
 from bigroc_core.presets import settings_of
 from bigroc_core.sources import DEBIAS_SEED
 from bigroc_core.streams import ImageStream, open_stream
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 # Images of a written batch, which are held together, as float32 about 400 MB.
 MAX_BATCH_PIXELS = 2**25
@@ -63,6 +69,12 @@ def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
     parser.add_argument("--debias-count", type=int, default=1000, help="images of the debiasing set")
     parser.add_argument("--debias-seed", type=int, default=DEBIAS_SEED, help="seed of a generated debiasing set")
     add_class_mapping(parser)
+    parser.add_argument(
+        "--mask",
+        metavar="FILE|DIR",
+        help="grey picture of the images' size, white where pixels may move; or a folder or zip with one for each "
+        "image, by its name",
+    )
     add_boosting(parser)
     parser.add_argument("--batch-size", type=int, default=256, help="images per written batch")
     parser.add_argument(
@@ -76,9 +88,14 @@ def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
 
 def run_boost(options: argparse.Namespace) -> None:
     """Carry out a parsed `boost` command; under `accelerate launch` the batches are spread over the processes."""
+    state = process_state()
+    with held(options.out) if state.is_main_process else contextlib.nullcontext():
+        _boost(options, state)
+
+
+def _boost(options: argparse.Namespace, state: PartialState) -> None:
     from tqdm import tqdm
 
-    state = process_state()
     several = state.num_processes > 1
     device = state.device if several else default_device(options.device)
     classifier = classifier_of(options, device)
@@ -103,17 +120,22 @@ def run_boost(options: argparse.Namespace) -> None:
         fitting = count_of(validation, options.debias_count, "--debias-count")
         fitted_on = f"{validation.identity}, seed {options.debias_seed}, {fitting} images"
         shift = debias_shift(classifier, validation, options.debias_seed, fitting, device)
+    masks, of_masks = None, tuple[str, ...]()
+    shapes = source.shapes[:count] if source.shapes else (source.card.input_size,) if source.card else ()
+    if options.mask is not None:
+        masks, of_masks = masks_for(options.mask, source.names and source.names[:count], shapes)
     if state.is_main_process:
-        sizes = set(source.shapes[:count]) if source.shapes else {source.card.input_size} if source.card else set()
-        seen = [note for size in sorted(sizes)[:3] if (note := view_note(classifier, size, view))]
-        tell_notes((*classifier.notes, *source.notes, *seen))
+        seen = [note for size in sorted(set(shapes))[:3] if (note := view_note(classifier, size, view))]
+        tell_notes((*classifier.notes, *source.notes, *of_masks, *seen))
     # The set that debiasing was fitted on, not the shift: its last digits depend on how many images fit into memory.
     settings: dict[str, Any] = {
         "source": f"{source.identity}, seed {options.seed}" if source.size is None else source.identity,
         "classifier": f"{classifier.card.name}:{fingerprint(classifier)[:16]}",
         "targets": targets,
         "debias": fitted_on,
+        **given_options(options),
         "view": view,
+        **({} if masks is None else {"mask": masks.pictures.digest()}),
         **config.settings(),
         **({} if options.precision == "exact" else {"precision": options.precision}),
     }
@@ -124,7 +146,7 @@ def run_boost(options: argparse.Namespace) -> None:
     mine = missing[state.process_index :: state.num_processes]
     try:
         if state.is_main_process and source.encoded:
-            _read_once(source, missing)
+            _read_once(source, masks, missing)
         # Nobody writes before all have seen what is missing, else their shares would not fit together.
         state.wait_for_everyone()
         with tqdm(
@@ -139,9 +161,9 @@ def run_boost(options: argparse.Namespace) -> None:
                 for rows in _of_one_size(source, start, stop):
                     images, labels = _drawn(source, options.seed, rows)
                     chosen = labels if targets == "own" else options.target if targets != "estimated" else None
-                    result = boost(
-                        classifier, images.to(device), chosen, config, shift, view=view, precision=options.precision
-                    )
+                    mask = None if masks is None else masks.batch(rows)
+                    more: dict[str, Any] = {"mask": mask, "view": view, "precision": options.precision}
+                    result = boost(classifier, images.to(device), chosen, config, shift, **more)
                     for row, image, label in zip(rows, result.images.cpu(), result.labels.tolist(), strict=True):
                         boosted[row - start], towards[row - start] = image, label
                     bar.update(len(rows))
@@ -191,13 +213,15 @@ def _drawn(source: ImageStream, seed: int, rows: list[int]) -> tuple[Tensor, Ten
     return torch.cat([images for images, _ in drawn]), torch.cat(labels) if labels else None
 
 
-def _read_once(source: ImageStream, batches: list[tuple[int, int]]) -> None:
-    """Find a damaged image before anything is written, not hours later."""
+def _read_once(source: ImageStream, masks: Masks | None, batches: list[tuple[int, int]]) -> None:
+    """Find a damaged image, or mask, before anything is written, not hours later."""
     from tqdm import tqdm
 
     indices = [index for start, stop in batches for index in range(start, stop)]
     for index in tqdm(indices, unit="image", desc="check", leave=False):
         source.draw(0, index, 1)
+        if masks is not None:
+            masks.batch([index])
 
 
 def _targets_of(options: argparse.Namespace, source: ImageStream, classifier: Classifier) -> str:

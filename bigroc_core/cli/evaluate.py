@@ -30,7 +30,7 @@ from bigroc_core.cli.options import (
     tell_notes,
     update_card,
 )
-from bigroc_core.evaluation import LITE0_METRICS, METRICS, Sweep
+from bigroc_core.evaluation import LITE0_METRICS, METRICS, Sweep, Trials
 from bigroc_core.evaluation.report import as_csv, as_latex, as_text, sweep_table
 from bigroc_core.experiments.judging import Outside
 from bigroc_core.experiments.measurement import COUNT, SEEDS, FindEps, Measured, Measurement, measure
@@ -66,12 +66,12 @@ def add_evaluate_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         help="what boosting does to the distance from real images, beside two controls",
         description="Images as they came, boosted, and at the same size of change boosted through a standard "
         "classifier and moved in a random direction: Fréchet distance to real images in a judge's features, and the "
-        "judge's errors on the target classes; with --metrics also FID, IS, KID, precision and recall. A killed run "
-        "goes on where it stopped; accelerate launch spreads it over processes.",
+        "judge's errors on the target classes; with --metrics also FID, IS, KID, precision and recall. Of a generator "
+        f"{COUNT} images of each of the seeds {', '.join(map(str, SEEDS))} are measured. A killed run goes on where it "
+        "stopped; accelerate launch spreads it over processes.",
     )
-    add_measured_images(parser, COUNT, SEEDS)
+    add_measured_images(parser, Measurement, control="cifar10-standard", judge="cifar10-judge")
     add_classifier(parser, None, "boosts (default: the preset's, else cifar10-robust)")
-    parser.add_argument("--control", default="cifar10-standard", help="the control's classifier, or none")
     parser.add_argument("--no-random-direction", action="store_true", help="leave that control out")
     parser.add_argument(
         "--beside-eps",
@@ -89,7 +89,6 @@ def add_evaluate_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         help="rows boosted otherwise, to the same targets: a classifier's name, settings, or both, "
         "as cifar10-standard,eps=2,stop_at=none; what is not said is as in the main row",
     )
-    parser.add_argument("--judge", default="cifar10-judge", help="measures, and takes no part in boosting; or none")
     parser.add_argument("--reference", nargs="+", default=["train", "test"], metavar="SET", help=REFERENCE_HELP)
     parser.add_argument(
         "--metrics",
@@ -114,7 +113,6 @@ def add_evaluate_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--sweep-seeds", type=int, nargs="+", default=list(SWEEP_SEEDS), help="for --find-eps")
     parser.add_argument("--sweep-count", type=int, default=SWEEP_COUNT, help="images per seed for --find-eps")
     add_sweeping(parser)
-    parser.add_argument("--images-to", type=Path, metavar="DIR", help="also write the images of every row here")
     parser.add_argument("--csv", type=Path, help="also write the table as CSV")
     parser.add_argument("--latex", type=Path, help="also write the table for a paper")
     add_boosting(parser)
@@ -137,7 +135,14 @@ def measurement_of(options: argparse.Namespace) -> Measurement:
         outside=Outside(
             metrics=tuple(options.metrics), weights=options.inception_weights, layer=options.inception_layer
         ),
-        find=FindEps(chooser=options.chooser, largest=options.largest, count=options.sweep_count, seeds=seeds)
+        floor=options.floor,
+        find=FindEps(
+            chooser=options.chooser,
+            measure=options.choose_by,
+            largest=options.largest,
+            count=options.sweep_count,
+            seeds=seeds,
+        )
         if options.find_eps
         else None,
         images_to=options.images_to,
@@ -181,19 +186,35 @@ def add_sweep_parser(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "sweep",
         help="find the ε that brings a generator's images nearest to real ones",
-        description="The ε with the lowest Fréchet distance to the validation images of CIFAR-10, or of --data, in the "
-        "features of a classifier that is neither the boosting one nor the judge. Several steps, norms or losses are "
-        "tried in all combinations. With --write-card the best becomes the generator's preset. A killed run goes on "
-        "where it stopped; accelerate launch spreads it over processes.",
+        description="The ε with the lowest distance to the validation images of CIFAR-10, or of --data, in the "
+        "features of a network other than the boosting one: a classifier's, or (lite0) one that others trained. "
+        "Several steps, norms or losses are tried in all combinations. Of a generator "
+        f"{SWEEP_COUNT} images of each of the seeds {', '.join(map(str, SWEEP_SEEDS))} are moved. With --write-card "
+        "the best becomes the generator's preset. A killed run goes on where it stopped; accelerate launch spreads it "
+        "over processes.",
     )
-    add_measured_images(parser, SWEEP_COUNT, SWEEP_SEEDS, "; never those of a report")
+    add_measured_images(parser)
     add_classifier(parser, None, "boosts (default: cifar10-robust)")
     parser.add_argument("--reference", default="validation", metavar="SET", help=REFERENCE_HELP)
+    parser.add_argument(
+        "--reference-count",
+        type=int,
+        metavar="N",
+        help="of more reference images only N, always the same: less to read once, at a wider error bar",
+    )
     add_sweeping(parser)
     parser.add_argument(
         "--eps-list", type=float, nargs="+", metavar="EPS", help="exactly these ε, instead of coarse to fine"
     )
     parser.add_argument("--steps", type=int, nargs="+", default=[30], metavar="T")
+    parser.add_argument(
+        "--fewer-steps",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="T",
+        help="then try these T at the ε found, and take the smallest within the error bar of the best",
+    )
     parser.add_argument("--step-size", type=float, help="step size α (default eps/steps); needs --eps-list")
     parser.add_argument("--norm", choices=NORMS, nargs="+", default=["l2"])
     parser.add_argument("--loss", choices=sorted(LOSSES), nargs="+", default=["ce"])
@@ -212,8 +233,10 @@ def run_sweep(options: argparse.Namespace) -> None:
         **subject_of(options, None),
         configs=(),
         chooser=options.chooser,
+        measure=options.choose_by,
         reference=options.reference,
-        grid=None if options.eps_list is None else tuple(options.eps_list),
+        reference_count=options.reference_count,
+        trials=Trials(None if options.eps_list is None else tuple(options.eps_list), tuple(options.fewer_steps)),
     )
     opened = asked.opened(device)
     tell_notes(opened.notes, share)
@@ -265,7 +288,7 @@ def _preset(best: Sweep, classifier: str) -> dict[str, Any]:
     config = best.config
     preset = {
         "eps": best.best.eps,
-        "steps": config.steps,
+        "steps": best.best.steps,
         "step_size": config.step_size,
         "norm": config.norm,
         "loss": config.loss,

@@ -78,7 +78,7 @@ def run_evaluate_classifier(options: argparse.Namespace) -> None:
     data = load_data(options.data) if options.view else splits_for(classifier.card, options.data)
     images, notes = labelled_for(classifier, data, data.test, mapping_of(options, classifier))
     seen = view_note(classifier, data.size, options.view)
-    tell_notes((*classifier.notes, *notes, *([seen] if seen else [])))
+    tell_notes((*classifier.notes, *data.notes, *notes, *([seen] if seen else [])))
     if options.count is not None:
         if not 1 <= options.count <= len(images):
             raise ValueError(f"--count must be from 1 to {len(images)}, not {options.count}")

@@ -136,7 +136,7 @@ def _real_images(
     # The mapping may be of the generators' classes alone.
     own = {name: other for name, other in mapping.items() if name in data.classes}
     parts = [labelled_for(classifier, data, part, own) for part in (data.test, data.validation)]
-    tell_notes(parts[0][1])
+    tell_notes((*data.notes, *parts[0][1]))
     return parts[0][0], parts[1][0]
 
 

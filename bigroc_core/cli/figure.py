@@ -10,6 +10,16 @@ from typing import Any
 from tqdm import tqdm
 
 from bigroc_core.boosting import BoostConfig
+from bigroc_core.cli.classifier_options import (
+    SOURCES,
+    add_classifier,
+    add_classifier_details,
+    add_classifier_named,
+    classifier_named,
+    classifiers_named,
+)
+from bigroc_core.cli.fields import add_options
+from bigroc_core.cli.interpolate import add_end, add_walk, end_of
 from bigroc_core.cli.options import (
     Commands,
     add_boosting,
@@ -17,11 +27,11 @@ from bigroc_core.cli.options import (
     boosting,
     default_device,
     preset_of,
-    probability_or_l0,
+    tell_notes,
 )
+from bigroc_core.experiments.every_class import EveryClassRequest
 from bigroc_core.figures import drafts
 from bigroc_core.figures.kinds import (
-    ALIGNED_CONFIG,
     DEBIAS,
     FIGURE_KINDS,
     FRACTIONS,
@@ -35,8 +45,9 @@ from bigroc_core.figures.kinds import (
 )
 from bigroc_core.figures.metadata import FORMATS
 from bigroc_core.figures.recipe import Recipe, check_models, recipe_in
+from bigroc_core.figures.requests import FigureRequest
 from bigroc_core.generators.registry import embedded_generators
-from bigroc_core.sources import GENERATOR, UPLOAD, OneImage
+from bigroc_core.sources import UPLOAD, OneImage
 from bigroc_core.streams import GENERATOR_PREFIX
 
 SIDE_BY_SIDE = FigureKind("", "images before and after boosting, row under row", "pairs", rows=1)
@@ -74,8 +85,8 @@ def add_figure_parser(commands: Commands[Parser]) -> None:
         "fig5", description="P1 Fig. 5. Of an unconditional generator the surest of 200 images is taken for each class."
     )
     families.add_argument("--generators", nargs="+", metavar="NAME", help="default: all embedded ones")
-    _add_seed(families)
-    families.add_argument("--classifier", default=ROBUST)
+    add_options(families, FigureRequest, ("seed",))
+    add_classifier(families, ROBUST)
     _add_walk(
         add(
             "fig6",
@@ -87,20 +98,16 @@ def add_figure_parser(commands: Commands[Parser]) -> None:
     _add_walk(add("fig11", description="P1 Fig. 11."), several=True)
     debias = add("debias", "class histograms without and with debiasing", "Class histograms of estimated targets.")
     debias.add_argument("--generator", required=True, help="an unconditional one")
-    _add_seed(debias)
+    add_options(debias, FigureRequest, ("seed",))
     debias.add_argument("--count", type=int, default=2_000)
     debias.add_argument(
         "--validation", type=int, default=DEBIAS["count"], help="images that the debiasing is fitted to"
     )
-    debias.add_argument("--classifier", default=ROBUST)
+    add_classifier(debias, ROBUST, "whose classes are counted")
     sweep = add("sweep", "the curve of a sweep", "The Fréchet distance over ε.")
     sweep.add_argument("results", type=Path, help="the JSON that `sweep --output` wrote")
     training = add("training", "the curves of a joint model's training", "The curves of a joint model's training.")
     training.add_argument("log", type=Path, help="the log.jsonl of a run of `train joint`")
-
-
-def _add_seed(parser: Parser) -> None:
-    parser.add_argument("--seed", type=int, default=0)
 
 
 def _add_set(parser: Parser, kind: FigureKind, name: str) -> None:
@@ -108,10 +115,8 @@ def _add_set(parser: Parser, kind: FigureKind, name: str) -> None:
     given = parser.add_mutually_exclusive_group()
     given.add_argument("--generator", help="default: the embedded one that fits the figure best")
     given.add_argument("--images", metavar="SET", help="a folder, zip or .npz; its pixels become part of the recipe")
-    _add_seed(parser)
-    parser.add_argument("--start", type=int, default=0, help="the first image of the seed, or of the set")
-    parser.add_argument("--rows", type=int, default=kind.rows, help=f"default {kind.rows}")
-    parser.add_argument("--columns", type=int, default=kind.columns, help=f"of each block (default {kind.columns})")
+    own = ("seed", "start", "rows", "columns", "quantile" if kind.layout == "threat" else "debias")
+    add_options(parser, FigureRequest, own, rows=kind.rows, columns=kind.columns)
     if name not in FIGURE_KINDS:
         parser.add_argument("--count", type=int, help="images, in place of --rows")
     parser.add_argument(
@@ -121,24 +126,7 @@ def _add_set(parser: Parser, kind: FigureKind, name: str) -> None:
         help="one per row, in turn, of a conditional "
         f"generator (default {' '.join(kind.classes) or 'all, image by image'})",
     )
-    parser.add_argument("--classifier", help=f"default: the generator's preset, else {ROBUST}")
-    if kind.layout == "threat":
-        parser.add_argument(
-            "--quantile",
-            type=float,
-            default=0.7,
-            metavar="Q",
-            help="the L∞ ε is this quantile of |δ| of the L2 result (default 0.7)",
-        )
-    else:
-        parser.add_argument(
-            "--debias",
-            type=int,
-            default=DEBIAS["count"],
-            metavar="N",
-            help="where targets are estimated: fit debiasing to N more images of the generator, 0 for none "
-            "(default 1000)",
-        )
+    add_classifier(parser, None, f"boosts (default: the generator's preset, else {ROBUST})")
     add_boosting(parser)
 
 
@@ -147,21 +135,12 @@ def _add_aligned(parser: Parser) -> None:
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("--generator", help="start from one of its images")
     given.add_argument("--image", type=Path, help="start from this image file")
-    _add_seed(parser)
+    add_options(parser, FigureRequest, ("seed",))
     parser.add_argument("--index", type=int, default=0, help="which image of the seed")
-    parser.add_argument("--robust", default=ROBUST, metavar="NAME")
-    parser.add_argument("--standard", default=STANDARD, metavar="NAME")
-    parser.add_argument(
-        "--eps", type=float, default=ALIGNED_CONFIG["eps"], help="L2 radius, images in [0, 1] (default 15)"
-    )
-    parser.add_argument("--steps", type=int, default=ALIGNED_CONFIG["steps"])
-    parser.add_argument("--step-size", type=float, default=ALIGNED_CONFIG["step_size"])
-    parser.add_argument(
-        "--stop-at",
-        type=probability_or_l0,
-        metavar="P",
-        help="an image rests at this p of its class: what it takes to convince each network",
-    )
+    add_classifier_named(parser, "--robust", default=ROBUST)
+    add_classifier_named(parser, "--standard", default=STANDARD)
+    add_classifier_details(parser)
+    add_options(parser, EveryClassRequest, ("eps", "steps", "step_size", "stop_at"), stop_at=None)
 
 
 def _add_walk(parser: Parser, several: bool) -> None:
@@ -176,28 +155,18 @@ def _add_walk(parser: Parser, several: bool) -> None:
             "generator:NAME:SEED:NUMBER; several times (default: three pairs of the first "
             "class-conditional generator)",
         )
-    for side, index in () if several else (("source", 0), ("target", 1)):
-        parser.add_argument(f"--{side}", required=True, metavar="IMAGE", help="an image file, or generator:NAME")
-        parser.add_argument(f"--{side}-seed", type=int, default=0)
-        parser.add_argument(
-            f"--{side}-index", type=int, default=index, help=f"which image of the seed (default {index})"
-        )
-        parser.add_argument(f"--{side}-class", metavar="CLASS", help="of a conditional generator; default: the index's")
-    parser.add_argument(
+    else:
+        add_end(parser, "source", 0)
+        add_end(parser, "target", 1)
+    add_classifier_named(
+        parser,
         "--classifiers",
         nargs="+",
         default=[ROBUST, STANDARD],
-        metavar="NAME",
-        help=f"one row each (default {ROBUST} {STANDARD})",
+        help=f"one row each (default {ROBUST} {STANDARD}): {SOURCES}",
     )
-    parser.add_argument(
-        "--c", nargs="+", type=float, default=list(FRACTIONS), help="radii as shares of ‖x_t - x_s‖₂, from 0 to 1"
-    )
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--weights", nargs="+", type=float, help="one per resolution, fine to coarse; default 1 each")
-    parser.add_argument(
-        "--warm-start", action="store_true", help="begin each frame where the one of the next smaller c ended"
-    )
+    add_classifier_details(parser)
+    add_walk(parser, FRACTIONS)
 
 
 def run_figure(options: argparse.Namespace) -> None:
@@ -207,12 +176,13 @@ def run_figure(options: argparse.Namespace) -> None:
     output = options.output or options.again.with_stem(f"{options.again.stem}-again")
     if output.suffix.lower().removeprefix(".") not in FORMATS:
         raise ValueError(f"--output must end in .{', .'.join(FORMATS)}, not {output.name!r}")
-    draft = drafts.Draft(default_device(options.device))
+    draft = drafts.Draft(default_device(options.device), getattr(options, "view", None))
     if options.again is None:
         recipe = recipe_for(options, draft)
     else:
         recipe = recipe_in(options.again)
         check_models(recipe)
+    tell_notes(dict.fromkeys([*(note for one in draft.classifiers.values() for note in one.notes), *draft.notes]))
     _make(recipe, draft, output)
 
 
@@ -240,16 +210,17 @@ def recipe_for(options: argparse.Namespace, draft: drafts.Draft) -> Recipe:
         file = str(options.image) if options.image else None
         start = _image(file or f"{GENERATOR_PREFIX}{options.generator}", options.seed, options.index)
         config = BoostConfig(eps=options.eps, steps=options.steps, step_size=options.step_size, stop_at=options.stop_at)
-        return drafts.aligned(draft, start, options.robust, options.standard, config)
+        robust, standard = classifiers_named(options, [options.robust, options.standard])
+        return drafts.aligned(draft, start, robust, standard, config)
     if options.kind == "fig5":
         names = options.generators or list(embedded_generators())
-        return drafts.families(draft, names, options.seed, options.classifier)
+        return drafts.families(draft, names, options.seed, classifier_named(options, options.classifier))
     if options.kind in ("fig6", "fig11"):
         way = {name: getattr(options, name) for name in ("c", "steps", "weights", "warm_start")}
-        return drafts.walks(draft, options.kind, _pairs(options), options.classifiers, way)
+        return drafts.walks(draft, options.kind, _pairs(options), classifiers_named(options, options.classifiers), way)
     if options.kind == "debias":
         source = {name: getattr(options, name) for name in ("generator", "seed", "count")}
-        return drafts.histograms(draft, source, options.validation, options.classifier)
+        return drafts.histograms(draft, source, options.validation, classifier_named(options, options.classifier))
     if options.kind == "sweep":
         return _sweep(options.results)
     if options.kind == "training":
@@ -280,7 +251,8 @@ def _set(options: argparse.Namespace, draft: drafts.Draft) -> Recipe:
     if not options.images:
         card = draft.generator(options.generator or generator_of(kind, embedded_generators()))
     preset: dict[str, Any] = dict(THREAT_CONFIG) if kind.layout == "threat" else preset_of(card, options.classifier)
-    classifier = draft.classifier(str(options.classifier or preset.get("classifier") or ROBUST))
+    name = str(options.classifier or preset.get("classifier") or ROBUST)
+    classifier = draft.classifier(classifier_named(options, name))
     if card is None:
         wanted = count or options.rows * options.columns
         source = draft.image_set(options.images, options.start, wanted, classifier)
@@ -307,21 +279,16 @@ def _set(options: argparse.Namespace, draft: drafts.Draft) -> Recipe:
     return drafts.boosted_set(draft, options.kind, source, how)
 
 
-def _image(named: str, seed: int = 0, number: int = 0, of_class: str | None = None) -> OneImage:
+def _image(named: str, seed: int = 0, number: int = 0) -> OneImage:
     """An image file, or generator:NAME."""
     if not named.startswith(GENERATOR_PREFIX):
         return OneImage(kind=UPLOAD, file=named)
-    name = named.removeprefix(GENERATOR_PREFIX)
-    return OneImage(kind=GENERATOR, generator=name, seed=seed, number=number, class_name=of_class or "")
+    return OneImage(generator=named.removeprefix(GENERATOR_PREFIX), seed=seed, number=number)
 
 
 def _pairs(options: argparse.Namespace) -> list[tuple[OneImage, OneImage]]:
     if options.kind == "fig6":
-        source, target = (
-            _image(*(getattr(options, f"{side}{part}") for part in ("", "_seed", "_index", "_class")))
-            for side in ("source", "target")
-        )
-        return [(source, target)]
+        return [(end_of(options, "source"), end_of(options, "target"))]
     if options.pair:
         return [(_numbered(source), _numbered(target)) for source, target in options.pair]
     named = f"{GENERATOR_PREFIX}{generator_of(FIGURE_KINDS['fig7'], embedded_generators())}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from bigroc_core.cli.classifier_options import (
     add_classifier_named,
     classifiers_named,
 )
-from bigroc_core.cli.options import default_device, tell_notes
+from bigroc_core.cli.fields import add_options, values_of
+from bigroc_core.cli.options import add_device, default_device, tell_notes
 from bigroc_core.experiments.frames import Interpolation, animation, frame_files
 from bigroc_core.experiments.interpolate import Walk, walked
 from bigroc_core.files import whole_or_not_at_all
@@ -67,6 +69,14 @@ def end_of(options: argparse.Namespace, side: str) -> OneImage:
     return OneImage(generator=name, seed=seed, number=number, class_name=of_class or "")
 
 
+def add_walk(parser: argparse.ArgumentParser, fractions: Sequence[float]) -> None:
+    """Add how an image is moved towards another."""
+    shown = " ".join(f"{c:g}" for c in fractions)
+    text = f"radii as shares of ‖x_t - x_s‖₂, from 0 to 1 (default {shown})"
+    parser.add_argument("--c", nargs="+", type=float, default=list(fractions), metavar="C", help=text)
+    add_options(parser, Walk)
+
+
 def add_interpolate_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the `interpolate` command."""
     parser = commands.add_parser(
@@ -87,22 +97,8 @@ def add_interpolate_parser(commands: argparse._SubParsersAction[argparse.Argumen
         help=f"one or several (cifar10-robust): {SOURCES}",
     )
     add_classifier_details(parser)
-    parser.add_argument(
-        "--c",
-        nargs="+",
-        type=float,
-        default=list(FRACTIONS),
-        metavar="C",
-        help="radii as shares of ‖x_t - x_s‖₂, from 0 to 1 (default 0.1 0.25 0.5 0.75 1)",
-    )
-    parser.add_argument("--steps", type=int, default=60, metavar="T", help="PGD steps per frame (default 60)")
-    parser.add_argument(
-        "--weights", nargs="+", type=float, metavar="W", help="one per resolution, fine to coarse; default 1 each"
-    )
-    parser.add_argument(
-        "--warm-start", action="store_true", help="begin each frame where the one of the next smaller c ended"
-    )
-    parser.add_argument("--device", help="torch device; default CUDA where there is one")
+    add_walk(parser, FRACTIONS)
+    add_device(parser)
 
 
 def run_interpolate(options: argparse.Namespace) -> None:
@@ -117,10 +113,8 @@ def run_interpolate(options: argparse.Namespace) -> None:
         target=end_of(options, "target"),
         classifiers=tuple(classifier.card.name for classifier in classifiers),
         fractions=tuple(sorted(set(options.c))),
-        steps=options.steps,
-        weights=None if options.weights is None else tuple(options.weights),
-        warm_start=options.warm_start,
         view=options.view,
+        **values_of(Walk, options),
     )
     source, notes = _read(walk.source, "source")
     target, more = _read(walk.target, "target")

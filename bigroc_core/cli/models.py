@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from bigroc_core.card_text import hub_card
 from bigroc_core.classifiers.registry import describe_classifier, describe_classifiers, embedded_classifiers
 from bigroc_core.generators.pipelines import HUB_PIPELINES
 from bigroc_core.generators.registry import describe_generator, embedded_generators
@@ -19,6 +20,7 @@ def add_listing_parsers(commands: argparse._SubParsersAction[argparse.ArgumentPa
     for name, text in (("models", "list the classifiers"), ("generators", "list the generators")):
         parser = commands.add_parser(name, help=text)
         parser.add_argument("name", nargs="?", help="show the whole card of this one, embedded or of your models.toml")
+        parser.add_argument("--hub-card", action="store_true", help="the card as the README of a Hub repository has it")
     commands.add_parser("presets", help="list the papers' boosting settings, for --preset")
 
 
@@ -26,6 +28,8 @@ def run_listing(options: argparse.Namespace) -> None:
     """Carry out a parsed `models`, `generators` or `presets` command; ValueError for an unknown name."""
     tables = {"models": _classifier_rows, "generators": _generator_rows, "presets": _preset_rows}
     if getattr(options, "name", None) is None:
+        if getattr(options, "hub_card", False):
+            raise ValueError("--hub-card is of one model: say its name before it")
         rows = tables[options.command]()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
@@ -41,7 +45,7 @@ def run_listing(options: argparse.Namespace) -> None:
         card = describe_classifier(entry) if kind == "classifier" else describe_generator(entry)
     else:
         raise ValueError(f"there is no {options.name[:200]!r} here; there are: {', '.join([*cards, *entries])}")
-    print(card.to_json(), end="")
+    print(hub_card(card) if options.hub_card else card.to_json(), end="")
 
 
 def _classifier_rows() -> list[tuple[str, ...]]:

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
-from bigroc_core.boosting import GRADIENTS, NORMS, BoostConfig
+from bigroc_core.boosting import BoostConfig
 from bigroc_core.cards import CHECKPOINTS, Card, read_card
 from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.cli.classifier_options import classifier_named
-from bigroc_core.evaluation import ALONE, Share
+from bigroc_core.cli.fields import add_options, values_of
+from bigroc_core.evaluation import ALONE, MEASURES, Share
+from bigroc_core.experiments.measuring import Subject
+from bigroc_core.experiments.requests import CONFIG_FIELDS, BoostingRequest
 from bigroc_core.files import write_text
 from bigroc_core.images.classes import OPTION, parse_mapping
-from bigroc_core.losses import LOSSES
 from bigroc_core.presets import settings_of
-from bigroc_core.sources import DEBIAS_SEED
 from bigroc_core.streams import ImageStream
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 MAX_COUNT = 100_000_000
 # The options that make a BoostConfig, by its fields' names.
-BOOSTING_OPTIONS = ("eps", "steps", "step_size", "norm", "loss", "gradient", "stop_at", "l0")
+BOOSTING_OPTIONS = (*CONFIG_FIELDS, "l0")
 # Where files lie on one machine and what it computes with are no part of how a result is made again.
 _OF_THIS_MACHINE = (
     "--run",
@@ -67,22 +68,14 @@ def mapping_of(options: argparse.Namespace, classifier: Classifier) -> dict[str,
 
 def add_boosting(parser: argparse.ArgumentParser) -> None:
     """Add the options that make a BoostConfig, each overruling the generator's preset."""
-    text = "default: the generator's preset, else "
     parser.add_argument(
         "--preset",
         metavar="NAME",
-        help="a row of the papers' tables, as `presets` lists them; "
-        "the options below overrule it (default: the generator's own)",
+        help="a row of the papers' tables, as `presets` lists them; the options below overrule it (default: the "
+        f"generator's own, else ε {BoostConfig.eps} in {BoostConfig.steps} steps)",
     )
-    parser.add_argument("--eps", type=float, help=f"radius of the ball, images in [0, 1] ({text}{BoostConfig().eps})")
-    parser.add_argument("--steps", type=int, help=f"PGD steps T ({text}{BoostConfig().steps})")
-    parser.add_argument("--step-size", type=float, help="step size α (default: eps/steps)")
-    parser.add_argument("--norm", choices=NORMS, help="of the ball")
-    parser.add_argument("--loss", choices=sorted(LOSSES), help="what PGD minimises")
-    parser.add_argument("--gradient", choices=GRADIENTS)
-    parser.add_argument(
-        "--stop-at", type=probability_or_l0, metavar="P", help="an image rests at this p of its target, or at l0"
-    )
+    of_the_preset: dict[str, Any] = dict.fromkeys(CONFIG_FIELDS)
+    add_options(parser, BoostingRequest, CONFIG_FIELDS, **of_the_preset)
     parser.add_argument("--l0", type=float, help="reference realism, default: the classifier card's")
 
 
@@ -155,37 +148,30 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_measured_images(parser: argparse.ArgumentParser, count: int, seeds: tuple[int, ...], more: str = "") -> None:
-    """Add what is measured: the images, how many, of which seeds, with which classes, and by how many to debias.
-
-    count, seeds: a generator's, if none are given.
-    """
+def add_measured_images(parser: argparse.ArgumentParser, more: type[Subject] = Subject, **defaults: Any) -> None:
+    """Add what is measured: the images, and the options of a Subject, or of an experiment on it. defaults: in place of
+    its fields'."""
     parser.add_argument("images", metavar="IN", help="generator:NAME, or a folder, zip or .npz of images")
-    parser.add_argument("--count", type=int, help=f"images per seed (default: {count}, an image set's: all)")
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", help=f"default: {' '.join(map(str, seeds))}; an image set has one alone{more}"
-    )
-    parser.add_argument(
-        "--debias",
-        type=int,
-        default=0,
-        metavar="N",
-        help="estimate targets with debiasing, fitted to N more images of the generator",
-    )
-    parser.add_argument("--debias-seed", type=int, default=DEBIAS_SEED, metavar="SEED", help="these images' seed")
-    parser.add_argument(
-        "--run",
-        dest="run_folder",
-        type=Path,
-        metavar="DIR",
-        help="folder of the run (default: one in runs/ for these settings)",
-    )
+    add_options(parser, more, **{"seeds": None, **defaults})
     add_class_mapping(parser)
 
 
 def add_sweeping(parser: argparse.ArgumentParser) -> None:
     """Add how an ε is looked for."""
-    parser.add_argument("--chooser", default="cifar10-standard", help="an ε is chosen in its features")
+    parser.add_argument(
+        "--features",
+        "--chooser",
+        dest="chooser",
+        default="cifar10-standard",
+        metavar="NAME",
+        help="an ε is chosen in its features: a classifier's, or lite0 for EfficientNet-Lite0's, trained by others on "
+        "ImageNet (default: cifar10-standard)",
+    )
+    parser.add_argument(
+        "--choose-by",
+        choices=tuple(MEASURES),
+        help="Fréchet distance or kernel distance (default: kid for lite0, else frechet)",
+    )
     parser.add_argument(
         "--largest",
         type=float,
@@ -203,13 +189,10 @@ def subject_of(options: argparse.Namespace, classifier: str | None) -> dict[str,
         "images": options.images,
         "classifier": classifier_named(options, options.classifier or classifier or "cifar10-robust"),
         "view": options.view,
-        "count": options.count,
-        "seeds": tuple(options.seeds or ()),
-        "debias": options.debias,
-        "debias_seed": options.debias_seed,
         "map_classes": options.map_classes,
         "data": options.data,
-        "run": options.run_folder,
+        **values_of(Subject, options),
+        "seeds": tuple(options.seeds or ()),
     }
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
-from bigroc_core.catalogue import add_for_this_run, offer_hub, use_models
+from bigroc_core.catalogue import add_for_this_run, load_for_lending, offer_hub, use_models
 from bigroc_core.cli.classifier_options import add_classifier, classifier_entry
 from bigroc_core.models_file import entry_named
 
@@ -44,6 +46,9 @@ def page_of(options: argparse.Namespace) -> Any:
         os.environ["HF_HUB_OFFLINE"] = "1"  # what is cached still serves
     else:
         offer_hub()
+    # Not Gradio's own folder, which other programs share: what is old in this one is removed.
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()) / f"bigroc-page-{user}"))
     if importlib.util.find_spec("gradio") is None:
         raise ValueError('the page needs Gradio, which is not installed: pip install "bigroc[page]"')
     if options.mcp and importlib.util.find_spec("mcp") is None:
@@ -56,13 +61,16 @@ def page_of(options: argparse.Namespace) -> Any:
         add_for_this_run(entry_named(options.generator, "generator"))
     from bigroc_core.ui.page import build_page
 
+    load_for_lending()
     return build_page()
 
 
 def serve(page: Any, options: argparse.Namespace) -> None:
     """Serve the page until it is stopped; OSError where the address is not to be had."""
+    from bigroc_core.ui.downloads import sweep_regularly
     from bigroc_core.ui.page import launch_options
 
+    sweep_regularly()
     page.launch(
         server_name=options.host,
         server_port=options.port,

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from bigroc_core.cli.classifier_options import add_classifier, classifier_named
+from bigroc_core.cli.fields import add_options, values_of
 from bigroc_core.cli.options import Commands, add_data, add_device, command_line, process_share, progress_bars
+from bigroc_core.cli.outside_table import section, with_section
 from bigroc_core.evaluation.comparison import mean_and_std
 from bigroc_core.evaluation.report import cell
-from bigroc_core.experiments.tables import PARTS, Tables, TablesRequest, tables
+from bigroc_core.experiments.tables import Tables, TablesRequest, tables
 from bigroc_core.files import whole_or_not_at_all, write_text
-from bigroc_core.sources import DEBIAS_SEED
+from bigroc_core.generators.registry import embedded_generators
 
 # FIDs that P2 prints: none, robust classifier, non-robust joint, robust joint (Table 1); none, robust classifier, joint
 # (Table 2); CE, BCE, Eq. 12, Eq. 13 (Table 3).
@@ -51,18 +53,8 @@ def add_tables_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         "anew after each generator; a killed run goes on where it stopped. Rows that FILE.json holds already are kept "
         "where their command and all models in it are still the same; times are always taken anew.",
     )
-    parser.add_argument("--joint", default="cifar10-joint", help="the joint model (default cifar10-joint)")
-    parser.add_argument("--vanilla", default="cifar10-joint-vanilla", help="the one trained without attacks")
+    add_options(parser, TablesRequest)
     add_classifier(parser, purpose="the robust classifier, of which alone the options below tell, but for --view")
-    parser.add_argument("--judge", default="cifar10-judge", help="measures, and takes no part in boosting")
-    parser.add_argument("--consistency", default="cifar10-ct", metavar="NAME", help="the consistency model")
-    parser.add_argument("--others", nargs="+", metavar="NAME", help="of Table 2; default: all others embedded")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="these parts of the page")
-    parser.add_argument("--count", type=int, default=2_000, help="images per seed")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--curve-count", type=int, default=1_000, help="images per seed of the curve")
-    parser.add_argument("--timed", type=int, default=100, help="images that steps are timed on")
-    parser.add_argument("--debias-seed", type=int, default=DEBIAS_SEED, metavar="SEED", help="of what debiasing fits")
     add_data(parser)
     add_device(parser)
     parser.add_argument(
@@ -80,22 +72,9 @@ def run_tables(options: argparse.Namespace) -> None:
     if output.suffix != ".md":
         raise ValueError(f"--output must end in .md, not {output.name!r}")
     share, device = process_share(options.device)
-    request = TablesRequest(
-        joint=options.joint,
-        vanilla=options.vanilla,
-        classifier=classifier_named(options, options.classifier),
-        view=options.view,
-        judge=options.judge,
-        consistency=options.consistency,
-        others=tuple(options.others or ()),
-        only=tuple(options.only),
-        count=options.count,
-        seeds=tuple(options.seeds),
-        curve_count=options.curve_count,
-        timed=options.timed,
-        debias_seed=options.debias_seed,
-        data=options.data,
-    )
+    classifier = classifier_named(options, options.classifier)
+    values = values_of(TablesRequest, options)
+    request = TablesRequest(classifier=classifier, view=options.view, data=options.data, **values)
     growing = Tables(request, device, progress_bars() if share.index == 0 else None, share)
     for made in tables(growing, measured_before(output.with_suffix(".json"))):
         if share.index == 0:
@@ -164,7 +143,7 @@ def page(made: Tables, picture: Path | None) -> str:
         ]
         lines += [""]
     lines += _stopping_text(made) + _curve_text(made, picture) + _commands_text(made)
-    return "\n".join(lines) + "\n"
+    return with_section("\n".join(lines) + "\n", section(embedded_generators()))
 
 
 def _stopping_text(made: Tables) -> list[str]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bigroc_core.cli.classifier_options import add_classifier_details, classifier_of, given_options
+from bigroc_core.cli.fields import add_options, values_of
 from bigroc_core.cli.options import Commands, add_class_mapping, command_line, process_state, tell_notes
+from bigroc_core.files import held
 from bigroc_core.images.classes import parse_mapping
 from bigroc_core.images.splits import Splits
 from bigroc_core.settings import setting
 from bigroc_core.training.augmentation import margin_of
-from bigroc_core.training.options import add_options, values_of
 from bigroc_core.training.recipes import ClassifierRecipe, Curves, GeneratorRecipe, JointRecipe
 
 DEFAULT_SOURCES = ("generator:cifar10-cgan", "generator:cifar10-dcgan")
@@ -66,7 +68,7 @@ def add_train_parser(commands: Commands) -> None:
         return parser
 
     add_options(parser_of("robust", "a classifier, adversarially, L2"), ClassifierRecipe, eps=0.5)
-    add_options(parser_of("standard", "a classifier, plainly"), ClassifierRecipe, ("eps", "attack_steps"))
+    add_options(parser_of("standard", "a classifier, plainly"), ClassifierRecipe, leave_out=("eps", "attack_steps"))
     generator = parser_of(
         "generator",
         "a GAN, a VAE, a consistency model or Gaussians",
@@ -101,7 +103,9 @@ def run_train(options: argparse.Namespace) -> None:
     if options.name != Path(options.name).name:
         raise ValueError(f"--name names a checkpoint, not a place: {options.name!r} has a folder in it")
     folder = Path(place.run or Path("runs") / options.name)
-    {"joint": _run_joint, "generator": _run_generator}.get(options.kind, _run_classifier)(options, place, folder)
+    run = {"joint": _run_joint, "generator": _run_generator}.get(options.kind, _run_classifier)
+    with held(folder) if process_state().is_main_process else contextlib.nullcontext():
+        run(options, place, folder)
 
 
 def _run_classifier(options: argparse.Namespace, place: Place, folder: Path) -> None:

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from bigroc_core.attack import Ball, L2Ball, LinfBall, RawGradient
 from bigroc_core.checks import MAX_EPS, MAX_STEP_SIZE, MAX_STEPS, checked_l0, number, whole
-from bigroc_core.losses import LOSSES
+from bigroc_core.losses import LOSSES, LossName
+from bigroc_core.norms import NORMS as KNOWN_NORMS
+from bigroc_core.norms import NormName
 
-NORMS = ("l2", "linf")
+NORMS = tuple(KNOWN_NORMS)
 GRADIENTS = ("normalized", "raw")
 
 
@@ -37,8 +39,8 @@ class BoostConfig:
     eps: float = 1.0
     steps: int = 30
     step_size: float | None = None
-    norm: Literal["l2", "linf"] = "l2"
-    loss: Literal["ce", "bce", "ce-bce", "combined"] | Callable[[Tensor, Tensor], Tensor] = "ce"
+    norm: NormName = "l2"
+    loss: LossName | Callable[[Tensor, Tensor], Tensor] = "ce"
     gradient: Literal["normalized", "raw"] = "normalized"
     stop_at: float | Literal["l0"] | None = None
     l0: float | Sequence[float] | None = None

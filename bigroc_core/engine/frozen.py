@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from bigroc_core.engine.logits import as_logits
 MUCH = 1e-3  # of the largest logit: what a network's own rounding does not come near
 IDLE_COPIES = 2  # kept per network between runs; concurrent runs beyond that make a copy each and drop it
 
+_unchanging: WeakSet[nn.Module] = WeakSet()
 _idle: WeakKeyDictionary[nn.Module, list[FrozenNetwork]] = WeakKeyDictionary()
 # Reentrant: a collection triggered while it is held may close a suspended run, which gives its copy back.
 _lock = threading.RLock()
@@ -48,6 +49,11 @@ def frozen_copy(
             kept = _idle.setdefault(module, [])
             kept.append(network)
             del kept[:-IDLE_COPIES]
+
+
+def never_changes(module: nn.Module) -> None:
+    """Take the caller's word that nobody writes to this module: its copies are lent again without a comparison."""
+    _unchanging.add(module)
 
 
 def _borrow(module: nn.Module, images: Tensor, features: tuple[str, ...], fast: bool) -> FrozenNetwork:
@@ -145,6 +151,8 @@ class FrozenNetwork:
         """Whether a fresh copy of `module` for these images would compute the same as this one."""
         if self.device != device_of(module, images):
             return False
+        if module in _unchanging:
+            return True
         structure, tensors = _describe(module)
         return structure == self._structure and all(
             ours.device == theirs.device and torch.equal(ours, self._as_here(place, theirs.detach().to(ours.dtype)))

@@ -30,7 +30,7 @@ class ConvolutionReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, other: Tensor | None, layer: nn.Conv2d) -> Tensor:
-        geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
+        geometry: Any = (layer.stride, layer.padding, layer.dilation, layer.groups)
         if other is None:
             out = torch.cudnn_convolution_relu(x, layer.weight, layer.bias, *geometry)
         else:
@@ -141,7 +141,7 @@ def _fused(traced: fx.GraphModule) -> fx.GraphModule | None:
         if conv is None:
             continue
         name = f"fused_{conv.name}"
-        traced.add_submodule(name, FusedConvolution(modules[str(conv.target)]))  # type: ignore[arg-type]
+        traced.add_submodule(name, FusedConvolution(modules[str(conv.target)]))
         with traced.graph.inserting_before(node):
             made = traced.graph.call_module(name, (conv.args[0], *(() if other is None else (other,))))
         node.replace_all_uses_with(made)

@@ -30,7 +30,7 @@ from bigroc_core.engine.results import Standing
 from bigroc_core.engine.targets import Targets, rest_rule
 from bigroc_core.engine.viewed import ViewedNetwork, viewed_copy
 from bigroc_core.engine.views import ViewName, view_of
-from bigroc_core.losses import Loss, loss_named
+from bigroc_core.losses import OF_REALISM, Loss, loss_named
 
 
 @dataclass
@@ -115,9 +115,6 @@ class Plan:
                 if step < config.steps:
                     standing.note(point, targets.lost, targets.flat)
             if step == config.steps or (rests is not None and bool(standing.resting.all())):
-                if fast and rests is not None:
-                    with private_modes(device, fast):
-                        standing.logits = targets.logits(standing.images, torch.arange(len(x), device=device))
                 check_finite(standing.logits, f"after {step} steps", rows.start)
             yield standing
 
@@ -147,6 +144,7 @@ class Plan:
             mask=mask,
             size=size,
             check_classes=self.check_classes,
+            estimating=self.labels is None,
             first=rows.start,
         )
 
@@ -166,7 +164,7 @@ def _reference_l0(classifier: nn.Module, config: BoostConfig) -> Tensor | None:
     needs = needs or ("stop_at 'l0'" if config.stop_at == "l0" else None)
     card = getattr(classifier, "card", None)
     if needs is None:
-        of_realism = isinstance(config.loss, str) and config.loss != "ce"
+        of_realism = isinstance(config.loss, str) and config.loss in OF_REALISM
         if of_realism and config.l0 is None and getattr(card, "l0", 0.0) is None:
             name = getattr(card, "name", "this classifier")
             raise ValueError(

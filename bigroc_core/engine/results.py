@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bigroc_core.attack import Point, l2_norms
+from bigroc_core.images.sheet import Sheet, show
 
 NAMED = 8  # images that a note names one by one
 
@@ -26,6 +27,15 @@ class BoostResult:
     steps_taken: Tensor  # (N,) int64: fewer than the config's where the image came to rest
     notes: tuple[str, ...] = ()  # what a reader of the result should know, a sentence each
 
+    def show(self, originals: Tensor | None = None, columns: int = 8) -> Sheet:
+        """The images side by side, for a notebook; under the `originals`, as they were given, if these are too."""
+        return (
+            show(self.images, columns=columns) if originals is None else show(originals, self.images, columns=columns)
+        )
+
+    def _repr_png_(self) -> bytes:
+        return self.show().png
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -37,6 +47,9 @@ class Snapshot:
     resting: Tensor  # (N,) bool: this image has stopped early
     labels: Tensor  # (N,) int64: the targets
     notes: tuple[str, ...] = ()  # what has to be said so far, as in the result
+
+    def _repr_png_(self) -> bytes:
+        return show(self.images).png
 
 
 class Standing:
@@ -57,8 +70,9 @@ class Standing:
         """Take over where the images that still moved have come to."""
         self.step = step
         self.images.index_copy_(0, point.rows, point.images)
-        self.logits.index_copy_(0, point.rows, point.logits)
-        # A walk may keep images that rest in its batch: those take no step more.
+        # A walk may keep images that rest in its batch: those take no step more, and are read no more.
+        logits = self.logits.index_copy(0, point.rows, point.logits)
+        self.logits = torch.where(self.resting[:, None], self.logits, logits)
         taken = self.steps_taken.index_fill(0, point.rows, step)
         self.steps_taken = torch.where(self.resting, self.steps_taken, taken)
         self.resting.index_copy_(0, point.rows, point.resting)

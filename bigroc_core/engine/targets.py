@@ -30,6 +30,7 @@ class Targets:
     mask: Tensor | None  # (n, 1, H, W) or (1, 1, H, W) in [0, 1]
     size: BatchSize
     check_classes: Callable[[int], None]
+    estimating: bool = True  # some targets are
     first: int = 0  # the number of this batch's first image, for messages
 
     def __post_init__(self) -> None:
@@ -50,14 +51,14 @@ class Targets:
         return logits, gradient
 
     def logits(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Logits (n, C), computed exactly."""
-        (logits,) = in_batches(lambda images, rows: (self._look(images, rows),), self.size, images, rows)
+        """Logits (n, C), of the run's own precision."""
+        (logits,) = in_batches(lambda images, rows: (self._look(images, rows, exact=False),), self.size, images, rows)
         return logits
 
     def _gradient(self, images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         labels = self.labels
-        # What is reported, and what targets are estimated by, is exact in any precision.
-        exact = self._look(images, rows) if self.opening and self.network.fast else None
+        # Targets are estimated as exactly in any precision, so that all else can be compared.
+        exact = self._look(images, rows) if self.opening and self.network.fast and self.estimating else None
         logits, gradient = input_gradient(
             lambda logits: self.loss(logits, labels[rows]), lambda leaf: self._look(leaf, rows, exact=False), images
         )

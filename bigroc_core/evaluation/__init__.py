@@ -22,6 +22,7 @@ from bigroc_core.evaluation.inception import (
     Reference,
     reference_features,
 )
+from bigroc_core.evaluation.kernel import KernelReference
 from bigroc_core.evaluation.realism import realism_statistics, scores, separation
 from bigroc_core.evaluation.references import (
     cache_folder,
@@ -38,13 +39,23 @@ from bigroc_core.evaluation.statistics import (
     frechet_distance,
     require_images,
 )
-from bigroc_core.evaluation.sweeping import Chooser, Sweep, SweepPoint, around_the_best, sweep
+from bigroc_core.evaluation.sweeping import (
+    MEASURES,
+    Chooser,
+    Sweep,
+    SweepPoint,
+    Trials,
+    around_the_best,
+    fewest_steps,
+    sweep,
+)
 from bigroc_core.streams import ImageStream, generator_stream, image_set_stream, relabelled, tensor_stream
 
 __all__ = [
     "ALONE",
     "ERRORS",
     "LITE0_METRICS",
+    "MEASURES",
     "METRICS",
     "UNBOOSTED",
     "Chooser",
@@ -54,6 +65,7 @@ __all__ = [
     "ImageStream",
     "InceptionFeatures",
     "Judges",
+    "KernelReference",
     "Measuring",
     "Metric",
     "OutsideMetrics",
@@ -63,6 +75,7 @@ __all__ = [
     "Share",
     "Sweep",
     "SweepPoint",
+    "Trials",
     "Way",
     "Ways",
     "around_the_best",
@@ -74,6 +87,7 @@ __all__ = [
     "evaluate",
     "evaluate_classifier",
     "feature_statistics",
+    "fewest_steps",
     "fingerprint",
     "frechet_distance",
     "generator_stream",

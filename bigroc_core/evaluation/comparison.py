@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from bigroc_core.attack import l2_norms
@@ -18,8 +19,8 @@ from bigroc_core.classifiers.registry import refuse_judge
 from bigroc_core.engine.views import ViewName
 from bigroc_core.evaluation.controls import moved_by
 from bigroc_core.evaluation.features import ClassifierFeatures, Extractor, fingerprint
-from bigroc_core.evaluation.inception import Metric, OutsideMetrics
-from bigroc_core.evaluation.shards import SHARD, Measuring, Pictures, Run, Stage, Variants
+from bigroc_core.evaluation.inception import DIVERSITY, Metric, OutsideMetrics, Reference
+from bigroc_core.evaluation.shards import SHARD, Measuring, Pictures, Run, Stage, Variants, mapped
 from bigroc_core.evaluation.statistics import (
     FeatureStatistics,
     feature_statistics,
@@ -27,6 +28,7 @@ from bigroc_core.evaluation.statistics import (
     require_images,
 )
 from bigroc_core.generators.sampling import latents
+from bigroc_core.norms import NORMS
 from bigroc_core.streams import ImageStream
 
 # Added to a run's seed, so that a random direction is independent of the latent of the image it is added to.
@@ -35,7 +37,7 @@ DIRECTION_SEED = 2**40
 UNBOOSTED = "as they came"
 RANDOM_DIRECTION = "random direction, same ‖δ‖"
 ERRORS = Metric("errors", "", False)
-HIGHER_IS_BETTER = ("IS", "precision", "recall")
+HIGHER_IS_BETTER = ("IS", "precision", "recall", DIVERSITY.name)
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Evaluation:
 
     judge: whose features the metric "distance" is in, and whose errors on the targets count; "" without one.
     inception: the name of the features behind FID, KID, precision and recall; "" where none were measured.
+    floor: the distances of as many real images, of a set that is no reference: nothing comes nearer but by chance.
     """
 
     source: str
@@ -62,6 +65,7 @@ class Evaluation:
     seeds: tuple[int, ...]
     config: BoostConfig
     rows: tuple[Row, ...]
+    floor: Row | None = None
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -73,8 +77,16 @@ class Evaluation:
         pairs = zip(self.rows[0].scores[metric], row.scores[metric], strict=True)
         return tuple(metric.gain(before, after) for before, after in pairs)
 
+    def gains_above_floor(self, row: Row, metric: Metric) -> tuple[float, ...] | None:
+        """Of the way from the images as they came to real ones the share gone, seed by seed; None: no floor."""
+        if self.floor is None or metric not in self.floor.scores:
+            return None
+        triples = zip(self.rows[0].scores[metric], row.scores[metric], self.floor.scores[metric], strict=True)
+        return tuple(metric.gain(before - floor, after - floor) for before, after, floor in triples)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: every number per seed, its mean and its standard deviation."""
+        floor = {"floor": _floor_as_dict(self.floor)} if self.floor is not None else {}
         return {
             "source": self.source,
             "count": self.count,
@@ -86,34 +98,28 @@ class Evaluation:
                 {
                     "images": row.name,
                     "l2": summary(row.l2),
-                    "scores": [
-                        {
-                            "metric": metric.name,
-                            "reference": metric.reference,
-                            **summary(values),
-                            "gain": summary(self.gains(row, metric)),
-                        }
-                        for metric, values in row.scores.items()
-                    ],
+                    "scores": [self._score_as_dict(row, metric) for metric in row.scores],
                 }
                 for row in self.rows
             ],
+            **floor,
+        }
+
+    def _score_as_dict(self, row: Row, metric: Metric) -> dict[str, Any]:
+        above = self.gains_above_floor(row, metric)
+        return {
+            "metric": metric.name,
+            "reference": metric.reference,
+            **summary(row.scores[metric]),
+            "gain": summary(self.gains(row, metric)),
+            **({"gain_above_floor": summary(above)} if above is not None else {}),
         }
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> Evaluation:
         """What `to_dict` gave, and a card keeps. Raises KeyError, TypeError or ValueError for anything else."""
-        rows = tuple(
-            Row(
-                one["images"],
-                {
-                    Metric(score["metric"], score["reference"], score["metric"] in HIGHER_IS_BETTER): _numbers(score)
-                    for score in one["scores"]
-                },
-                _numbers(one["l2"]),
-            )
-            for one in told["rows"]
-        )
+        rows = tuple(Row(one["images"], _scores(one["scores"]), _numbers(one["l2"])) for one in told["rows"])
+        real = told.get("floor")
         return cls(
             told["source"],
             told["distances_and_errors_of"],
@@ -122,7 +128,17 @@ class Evaluation:
             tuple(told["seeds"]),
             BoostConfig(**told["config"]),
             rows,
+            None if real is None else Row(real["images"], _scores(real["scores"]), ()),
         )
+
+
+def _floor_as_dict(floor: Row) -> dict[str, Any]:
+    scores = [{"metric": m.name, "reference": m.reference, **summary(values)} for m, values in floor.scores.items()]
+    return {"images": floor.name, "scores": scores}
+
+
+def _scores(told: Sequence[Mapping[str, Any]]) -> dict[Metric, tuple[float, ...]]:
+    return {Metric(one["metric"], one["reference"], one["metric"] in HIGHER_IS_BETTER): _numbers(one) for one in told}
 
 
 def _numbers(told: Mapping[str, Any]) -> tuple[float, ...]:
@@ -161,7 +177,7 @@ class Way(NamedTuple):
         config = self.config
         parts = [f"boosted, {self.classifier.card.name}, ε {config.eps:g}, T {config.steps}"]
         parts += [f"α {config.step_size:g}"] if config.step_size is not None else []
-        parts += ["L∞"] if config.norm == "linf" else []
+        parts += [NORMS[config.norm].title] if config.norm != "l2" else []
         parts += [config.loss_name] if config.loss != "ce" else []
         parts += [f"{config.gradient} gradient"] if config.gradient != "normalized" else []
         parts += ["ℓ₀ given"] if config.l0 is not None else []
@@ -233,14 +249,18 @@ class Ways:
 
     def __call__(self, seed: int, start: int, images: Tensor, labels: Tensor | None) -> Variants:
         """Every way's images of these (N, 3, H, W), by name, and their targets (N,)."""
+        config = self.main.config
+        images = beside(images, self.main.classifier)
         result = self.main.boost(images, labels, self.debias)
         made = {UNBOOSTED: images, self.boosted_name: result.images}
         for name, way in self.others.items():
             made[name] = way.boost(images, result.labels).images
         lengths = l2_norms(result.images - images)
         if self.control is not None:
-            # Without early stopping, so that it uses the ball it is to be compared in.
-            whole = dataclasses.replace(self.main.config, stop_at=None)
+            # Without early stopping, so that it uses the ball it is to be compared in; and by cross-entropy where it
+            # knows no realism.
+            realistic = config.loss_name == "combined" and config.l0 is None and self.control.card.l0 is None
+            whole = dataclasses.replace(config, stop_at=None, loss="ce" if realistic else config.loss)
             other_way = Way(self.control, whole, self.main.view).boost(images, result.labels)
             made[self.control_name] = moved_by(images, other_way.images - images, lengths)
         if self.random_direction:
@@ -249,13 +269,22 @@ class Ways:
         return made, result.labels
 
 
+def beside(images: Tensor, classifier: Classifier) -> Tensor:
+    """Images on the classifier's GPU, where controls are then computed too; elsewhere (MPS has no float64) as given."""
+    return images.to(classifier.mean.device) if classifier.mean.device.type == "cuda" else images
+
+
 @dataclass(frozen=True, kw_only=True)
 class Judges:
-    """What measures: a judge against references by name, and outside networks' metrics."""
+    """What measures: a judge against references by name, and outside networks' metrics.
+
+    floor: real images that are no reference, in the features of every network that measures, by its kind.
+    """
 
     judge: Classifier | None = None
     references: Mapping[str, FeatureStatistics] = field(default_factory=dict)
     outside: Sequence[OutsideMetrics] = ()
+    floor: Mapping[str, Reference] = field(default_factory=dict)
 
     def extractors(self, count: int, boosting: Sequence[Classifier]) -> list[Extractor]:
         """The networks that read images; ValueError where they cannot measure `count` images that these boost."""
@@ -286,6 +315,28 @@ class Judges:
         for outside in self.outside:
             scores |= outside.scores(run, stage, variant, seed)
         return scores
+
+    def floor_scores(self, count: int, seeds: Sequence[int]) -> Row | None:
+        """The distances of `count` real images, others for every seed; None where there are none to take."""
+        if not self.floor:
+            return None
+        found: list[dict[Metric, float]] = []
+        for seed in seeds:
+            scores: dict[Metric, float] = {}
+            for kind, real in self.floor.items():
+                rows = torch.randperm(real.count, generator=torch.Generator().manual_seed(seed))[:count]
+                features = mapped(real.features)[rows]
+                if kind == ClassifierFeatures.kind:
+                    own = feature_statistics([features])
+                    for name, reference in self.references.items():
+                        if name != real.name:
+                            scores[Metric("distance", name, False)] = frechet_distance(own, reference)
+                for outside in self.outside:
+                    if outside.network.kind == kind:
+                        scores |= outside.floor(features, real.name)
+            found.append(scores)
+        name = next(iter(self.floor.values())).name
+        return Row(f"real images, {name}", {metric: tuple(s[metric] for s in found) for metric in found[0]}, ())
 
 
 def evaluate(source: ImageStream, ways: Ways, judges: Judges, measuring: Measuring) -> Evaluation:
@@ -331,6 +382,7 @@ def evaluate(source: ImageStream, ways: Ways, judges: Judges, measuring: Measuri
             )
             for name, found in rows.items()
         ),
+        judges.floor_scores(measuring.count, measuring.seeds),
     )
 
 

@@ -13,6 +13,7 @@ def moved_by(images: Tensor, directions: Tensor, lengths: Tensor) -> Tensor:
 
     Where the box does not let them go so far, as far as it lets them; a zero direction does not move.
     """
+    directions = directions.to(images.device)
     x, norms = images.double(), l2_norms(directions).double()
     unit = directions.double() / norms.clamp_min(1e-12).view(-1, 1, 1, 1)
     wanted = lengths.double().to(x.device)

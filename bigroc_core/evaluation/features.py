@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from bigroc_core.classifiers.checkpoints import weights_only
 from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.engine.exactness import exact_arithmetic
 from bigroc_core.engine.views import view_of
 from bigroc_core.files import make_folder
 from bigroc_core.images import from_uint8, to_uint8
@@ -43,7 +44,7 @@ class Reading:
 
 class Extractor(Protocol):
     """Makes features of images. kind: a word under which they are kept on disk. name: for people. key: a digest of all
-    that decides what comes out."""
+    that decides what comes out. device: where it computes."""
 
     @property
     def kind(self) -> str: ...
@@ -58,6 +59,9 @@ class Extractor(Protocol):
     def dimensions(self) -> int:
         """D of the features."""
         ...
+
+    @property
+    def device(self) -> torch.device: ...
 
     def __call__(self, images: Tensor) -> Reading:
         """Features and logits of images (N, 3, H, W), floating point in [0, 1], rounded to 8 bits first."""
@@ -94,8 +98,9 @@ class ClassifierFeatures:
         self.name = f"{classifier.card.name}'s features"
         self.key = fingerprint(classifier)
         self._network = copy.deepcopy(classifier).eval().requires_grad_(False)
+        self.device = self._network.mean.device
         height, width = classifier.card.input_size
-        blank = torch.zeros(1, 3, height, width, device=self._network.mean.device)
+        blank = torch.zeros(1, 3, height, width, device=self.device)
         with torch.inference_mode():
             self.dimensions = int(self._network.embedding(blank).flatten(1).shape[1])
 
@@ -103,15 +108,14 @@ class ClassifierFeatures:
         """See Extractor. Images of another size than the classifier's own are seen as boosting sees them."""
         view = view_of(self.classifier, (images.shape[-2], images.shape[-1]))
         height, width = view.size
-        device = self._network.mean.device
         logits: list[Tensor] = []
         handle = self._network.register_forward_hook(lambda _module, _inputs, out: logits.append(out.float().cpu()))
         features = []
         at_once = max(1, READ_PIXELS // (height * width))
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), exact_arithmetic(self.device):
                 for start in range(0, len(images), at_once):
-                    rounded = from_uint8(to_uint8(images[start : start + at_once])).to(device)
+                    rounded = from_uint8(to_uint8(images[start : start + at_once])).to(self.device)
                     features.append(self._network.embedding(view(rounded)).flatten(1).float().cpu())
         finally:
             handle.remove()
@@ -134,8 +138,8 @@ class InceptionFeatures:
         self.layer = layer
         self.name = "Inception" if layer == "2048" else f"Inception's {layer} features"
         self.dimensions = int(layer)
-        self._network = _inception(weights, layer).to(device)
-        self._device = device
+        self.device = torch.device(device)
+        self._network = _inception(weights, layer).to(self.device)
         self.key = digest_of_weights(["inception-v3-compat", layer], self._network)
 
     def __call__(self, images: Tensor) -> Reading:
@@ -144,7 +148,7 @@ class InceptionFeatures:
         with torch.inference_mode():
             for start in range(0, len(images), INCEPTION_BATCH):
                 rounded = torch.from_numpy(to_uint8(images[start : start + INCEPTION_BATCH])).permute(0, 3, 1, 2)
-                found = self._network(rounded.contiguous().to(self._device))
+                found = self._network(rounded.contiguous().to(self.device))
                 features.append(found[0].cpu())
                 logits.append(found[1].cpu())
         return Reading(torch.cat(features), torch.cat(logits))

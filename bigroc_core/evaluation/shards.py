@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bigroc_core.attack import l2_norms
 from bigroc_core.evaluation.features import Extractor
-from bigroc_core.files import whole_or_not_at_all, write_text
+from bigroc_core.files import held, whole_or_not_at_all, write_text
 from bigroc_core.images import ImageSetWriter, is_unfinished, write_image_set
 from bigroc_core.streams import ImageStream, check_stream
 
@@ -101,7 +101,10 @@ class Measuring:
     @contextlib.contextmanager
     def kept(self, settings: Mapping[str, Any]) -> Iterator[Run]:
         """The run of these settings: in its folder, or in one that vanishes again."""
-        with tempfile.TemporaryDirectory() as scratch:
+        with contextlib.ExitStack() as stack:
+            scratch = stack.enter_context(tempfile.TemporaryDirectory())
+            if self.run is not None and self.share.index == 0:
+                stack.enter_context(held(self.run))
             run = Run(self.run or Path(scratch), settings, self)
             run.open()
             yield run
@@ -216,6 +219,14 @@ class Run:
         for start, size in self._shards():
             with np.load(self._path(stage, seed, start, size), allow_pickle=False) as arrays:
                 yield arrays[f"{variant}/{what}"]
+
+    def targets(self, stage: str, seed: int) -> Tensor:
+        """The classes that a stage's images are meant to show, (N,) int64."""
+        parts = []
+        for start, size in self._shards():
+            with np.load(self._path(stage, seed, start, size), allow_pickle=False) as arrays:
+                parts.append(torch.from_numpy(arrays["targets"]).long())
+        return torch.cat(parts)
 
     def features(self, stage: str, variant: str, seed: int, extractor: str) -> Iterator[Tensor]:
         """One variant's features (n, D), shard by shard."""

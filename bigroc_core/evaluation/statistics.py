@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 
@@ -48,18 +49,23 @@ def require_images(count: int, dimensions: int) -> None:
     if count <= dimensions or count < 2:
         raise ValueError(
             f"{count} images are too few for a Fréchet distance in {dimensions} dimensions: at least "
-            f"{max(2, dimensions + 1)} are needed, and several times as many for a steady number"
+            f"{max(2, dimensions + 1)} are needed, and several times as many for a steady number; take more images, or "
+            "the kernel distance (KID), which needs no covariance"
         )
 
 
-def frechet_distance(first: FeatureStatistics, second: FeatureStatistics) -> float:
-    """‖μ₁ - μ₂‖² + Tr(Σ₁ + Σ₂ - 2 (Σ₁Σ₂)^½), by torch-fidelity's formula.
+def frechet_distance(first: FeatureStatistics, second: FeatureStatistics, device: torch.device | str = "cpu") -> float:
+    """‖μ₁ - μ₂‖² + Tr(Σ₁ + Σ₂ - 2 (Σ₁Σ₂)^½), in float64.
 
+    With Σ₂ = RRᵀ the eigenvalues of Σ₁Σ₂ are those of RᵀΣ₁R, which is symmetric: found several times as fast, and more
+    exactly, than those of the product.
     Raises ValueError if the two are of different dimensions.
     """
-    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
-
     if first.mean.shape != second.mean.shape:
         raise ValueError(f"features of {len(first.mean)} and of {len(second.mean)} dimensions cannot be compared")
-    one, other = ({"mu": s.mean, "sigma": s.covariance} for s in (first, second))
-    return float(fid_statistics_to_metric(one, other, verbose=False)[KEY_METRIC_FID])
+    one, other = (torch.from_numpy(s.covariance).double().to(device) for s in (first, second))
+    values, vectors = torch.linalg.eigh(other)
+    root = vectors * values.clamp_min(0).sqrt()
+    crossed = torch.linalg.eigvalsh(root.T @ one @ root).clamp_min(0).sqrt().sum()
+    between = first.mean.astype(np.float64) - second.mean.astype(np.float64)
+    return float(between @ between + float(one.trace() + other.trace() - 2 * crossed))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bigroc_core.boosting import BoostConfig, boost_stream
+from bigroc_core.checks import MAX_STEPS, whole
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.classifiers.registry import is_judge
-from bigroc_core.evaluation.comparison import Way, check_roles, summary
-from bigroc_core.evaluation.features import ClassifierFeatures, fingerprint
+from bigroc_core.evaluation.comparison import Way, beside, check_roles, summary
+from bigroc_core.evaluation.features import ClassifierFeatures, Extractor, fingerprint
+from bigroc_core.evaluation.kernel import KernelReference, kernel_distance, require_enough
 from bigroc_core.evaluation.shards import SHARD, Measuring, Run, Stage, Variants
 from bigroc_core.evaluation.statistics import (
     FeatureStatistics,
@@ -27,28 +29,38 @@ from bigroc_core.streams import ImageStream
 COARSE_POINTS = 8
 
 
+FRECHET, KERNEL = "frechet", "kid"
+MEASURES = {FRECHET: "Fréchet distance", KERNEL: "kernel distance (KID)"}
+
+
 @dataclass(frozen=True)
 class SweepPoint:
-    """Distances, one per seed, of images boosted with this ε in so many steps. `stage`: "coarse" or "fine"."""
+    """Distances, one per seed, of images boosted with this ε in so many steps.
+
+    stage: "coarse", "fine", or "steps" (other T at the ε that was found). error: the standard error of their mean, None
+    where it cannot be said.
+    """
 
     eps: float
     steps: int
     stage: str
-    frechet: tuple[float, ...]
+    distances: tuple[float, ...]
     l2: tuple[float, ...]
+    error: float | None = None
 
     @property
     def mean(self) -> float:
         """Mean distance over the seeds."""
-        return statistics.fmean(self.frechet)
+        return statistics.fmean(self.distances)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What `sweep` found. best is the fine point (or ε = 0) with the lowest mean distance."""
+    """What `sweep` found. measure: of MEASURES. best: of the full runs the one that `sweep` chose."""
 
     source: str
     chooser: str
+    measure: str
     reference: str
     count: int
     seeds: tuple[int, ...]
@@ -61,19 +73,32 @@ class Sweep:
         """Whether the best ε is the largest that was tried, so that a larger one may be better still."""
         return self.best.eps == max(point.eps for point in self.points)
 
+    @property
+    def chosen(self) -> BoostConfig:
+        """The settings that were chosen."""
+        return dataclasses.replace(self.config, eps=self.best.eps, steps=self.best.steps)
+
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; config's eps is the best."""
+        """JSON-ready; config's eps and steps are the best."""
         return {
             "source": self.source,
             "count": self.count,
             "seeds": list(self.seeds),
             "features_of": self.chooser,
+            "measure": self.measure,
             "reference": self.reference,
-            "config": dataclasses.replace(self.config, eps=self.best.eps).settings(),
+            "config": self.chosen.settings(),
             "best": self.best.eps,
             "at_the_end_of_the_range": self.at_the_end,
             "points": [
-                {"eps": p.eps, "steps": p.steps, "stage": p.stage, "frechet": summary(p.frechet), "l2": summary(p.l2)}
+                {
+                    "eps": p.eps,
+                    "steps": p.steps,
+                    "stage": p.stage,
+                    self.measure: summary(p.distances),
+                    "error": p.error,
+                    "l2": summary(p.l2),
+                }
                 for p in self.points
             ],
         }
@@ -81,21 +106,44 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Chooser:
-    """In whose features an ε is chosen, against what: neither the boosting classifier, whose own features boosting
-    pleases, nor the judge, who only reports."""
+    """In whose features an ε is chosen, against which real images: never the boosting classifier's own, which boosting
+    pleases. Statistics make it a Fréchet distance, all the images' features a kernel distance."""
 
-    classifier: Classifier
-    reference: FeatureStatistics
+    network: Extractor
+    reference: FeatureStatistics | KernelReference
     reference_name: str = "the reference"
+
+    @property
+    def name(self) -> str:
+        """The network's."""
+        return self.network.classifier.card.name if isinstance(self.network, ClassifierFeatures) else self.network.name
+
+    @property
+    def measure(self) -> str:
+        """Of MEASURES."""
+        return FRECHET if isinstance(self.reference, FeatureStatistics) else KERNEL
 
     def check(self, booster: Classifier, count: int) -> None:
         """ValueError where it may not choose what `booster` does with `count` images."""
-        check_roles(self.classifier, booster)
-        if is_judge(self.classifier.card):
-            raise ValueError(
-                f"{self.classifier.card.name} only ever judges and takes no part in choices; take another classifier"
-            )
-        require_images(count, len(self.reference.mean))
+        if isinstance(self.network, ClassifierFeatures):
+            check_roles(self.network.classifier, booster)
+        if isinstance(self.reference, FeatureStatistics):
+            require_images(count, len(self.reference.mean))
+        else:
+            require_enough(count, "those to be measured")
+
+    def distances(self, features: Sequence[Iterable[Tensor]]) -> tuple[tuple[float, ...], float | None]:
+        """Of every seed's features, in batches (n, D), the distance; and the standard error of their mean.
+
+        A kernel distance's is the jackknife's over the images, a Fréchet distance's is seen in its seeds, if several.
+        """
+        if isinstance(self.reference, FeatureStatistics):
+            own = [feature_statistics(batches) for batches in features]
+            found = tuple(frechet_distance(one, self.reference, self.network.device) for one in own)
+            return found, statistics.stdev(found) / len(found) ** 0.5 if len(found) > 1 else None
+        kernels = [kernel_distance(torch.cat(list(batches)), self.reference) for batches in features]
+        error = sum(one.error**2 for one in kernels) ** 0.5 / len(kernels)
+        return tuple(one.value for one in kernels), error
 
 
 @dataclass(frozen=True)
@@ -107,6 +155,7 @@ class _Tries:
 
     def path(self, _seed: int, _start: int, images: Tensor, labels: Tensor | None) -> Variants:
         config = self.way.config
+        images = beside(images, self.way.classifier)
         every = _coarse_stride(config.steps)
         seen = {
             snapshot.step: snapshot
@@ -125,15 +174,43 @@ class _Tries:
         made = {str(step): seen.get(step, last).images for step in _coarse_steps(config.steps)}
         return made, last.labels
 
-    def full(self, eps: float) -> Callable[[int, int, Tensor, Tensor | None], Variants]:
+    def full(self, eps: float, steps: int) -> Callable[[int, int, Tensor, Tensor | None], Variants]:
         # ε = 0 moves nothing, in however many steps.
-        whole = dataclasses.replace(self.way.config, eps=eps, steps=self.way.config.steps if eps else 0)
+        settings = dataclasses.replace(self.way.config, eps=eps, steps=steps if eps else 0)
 
         def variants(_seed: int, _start: int, images: Tensor, labels: Tensor | None) -> Variants:
-            result = self.way._replace(config=whole).boost(images, labels, self.debias)
+            images = beside(images, self.way.classifier)
+            result = self.way._replace(config=settings).boost(images, labels, self.debias)
             return {"boosted": result.images}, result.labels
 
         return variants
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What is tried. grid: the ε, each in as many steps as asked; None goes from coarse to fine up to the config's.
+
+    fewer_steps: other T to try at the ε that was found, of which the smallest within the error bar of the best is
+    taken; none keeps T.
+    """
+
+    grid: tuple[float, ...] | None = None
+    fewer_steps: tuple[int, ...] = ()
+
+    def check(self, config: BoostConfig, seeds: Sequence[int], measure: str) -> None:
+        """ValueError for what cannot be tried."""
+        check_grid(self.grid, config)
+        if not self.fewer_steps:
+            return
+        for steps in self.fewer_steps:
+            whole(steps, "the steps to try", 1, MAX_STEPS)
+        if config.step_size is not None:
+            raise ValueError("other T are tried with steps of ε/T each; leave the step size out, or the T to try")
+        if measure == FRECHET and len(seeds) < 2:
+            raise ValueError(
+                "the smallest T within the error bar needs an error bar: give two seeds or more, or choose by the "
+                "kernel distance (KID), which has one of its own"
+            )
 
 
 def check_grid(grid: Sequence[float] | None, config: BoostConfig) -> None:
@@ -146,30 +223,32 @@ def check_grid(grid: Sequence[float] | None, config: BoostConfig) -> None:
         raise ValueError("coarse-to-fine needs normalised steps of ε/T; for others give the ε to try")
 
 
+AS_ASKED = Trials()
+
+
 def sweep(
     source: ImageStream,
     way: Way,
     chooser: Chooser,
     measuring: Measuring,
-    grid: Sequence[float] | None = None,
+    trials: Trials = AS_ASKED,
     debias: Tensor | None = None,
 ) -> Sweep:
-    """The ε at which boosted images lie nearest to the chooser's reference in its features.
+    """The ε, and with `trials.fewer_steps` the T, at which boosted images lie nearest to the chooser's reference.
 
     The same images (common random numbers) and the same number of them are boosted with every ε, so that sampling
-    noise and the distance's bias are shared and the curve is smooth.
+    noise and a distance's bias are shared and the curve is smooth. The ε is that of the lowest mean distance.
 
-    grid: the ε to try, each in as many steps as `way` has. None goes from coarse to fine up to way.config.eps. With
-    steps of α = ε/T the first t steps of a run are, exactly, a run of t steps with ε·t/T (‖δ‖ ≤ tα, so the ball is
-    never met): one run is read along its path at about eight ε, and only the best of these, what lies halfway to its
-    neighbours, and ε = 0 compete in full runs.
-    Raises ValueError as `evaluate` does, and for an empty, negative or infinite grid.
+    Without a grid it goes from coarse to fine up to way.config.eps. With steps of α = ε/T the first t steps of a run
+    are, exactly, a run of t steps with ε·t/T (‖δ‖ ≤ tα, so the ball is never met): one run is read along its path at
+    about eight ε, and only the best of these, what lies halfway to its neighbours, and ε = 0 compete in full runs.
+    Raises ValueError as `evaluate` does, and for trials that cannot be made.
     """
     config, seeds = way.config, measuring.seeds
     measuring.check(source)
     chooser.check(way.classifier, measuring.count)
-    check_grid(grid, config)
-    extractors = [ClassifierFeatures(chooser.classifier)]
+    trials.check(config, seeds, chooser.measure)
+    extractors = [chooser.network]
     settings = {
         "kind": "sweep",
         "source": source.name,
@@ -182,40 +261,49 @@ def sweep(
     tries = _Tries(way, debias)
 
     def point(run: Run, eps: float, steps: int, stage: str, shards: str, variant: str) -> SweepPoint:
-        own = [feature_statistics(run.features(shards, variant, seed, extractors[0].kind)) for seed in seeds]
-        distances = tuple(frechet_distance(one, chooser.reference) for one in own)
+        features = [run.features(shards, variant, seed, chooser.network.kind) for seed in seeds]
         lengths = tuple(run.mean(shards, variant, seed, "l2") for seed in seeds)
-        return SweepPoint(eps, steps, stage, distances, lengths)
+        distances, error = chooser.distances(features)
+        return SweepPoint(eps, steps, stage, distances, lengths, error)
 
-    def full(run: Run, eps: float) -> SweepPoint:
-        if grid is None and eps == config.eps:
+    def full(run: Run, eps: float, steps: int, stage: str) -> SweepPoint:
+        if trials.grid is None and (eps, steps) == (config.eps, config.steps):
             # The end of the path is this very run.
-            return point(run, eps, config.steps, "fine", "path", str(config.steps))
-        shards = f"eps {eps:.6g}"
-        run.measure(Stage(shards, source, extractors, tries.full(eps)))
-        return point(run, eps, config.steps, "fine", shards, "boosted")
+            return point(run, eps, steps, stage, "path", str(steps))
+        shards = f"eps {eps:.6g}" if steps == config.steps else f"eps {eps:.6g} T {steps}"
+        run.measure(Stage(shards, source, extractors, tries.full(eps, steps)))
+        return point(run, eps, steps, stage, shards, "boosted")
 
     with measuring.kept(settings) as run:
         coarse: list[SweepPoint] = []
-        candidates = sorted(set(grid)) if grid is not None else []
-        if grid is None:
+        candidates = sorted(set(trials.grid)) if trials.grid is not None else []
+        if trials.grid is None:
             run.measure(Stage("path", source, extractors, tries.path))
             for step in _coarse_steps(config.steps):
                 eps = _round(config.eps * step / config.steps)
                 coarse.append(point(run, eps, step, "coarse", "path", str(step)))
             candidates = around_the_best([p.eps for p in coarse], [p.mean for p in coarse])
-        fine = [full(run, eps) for eps in candidates]
-    points = tuple(sorted((*coarse, *fine), key=lambda p: (p.eps, p.stage)))
+        fine = [full(run, eps, config.steps, "fine") for eps in candidates]
+        best = min(fine, key=lambda p: p.mean)
+        others = sorted(set(trials.fewer_steps) - {config.steps}) if best.eps else []
+        by_steps = [full(run, best.eps, steps, "steps") for steps in others]
     return Sweep(
         source.name,
-        chooser.classifier.card.name,
+        chooser.name,
+        chooser.measure,
         chooser.reference_name,
         measuring.count,
         tuple(seeds),
         config,
-        points,
-        min(fine, key=lambda p: p.mean),
+        tuple(sorted((*coarse, *fine, *by_steps), key=lambda p: (p.eps, p.stage, p.steps))),
+        fewest_steps([best, *by_steps]),
     )
+
+
+def fewest_steps(points: Sequence[SweepPoint]) -> SweepPoint:
+    """Of points of one ε the one with the fewest steps among those within the error bar of the nearest."""
+    nearest = min(points, key=lambda p: p.mean)
+    return min((p for p in points if p.mean <= nearest.mean + (nearest.error or 0)), key=lambda p: p.steps)
 
 
 def _coarse_stride(steps: int) -> int:

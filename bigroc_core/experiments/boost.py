@@ -26,6 +26,7 @@ from bigroc_core.catalogue import (
     generator_cards,
     generator_named,
     on_gpu,
+    pixels_of,
 )
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import boosting_classifiers
@@ -287,7 +288,13 @@ def unclear_targets(logits: Tensor, names: tuple[str, ...], classes: tuple[str, 
     )
 
 
-stages_on_gpu = on_gpu(stages)
+def computing(request: BoostRequest, device: str | None = None) -> int:
+    """What a run computes: pixels of images whose gradients are taken, and of those that debiasing is fitted to."""
+    fitted = request.validation_count if request.target == DEBIASED else 0
+    return (request.images.most * request.steps + fitted) * pixels_of(request.classifier)
+
+
+stages_on_gpu = on_gpu(computing)(stages)
 
 
 def boost(request: BoostRequest, device: str | None = None) -> Generator[Run, None, None]:

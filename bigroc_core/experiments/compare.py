@@ -15,16 +15,17 @@ from typing import Any, Literal
 import numpy as np
 
 from bigroc_core.boosting import BoostConfig
-from bigroc_core.catalogue import classifier_named, compute_device, generator_cards, on_gpu
+from bigroc_core.catalogue import classifier_named, compute_device, generator_cards, on_gpu, pixels_of
 from bigroc_core.checks import whole
 from bigroc_core.experiments import snippets
 from bigroc_core.experiments.boost import BoostRequest, target_labels
 from bigroc_core.experiments.comparison import Comparison, Row, certainty_of, folder_of, packed, unpacked, walked
 from bigroc_core.experiments.growing import last
 from bigroc_core.experiments.kept import keep, kept, weights_digest
-from bigroc_core.experiments.requests import ESTIMATED, GIVEN, recommended
+from bigroc_core.experiments.requests import DEBIASED, ESTIMATED, GIVEN, recommended
 from bigroc_core.experiments.sizes import boost_by_size, copied, rounded
-from bigroc_core.limits import MAX_COMPARED, MAX_EPS_L2, MAX_EPS_LINF, MAX_STEPS_PER_REQUEST
+from bigroc_core.limits import MAX_COMPARED, MAX_STEPS_PER_REQUEST
+from bigroc_core.norms import NORMS
 from bigroc_core.places import ASSETS
 from bigroc_core.settings import like, numbers_in, setting
 from bigroc_core.sources import UPLOAD, classifier_choices
@@ -55,7 +56,7 @@ class CompareRequest(BoostRequest):
         choices=(("strength ε", EPS), ("steps T", STEPS), ("classifier", CLASSIFIER)),
     )
     values: str = setting(
-        "0.5, 1, 2, 4",
+        NORMS["l2"].compared,
         "Of vary eps or steps: up to four numbers, with commas between them.",
         label="Values",
         info=f"Up to {MAX_COMPARED}, with commas between them; ε on pixels in [0, 1].",
@@ -104,7 +105,7 @@ class CompareRequest(BoostRequest):
             raise ValueError(f"{twice[0]} is there twice: name each setting once")
         if self.vary == STEPS:
             return tuple(whole(steps, "each number of steps", 0, MAX_STEPS_PER_REQUEST) for steps in values)
-        most = MAX_EPS_L2 if self.norm == "l2" else MAX_EPS_LINF
+        most = NORMS[self.norm].most
         if self.vary == EPS and (outside := [eps for eps in values if not 0 <= eps <= most]):
             raise ValueError(f"each ε must be from 0 to {most:g} in this norm, not {outside[0]:g}")
         return values
@@ -164,7 +165,15 @@ def compare(request: CompareRequest, device: str | None = None) -> Iterator[Comp
     yield run
 
 
-compare_on_gpu = on_gpu(compare)
+def computing(request: CompareRequest, device: str | None = None) -> int:
+    """What a comparison computes: a run's pixels for each row, and those that debiasing is fitted to."""
+    rows = request.compared()
+    steps = sum(rows) if request.vary == STEPS else len(rows) * request.steps
+    fitted = request.validation_count if request.target == DEBIASED else 0
+    return (request.images.most * steps + fitted) * max(map(pixels_of, request.movers))
+
+
+compare_on_gpu = on_gpu(computing)(compare)
 
 
 def settle(run: Comparison) -> None:

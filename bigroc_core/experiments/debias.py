@@ -12,15 +12,12 @@ import numpy as np
 import torch
 
 from bigroc_core.boosting import logits_of
-from bigroc_core.catalogue import classifier_named, compute_device, generator_named, on_gpu
+from bigroc_core.catalogue import classifier_named, compute_device, generator_named, on_gpu, pixels_of
 from bigroc_core.debiasing import class_histogram, fit_debias, histogram_entropy
 from bigroc_core.experiments.requests import BallRequest, TargetRequest
 from bigroc_core.images import fit_to, from_uint8, to_uint8
 from bigroc_core.limits import MAX_SAMPLES_PER_REQUEST
 from bigroc_core.settings import Request, like, setting
-from bigroc_core.sources import (
-    MAX_SEED,
-)
 
 CHUNK = 64
 
@@ -81,7 +78,7 @@ class DebiasRequest(Request):
         most=MAX_SAMPLES_PER_REQUEST,
         step=10,
     )
-    seed: int = setting(0, "Their seed.", label="Seed", info="Same seed, same images.", most=MAX_SEED)
+    seed: int = like(TargetRequest, "seed", help="Their seed.")
     validation_count: int = like(TargetRequest, "validation_count", help="Images that d is fitted to.")
     validation_seed: int = like(TargetRequest, "validation_seed", help="Their seed; it must differ from seed.")
 
@@ -127,4 +124,9 @@ def study_of(request: DebiasRequest, device: str | None = None) -> Iterator[Stud
     yield study
 
 
-study_on_gpu = on_gpu(study_of)
+def computing(request: DebiasRequest, device: str | None = None) -> int:
+    """What a study computes: the pixels of the images that are classified."""
+    return (request.count + request.validation_count) * pixels_of(request.classifier)
+
+
+study_on_gpu = on_gpu(computing)(study_of)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -18,14 +18,14 @@ from bigroc_core.boosting import BoostConfig, boost
 from bigroc_core.cards import Card
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.evaluation import Sweep
+from bigroc_core.evaluation.kernel import LEAST
+from bigroc_core.evaluation.lite0 import DIMENSIONS, INSTALL, is_installed
 from bigroc_core.experiments.judging import Outside, judge_for, least_images, standard_for
 from bigroc_core.experiments.measurement import FindEps, Measured, Measurement, measure
 from bigroc_core.experiments.measuring import CONFIG_FIELDS, Opened
 from bigroc_core.experiments.requests import BallRequest, DescentRequest
 from bigroc_core.images import ImageSet, open_image_set
 from bigroc_core.limits import (
-    MAX_EPS_L2,
-    MAX_EPS_LINF,
     MAX_EVALUATION_IMAGES,
     MAX_EVALUATION_SEEDS,
     MAX_SAMPLES_PER_REQUEST,
@@ -33,6 +33,7 @@ from bigroc_core.limits import (
     MIB,
     UPLOAD,
 )
+from bigroc_core.norms import NORMS, NormName
 from bigroc_core.settings import Request, like, setting
 from bigroc_core.sources import GENERATOR, GENERATOR_INFO, generator_choices
 from bigroc_core.streams import GENERATOR_PREFIX
@@ -43,6 +44,8 @@ FIXED, PRESET, SWEEP = "Fixed ε", "The generator's preset", "Find it by a sweep
 STANDARD, RANDOM = "standard network", "random direction"
 # What the page calls Inception's metrics, by the engine's names.
 INCEPTION = {"FID": "fid", "IS": "is", "KID": "kid", "precision/recall": "prc"}
+# And those in EfficientNet-Lite0's features.
+LITE0 = {"Fréchet distance": "fd-lite0", "KID": "kid-lite0", "diversity within classes": "diversity-lite0"}
 # An ε is reported on other seeds than it is chosen on, and chosen on no more images than this.
 SWEEP_SEED, SWEEP_IMAGES = 1000, 1000
 DEFAULT_EPS, DEFAULT_STEPS = 2.0, 10
@@ -93,7 +96,7 @@ class EvaluateRequest(Request):
         help="Radius of the ball, on pixels in [0, 1]; of a sweep the largest that is tried.",
     )
     steps: int = like(BallRequest, "steps", DEFAULT_STEPS)
-    norm: Literal["l2", "linf"] = like(DescentRequest, "norm")
+    norm: NormName = like(DescentRequest, "norm")
     compare_with: tuple[str, ...] = setting(
         (STANDARD, RANDOM),
         "Controls that move as far: standard network, random direction.",
@@ -118,6 +121,14 @@ class EvaluateRequest(Request):
         choices=tuple(INCEPTION),
     )
     file: str | None = setting(None, "Of Uploaded set: a zip or an .npz.", label="Zip or .npz")
+    lite0: tuple[str, ...] = setting(
+        (),
+        "Of Fréchet distance, KID, diversity within classes: in EfficientNet-Lite0's features, if it is there.",
+        label="As an ImageNet network sees it",
+        info="In the features of EfficientNet-Lite0, which nobody here trained; beside the distance of as many real "
+        "images. A Fréchet distance needs 1,281 images, KID 50. They take far longer.",
+        choices=tuple(LITE0),
+    )
 
     def __post_init__(self) -> None:
         if self.eps_from == PRESET:  # it has an ε and steps of its own, so these need not even be numbers
@@ -163,7 +174,12 @@ class EvaluateRequest(Request):
             random_direction=RANDOM in self.compare_with,
             judge=judge_for(self.card),
             debias=self.debias,
-            outside=Outside(metrics=tuple(INCEPTION[name] for name in INCEPTION if name in self.inception)),
+            outside=Outside(
+                metrics=(
+                    *(INCEPTION[name] for name in INCEPTION if name in self.inception),
+                    *(LITE0[name] for name in LITE0 if name in self.lite0),
+                )
+            ),
             find=find,
         )
 
@@ -171,6 +187,7 @@ class EvaluateRequest(Request):
         """What cannot be measured here, by the field at fault."""
         rules = [*self._of_eps(), *self._of_sweeps(), *self._of_images()]
         rules += [("inception", bool(why := inception_problem(self.inception, self.count)), why)]
+        rules += [("lite0", bool(why := lite0_problem(self.lite0, self.count)), why)]
         problems: dict[str, str] = {}
         for name, at_fault, why in rules:
             if at_fault:
@@ -180,7 +197,7 @@ class EvaluateRequest(Request):
         return problems
 
     def _of_eps(self) -> list[tuple[str, bool, str]]:
-        most, judge = MAX_EPS_L2 if self.norm == "l2" else MAX_EPS_LINF, judge_for(self.card)
+        most, judge = NORMS[self.norm].most, judge_for(self.card)
         return [
             ("eps", self.eps > most, f"ε can be at most {most:g} in this norm, not {self.eps:g}"),
             ("count", self.count < least_images(judge), _too_few("a distance", judge, self.count)),
@@ -275,6 +292,27 @@ def inception_problem(metrics: tuple[str, ...], count: int) -> str:
     needed = {"FID": 2049, "KID": 1000, "IS": 10}
     short = [f"{name} needs {needed[name]:,}" for name in metrics if count < needed.get(name, 0)]
     return f"{count:,} images are too few: {', '.join(short)}" if short else ""
+
+
+def lite0_problem(metrics: tuple[str, ...], count: int) -> str:
+    """Why these metrics cannot be measured here, or ""."""
+    if not metrics:
+        return ""
+    if not is_installed():
+        return f"this server does not have EfficientNet-Lite0; on your own machine: {INSTALL}"
+    if set(metrics) - {"diversity within classes"}:
+        try:
+            find_cifar10()
+        except ValueError:
+            return "distances compare with CIFAR-10's images, which this server does not have"
+    if "Fréchet distance" in metrics and count <= DIMENSIONS:
+        return (
+            f"a Fréchet distance in {DIMENSIONS:,} dimensions needs at least {DIMENSIONS + 1:,} images; {count:,} are "
+            "too few: take KID, which needs no covariance"
+        )
+    if "KID" in metrics and count < LEAST:
+        return f"KID needs at least {LEAST} images; {count:,} are too few"
+    return ""
 
 
 # ------------------------------------------------------------------------------------------------- carrying it out

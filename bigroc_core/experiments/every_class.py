@@ -25,6 +25,7 @@ from bigroc_core.catalogue import (
     generator_cards,
     kind_of,
     on_gpu,
+    pixels_of,
 )
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.experiments.comparison import Comparison, Row, certainty_of, unpacked, walked
@@ -116,7 +117,13 @@ def align(request: EveryClassRequest, device: str | None = None) -> Iterator[Com
     yield from described(towards_every_class(networks, image, request.config), request.settings(), notes, began)
 
 
-align_on_gpu = on_gpu(align)
+def computing(request: EveryClassRequest, device: str | None = None) -> int:
+    """What the rows compute: the pixels of one image per class, through two networks."""
+    classes = len(classifier_cards()[request.classifier].classes)
+    return 2 * classes * request.steps * pixels_of(request.classifier)
+
+
+align_on_gpu = on_gpu(computing)(align)
 
 
 def as_command(run: Comparison) -> str:

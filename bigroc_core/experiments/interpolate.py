@@ -23,6 +23,7 @@ from bigroc_core.catalogue import (
     control_for,
     generator_cards,
     on_gpu,
+    pixels_of,
 )
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.engine.views import ViewName
@@ -64,9 +65,9 @@ class Walk:
     target: OneImage
     classifiers: tuple[str, ...]
     fractions: tuple[float, ...]
-    steps: int = 60
-    weights: tuple[float, ...] | None = None
-    warm_start: bool = False
+    steps: int = setting(60, "PGD steps T per frame")
+    weights: tuple[float, ...] | None = setting(None, "one per resolution, fine to coarse; default 1 each")
+    warm_start: bool = setting(False, "begin each frame where the one of the next smaller c ended")
     view: ViewName = None
 
     def settings(self) -> dict[str, Any]:
@@ -218,7 +219,12 @@ def walked(
     yield from described(between(classifiers, source, target, *way), walk.settings(), (*notes, *seen), began)
 
 
-interpolation_on_gpu = on_gpu(interpolation_of)
+def computing(walk: Walk, device: str | None = None) -> int:
+    """What a walk computes: the pixels of each frame through each classifier."""
+    return len(walk.fractions) * walk.steps * sum(map(pixels_of, walk.classifiers))
+
+
+interpolation_on_gpu = on_gpu(computing)(interpolation_of)
 
 
 # ------------------------------------------------------------------------------------- the same from elsewhere

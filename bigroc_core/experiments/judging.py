@@ -24,6 +24,7 @@ from bigroc_core.evaluation import (
     Measuring,
     OutsideMetrics,
     Progress,
+    Reference,
     cache_folder,
     content_of,
     embedded_data,
@@ -38,11 +39,14 @@ from bigroc_core.evaluation.lite0 import Lite0Features
 from bigroc_core.images import open_image_set
 from bigroc_core.images.splits import LabelledImages, Splits
 from bigroc_core.streams import labels_to
+from bigroc_core.training.cifar10 import find_cifar10
 from bigroc_core.training.data import load_data
 
 SPLITS = ("train", "validation", "test")
 # What is reported, and what an ε is chosen on.
 REPORTED, CHOSEN_ON = ("train", "test"), "validation"
+# Metrics that compare with nothing.
+WITHOUT_REFERENCE = {"is", "diversity-lite0"}
 # The standard network of models whose cards say no roles.
 STANDARD_NETWORK = "cifar10-standard"
 
@@ -102,7 +106,14 @@ def splits_for(card: Card, data: Path | None, size: tuple[int, int] | None = Non
             f"{card.name} takes images of {width}×{height} pixels, and CIFAR-10's are of 32×32; give --data a folder "
             "or a zip of class folders"
         )
-    return load_data(data, height)
+    lies = find_cifar10() if data is None else data
+    return _read_once(data, lies, lies.stat().st_mtime_ns if lies.exists() else 0, height)
+
+
+@lru_cache(maxsize=1)
+def _read_once(data: Path | None, _lies: Path, _changed: int, side: int) -> Splits:
+    """The data set read last, which one measurement after another asks for."""
+    return load_data(data, side)
 
 
 def labelled_for(
@@ -180,17 +191,33 @@ class References:
         """What is needed to measure `metrics` in an outside network's features. card: of the classifier that boosts, at
         whose size splits are read.
 
-        Only the Inception score needs no reference.
+        The Inception score and the diversity need no reference.
         """
-        found = []
-        for name in self.names if set(metrics) - {"is"} else ():
-            stream, content = self._images(name, card, fitted=False)
-            key = hashlib.sha256((network.key + content).encode()).hexdigest()[:20]
-            cache = cache_folder() / f"{network.kind}-{key}"
-            found.append(
-                reference_features(network, stream, stream.size or 0, cache, measuring.progress, measuring.share)
-            )
-        return OutsideMetrics(network, tuple(found), metrics)
+        names = self.names if set(metrics) - WITHOUT_REFERENCE else ()
+        return OutsideMetrics(network, tuple(self.features(network, name, card, measuring) for name in names), metrics)
+
+    def features(
+        self, network: Extractor, name: str, card: Card, measuring: Measuring, most: int | None = None
+    ) -> Reference:
+        """A reference's images in a network's features, computed once and kept on disk. card: as above. most: of more
+        images so many, the same every time; None for all of them."""
+        stream, content = self._images(name, card, fitted=isinstance(network, ClassifierFeatures))
+        if most is not None and most < (stream.size or 0):
+            stream, content = _some_of(stream, most), f"{content} {most}"
+        key = hashlib.sha256((network.key + content).encode()).hexdigest()[:20]
+        cache = cache_folder() / f"{network.kind}-{key}"
+        return reference_features(network, stream, stream.size or 0, cache, measuring.progress, measuring.share)
+
+
+def _some_of(stream: ImageStream, count: int) -> ImageStream:
+    """So many images of a set, by a fixed draw, so that those of every class may be among them."""
+    size = stream.size or 0
+    rows = torch.randperm(size, generator=torch.Generator().manual_seed(0))[:count].sort().values.tolist()
+
+    def draw(seed: int, start: int, wanted: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        return torch.cat([stream.draw(seed, row, 1)[0] for row in rows[start : start + wanted]]), None
+
+    return dataclasses.replace(stream, name=f"{count:,} of {stream.name}", draw=draw, size=count, labelled=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

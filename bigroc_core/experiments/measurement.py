@@ -19,6 +19,7 @@ from bigroc_core.evaluation import (
     Judges,
     Measuring,
     Progress,
+    Reference,
     Share,
     Sweep,
     Way,
@@ -26,20 +27,26 @@ from bigroc_core.evaluation import (
     evaluate,
     require_images,
 )
-from bigroc_core.experiments.judging import REPORTED, STANDARD_NETWORK, Outside, References
+from bigroc_core.evaluation.features import Extractor
+from bigroc_core.experiments.judging import REPORTED, SPLITS, STANDARD_NETWORK, Outside, References
 from bigroc_core.experiments.measuring import Beside, Opened, Subject, card_entry, largest_eps
 from bigroc_core.experiments.sweep import SWEEP_COUNT, SWEEP_SEEDS, Sweeping, sweeps
 from bigroc_core.models_file import as_options
+from bigroc_core.settings import setting
 from bigroc_core.sources import DEBIAS_SEED
 
 COUNT, SEEDS = 2_000, (0, 1, 2)
+# Whose images say how near real ones come, and the word for none.
+FLOOR, NO_FLOOR = "test", "none"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FindEps:
-    """How an ε is found before it is reported. largest: L2 radius, or in L∞ of the same change per value."""
+    """How an ε is found before it is reported. largest: L2 radius, or in L∞ of the same change per value. measure: as
+    Sweeping has it."""
 
     chooser: str = STANDARD_NETWORK
+    measure: str | None = None
     largest: float = 4.0
     count: int = SWEEP_COUNT
     seeds: tuple[int, ...] = SWEEP_SEEDS
@@ -50,19 +57,26 @@ class Measurement(Subject):
     """A measurement as asked for.
 
     control: a standard network, None for none; beside: further rows; judge: None for none; references: splits, or image
-    sets; outside: other networks' metrics. find: how ε is found, None for config's own. images_to: folder that gets the
-    images of every row. Without count and seeds it takes COUNT and SEEDS, or a set as it is.
+    sets; outside: other networks' metrics. floor: a split or set of which as many images as are measured say how near
+    real ones come; None for the test images, where an outside network compares with training images and there are
+    enough of them; NO_FLOOR for none. find: how ε is found, None for config's own. Without count and seeds it takes
+    COUNT and SEEDS, or a set as it is.
     """
 
     config: BoostConfig
-    control: str | None = None
+    control: str | None = setting(None, "the control's classifier, or none")
     random_direction: bool = True
     beside: tuple[Beside, ...] = ()
-    judge: str | None = None
+    judge: str | None = setting(None, "measures, and takes no part in boosting; or none")
     references: tuple[str, ...] = REPORTED
     outside: Outside = dataclasses.field(default_factory=Outside)
+    floor: str | None = setting(
+        None,
+        "as many images of this split or set tell how near real ones come (default: test, with --metrics that compare "
+        "with train or validation); none: leave it out",
+    )
     find: FindEps | None = None
-    images_to: Path | None = None
+    images_to: Path | None = setting(None, "also write the images of every row into this folder")
 
     @property
     def command(self) -> str:
@@ -79,8 +93,10 @@ class Measurement(Subject):
         words += ["--seeds", *self.seeds] if self.seeds else []
         if self.find:
             words += ["--find-eps", "--chooser", self.find.chooser, "--largest", self.find.largest]
+            words += ["--choose-by", self.find.measure] if self.find.measure else []
             words += ["--sweep-count", self.find.count, "--sweep-seeds", *self.find.seeds]
         words += ["--metrics", *self.outside.metrics] if self.outside.metrics else []
+        words += ["--floor", self.floor] if self.floor else []
         words += ["--debias", self.debias] if self.debias else []
         words += ["--beside", *(one.text for one in self.beside)] if self.beside else []
         words += ["--debias-seed", self.debias_seed] if self.debias and self.debias_seed != DEBIAS_SEED else []
@@ -124,11 +140,13 @@ def measure(asked: Measurement, opened: Opened, progress: Progress | None = None
     references = References(asked.references, asked.data, progress, opened.size)
     outside = asked.outside.measured_by(references, classifier.card, measuring, device)
     judges = Judges(judge=judge, references=references.in_features_of(judge) if judge else {}, outside=outside)
+    floor, notes = _floor(asked, judges, opened, measuring)
+    judges = dataclasses.replace(judges, floor=floor)
     shift = opened.shift(asked)
     config, swept = asked.config, None
     if asked.find is not None:
         swept = _eps_found(asked, asked.find, opened, seeds, measuring)
-        config = dataclasses.replace(config, eps=swept.best.eps, step_size=None)
+        config = dataclasses.replace(swept.chosen, step_size=None)
     main = Way(classifier, config, opened.view)
     ways = Ways(
         main=main,
@@ -142,8 +160,36 @@ def measure(asked: Measurement, opened: Opened, progress: Progress | None = None
     measuring = dataclasses.replace(measuring, run=run, images_to=asked.images_to)
     found = evaluate(opened.stream, ways, judges, measuring)
     seen = view_note(judge, opened.size) if judge is not None else None
-    notes = (seen,) if seen else ()
+    notes = (*notes, *([seen] if seen else []))
     return Measured(asked, found, swept, classifier.card.name, control.card.name if control else None, notes)
+
+
+def _floor(
+    asked: Measurement, judges: Judges, opened: Opened, measuring: Measuring
+) -> tuple[dict[str, Reference], tuple[str, ...]]:
+    """Real images in the features of every network that measures, by its kind; and what is to be said about them.
+
+    ValueError where those asked for are too few or no data is at hand.
+    """
+    name = asked.floor or FLOOR
+    # Test images say nothing of other sets than the data set that they are of.
+    compared = {*asked.references} & {*SPLITS} - {FLOOR} if any(one.references for one in judges.outside) else set()
+    if name == NO_FLOOR or (asked.floor is None and not compared):
+        return {}, ()
+    references = References([name], asked.data, measuring.progress, opened.size)
+    networks: list[Extractor] = [outside.network for outside in judges.outside]
+    networks += [ClassifierFeatures(judges.judge)] if judges.judge is not None else []
+    whole = dataclasses.replace(measuring, images_to=None, run=None)
+    found = {network.kind: references.features(network, name, opened.classifier.card, whole) for network in networks}
+    least = min(real.count for real in found.values())
+    if measuring.count <= least:
+        return found, ()
+    if asked.floor is not None:
+        raise ValueError(
+            f"the floor is that of as many real images, and {name} has {least:,} of the {measuring.count:,} wanted: "
+            f"measure fewer, or take --floor {NO_FLOOR}"
+        )
+    return {}, (f"There are only {least:,} real {name} images, so the floor of {measuring.count:,} is not told.",)
 
 
 def _eps_found(
@@ -161,6 +207,7 @@ def _eps_found(
             "count": min(find.count, opened.stream.size or find.count),
             "seeds": find.seeds if generated else (0,),
             "chooser": find.chooser,
+            "measure": find.measure,
         }
     )
     return sweeps(sweeping, opened, measuring.progress, measuring.share)[0]

@@ -22,6 +22,7 @@ from bigroc_core.debiasing import fit_debias
 from bigroc_core.engine.views import ViewName
 from bigroc_core.evaluation import ImageStream, Way
 from bigroc_core.images.classes import OPTION, parse_mapping
+from bigroc_core.settings import setting
 from bigroc_core.sources import DEBIAS_SEED
 from bigroc_core.streams import GENERATOR_PREFIX, open_stream
 
@@ -33,23 +34,22 @@ class Subject:
     """What is measured, as it was asked for.
 
     images: generator:NAME, or a folder, zip or .npz. view: what classifiers see of images of another size than their
-    own, as in `boost`. title: what they are called, if not that. count: images per seed,
-    seeds: None for the experiment's own. debias: how many images of debias_seed P1 Eq. 2 is fitted to, 0 for none.
-    map_classes: --map-classes. data: of the references that are splits of a data set. run: folder of the run, None for
-    one in runs/ by the settings.
+    own, as in `boost`. title: what they are called, if not that. count, seeds: None and () for the experiment's own.
+    debias: how many images of debias_seed P1 Eq. 2 is fitted to. map_classes: --map-classes. data: of the references
+    that are splits of a data set.
     """
 
     images: str
     classifier: str
     view: ViewName = None
     title: str = ""
-    count: int | None = None
-    seeds: tuple[int, ...] = ()
-    debias: int = 0
-    debias_seed: int = DEBIAS_SEED
+    count: int | None = setting(None, "images per seed (default: of an image set all)")
+    seeds: tuple[int, ...] = setting((), "of a generator; never report those that an ε was chosen on")
+    debias: int = setting(0, "estimate targets with debiasing, fitted to so many more images of the generator")
+    debias_seed: int = setting(DEBIAS_SEED, "these images' seed")
     map_classes: str | None = None
     data: Path | None = None
-    run: Path | None = None
+    run: Path | None = setting(None, "folder of the run (default: one in runs/ for these settings)")
 
     def shared(self) -> dict[str, Any]:
         """The fields that every experiment on these images has."""

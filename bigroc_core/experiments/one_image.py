@@ -7,10 +7,7 @@ from typing import Any
 
 from bigroc_core.settings import Request, described, like, setting
 from bigroc_core.sources import (
-    EXAMPLES,
-    GENERATOR,
     MAX_INDEX,
-    MAX_SEED,
     UPLOAD,
     ImagesRequest,
     OneImage,
@@ -27,16 +24,11 @@ def example_choices() -> list[tuple[str, str]]:
 class OneImageRequest(Request):
     """A request's image."""
 
-    source: str = setting(
-        GENERATOR,
-        "Generator, Upload or Examples: where the image comes from.",
-        label="Image from",
-        choices=(GENERATOR, UPLOAD, EXAMPLES),
+    source: str = like(
+        ImagesRequest, "source", help="Generator, Upload or Examples: where the image comes from.", label="Image from"
     )
     generator: str = like(ImagesRequest, "generator", help="Of Generator: its name, as `generators` lists them.")
-    seed: int = setting(
-        0, "Of Generator: the seed.", label="Seed", info="Same seed, same images.", least=0, most=MAX_SEED
-    )
+    seed: int = like(ImagesRequest, "seed", help="Of Generator: the seed.", least=0)
     number: int = setting(
         0,
         "Of Generator: which image of the seed, from 0.",

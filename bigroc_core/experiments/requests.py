@@ -10,6 +10,8 @@ from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.checks import MAX_STEP_SIZE
 from bigroc_core.images.classes import class_table
 from bigroc_core.limits import MAX_EPS_L2, MAX_SAMPLES_PER_REQUEST, MAX_STEPS_PER_REQUEST
+from bigroc_core.losses import OF_REALISM, LossName
+from bigroc_core.norms import NORMS, NormName
 from bigroc_core.settings import Request, like, setting
 from bigroc_core.sources import (
     CLASSIFIER_INFO,
@@ -166,14 +168,14 @@ class ProbabilityStopRequest(StopRequest):
 class DescentRequest(Request):
     """The ball's norm, what is descended, and how a gradient becomes a step."""
 
-    norm: Literal["l2", "linf"] = setting(
+    norm: NormName = setting(
         "l2",
-        "l2 or linf.",
+        f"{' or '.join(NORMS)}.",
         label="Norm",
         info="Which ball ε is the radius of.",
-        choices=(("L2: ‖δ‖₂ over the whole image", "l2"), ("L∞: |δ| in every pixel", "linf")),
+        choices=[(norm.words, name) for name, norm in NORMS.items()],
     )
-    loss: Literal["ce", "bce", "ce-bce", "combined"] = setting(
+    loss: LossName = setting(
         "ce",
         "ce (cross-entropy); of a joint model also bce, ce-bce (P2 Eq. 12) or combined (P2 Eq. 13).",
         label="Loss",
@@ -236,8 +238,8 @@ def is_joint(classifier: str) -> bool:
 
 
 def loss_choices(classifier: str) -> list[tuple[str, str]]:
-    """The losses that a classifier can be boosted with: a plain one by cross-entropy alone."""
-    return [(line, name) for name, line in LOSS_LINES.items() if name == "ce" or is_joint(classifier)]
+    """The losses that a classifier can be boosted with: a plain one by those that say nothing of realism."""
+    return [(line, name) for name, line in LOSS_LINES.items() if name not in OF_REALISM or is_joint(classifier)]
 
 
 def loss_problem(loss: str, classifier: str) -> str | None:
@@ -253,13 +255,15 @@ FALLBACK_SIZE = (32, 32)
 
 
 def presets_of(generator: str) -> dict[str, dict[str, Any]]:
-    """Boosting settings by name: the generator card's own, then a subtle and a strong one around its default."""
+    """Boosting settings by name: the generator card's own, then a subtle and a strong one around its default, where the
+    card has none."""
     card = generator_cards().get(generator)
     named = dict(card.presets) if card else {}
     default = FALLBACK_PRESET | dict(named.pop("default", {}))
     presets = {"recommended": default}
     presets |= {name: FALLBACK_PRESET | values for name, values in named.items() if "eps" in values}
-    return presets | {name: default | {"eps": default["eps"] * by} for name, by in (("subtle", 0.5), ("strong", 2))}
+    around = {name: default | {"eps": default["eps"] * by} for name, by in (("subtle", 0.5), ("strong", 2))}
+    return presets | {name: presets.pop(name, values) for name, values in around.items()}
 
 
 def recommended(generator: str) -> dict[str, Any]:

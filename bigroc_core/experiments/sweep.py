@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +13,27 @@ from bigroc_core.evaluation import (
     ALONE,
     Chooser,
     ClassifierFeatures,
+    KernelReference,
     Measuring,
     Progress,
     Share,
     Sweep,
+    Trials,
     Way,
     fingerprint,
     require_images,
     sweep,
 )
+from bigroc_core.evaluation.features import Extractor
+from bigroc_core.evaluation.inception import kernel_reference
+from bigroc_core.evaluation.kernel import require_enough
+from bigroc_core.evaluation.lite0 import KIND as LITE0
+from bigroc_core.evaluation.lite0 import Lite0Features
+from bigroc_core.evaluation.statistics import FeatureStatistics
+from bigroc_core.evaluation.sweeping import AS_ASKED, FRECHET, KERNEL, MEASURES
 from bigroc_core.experiments.judging import CHOSEN_ON, STANDARD_NETWORK, References
 from bigroc_core.experiments.measuring import Opened, Subject
+from bigroc_core.models_file import as_options
 
 SWEEP_SEEDS, SWEEP_COUNT = (1000, 1001), 1_000
 
@@ -31,29 +42,57 @@ SWEEP_SEEDS, SWEEP_COUNT = (1000, 1001), 1_000
 class Sweeping(Subject):
     """A sweep as asked for: of each of `configs` its ε, whose largest its own is.
 
-    chooser: in whose features it is chosen. reference: a split, or an image set. grid: the ε to try; None goes from
-    coarse to fine. Without seeds it takes SWEEP_SEEDS, which are never those of a report.
+    chooser: in whose features it is chosen: a classifier's, or "lite0" for EfficientNet-Lite0's. measure: of MEASURES;
+    None takes the kernel distance in Lite0's features, in which a covariance needs thousands of images, and else the
+    Fréchet distance. reference: a split, or an image set; reference_count: of more real images so many. trials: what is
+    tried. Without seeds it takes SWEEP_SEEDS, which are never those of a report.
     """
 
     configs: tuple[BoostConfig, ...]
     chooser: str = STANDARD_NETWORK
+    measure: str | None = None
     reference: str = CHOSEN_ON
-    grid: tuple[float, ...] | None = None
+    reference_count: int | None = None
+    trials: Trials = AS_ASKED
+
+    @property
+    def command(self) -> str:
+        """The command that does the same, of one setting whose ε are said; where files lie is left out."""
+        (config,), trials = self.configs, self.trials
+        words: list[Any] = ["sweep", self.title or self.images, *as_options(self.classifier)]
+        words += [] if self.view is None else ["--view", self.view]
+        words += ["--features", self.chooser, "--choose-by", self.measured, "--reference", self.reference]
+        words += ["--reference-count", self.reference_count] if self.reference_count is not None else []
+        words += ["--largest", config.eps] if trials.grid is None else ["--eps-list", *trials.grid]
+        words += ["--fewer-steps", *trials.fewer_steps] if trials.fewer_steps else []
+        words += ["--steps", config.steps, "--norm", config.norm, "--loss", config.loss_name]
+        words += ["--stop-at", config.stop_at] if config.stop_at is not None else []
+        words += ["--count", self.count] if self.count is not None else []
+        words += ["--seeds", *self.seeds] if self.seeds else []
+        words += ["--debias", self.debias] if self.debias else []
+        return shlex.join(["python", "-m", "bigroc_core", *map(str, words)])
+
+    @property
+    def measured(self) -> str:
+        """The distance, of MEASURES; ValueError for another."""
+        if self.measure is not None and self.measure not in MEASURES:
+            raise ValueError(f"a sweep chooses by {' or '.join(MEASURES)}, not {self.measure!r}")
+        return self.measure or (KERNEL if self.chooser == LITE0 else FRECHET)
 
 
 def sweeps(asked: Sweeping, opened: Opened, progress: Progress | None = None, share: Share = ALONE) -> list[Sweep]:
     """A sweep per setting, the best first; ValueError for bad input."""
     count, seeds = opened.count(asked.count, SWEEP_COUNT), opened.seeds(asked.seeds, SWEEP_SEEDS)
+    for config in asked.configs:
+        asked.trials.check(config, seeds, asked.measured)
     shift = opened.shift(asked)
-    chooser = load_classifier(asked.chooser, device=opened.device)
-    require_images(count, ClassifierFeatures(chooser).dimensions)
-    reference = References([asked.reference], asked.data, progress, opened.size).in_features_of(chooser)
-    ((name, statistics),) = reference.items()
+    measuring = Measuring(count=count, seeds=seeds, progress=progress, share=share)
+    chooser = chooser_of(asked, opened, measuring)
     found = []
     for config in asked.configs:
         settings: list[Any] = [
             fingerprint(opened.classifier),
-            fingerprint(chooser),
+            chooser.network.key,
             dataclasses.asdict(config),
             asked.debiasing(),
         ]
@@ -61,14 +100,37 @@ def sweeps(asked: Sweeping, opened: Opened, progress: Progress | None = None, sh
         folder = asked.folder("sweep", settings)
         if asked.run is not None:
             folder = asked.run / f"sweep-T{config.steps}-{config.norm}-{config.loss}"
-        found.append(
-            sweep(
-                opened.stream,
-                Way(opened.classifier, config, opened.view),
-                Chooser(chooser, statistics, name),
-                Measuring(count=count, seeds=seeds, run=folder, progress=progress, share=share),
-                asked.grid,
-                shift,
-            )
-        )
+        way = Way(opened.classifier, config, opened.view)
+        kept = dataclasses.replace(measuring, run=folder)
+        found.append(sweep(opened.stream, way, chooser, kept, asked.trials, shift))
     return sorted(found, key=lambda one: one.best.mean)
+
+
+def chooser_of(asked: Sweeping, opened: Opened, measuring: Measuring) -> Chooser:
+    """In whose features, and against what, a sweep chooses; ValueError, before anything is read, for too few images."""
+    network: Extractor
+    if asked.chooser == LITE0:
+        network = Lite0Features(opened.device)
+    else:
+        network = ClassifierFeatures(load_classifier(asked.chooser, device=opened.device))
+    if asked.measured == FRECHET:
+        require_images(measuring.count, network.dimensions)
+    else:
+        require_enough(measuring.count, "those to be measured")
+    if asked.reference_count is not None and asked.measured == FRECHET and asked.chooser != LITE0:
+        raise ValueError(
+            "--reference-count is for distances to the images themselves; a classifier's Fréchet distance is to "
+            "statistics of all of them: leave it out, or choose by the kernel distance (--choose-by kid)"
+        )
+    references = References([asked.reference], asked.data, measuring.progress, opened.size)
+    statistics: FeatureStatistics | KernelReference
+    if asked.measured == FRECHET and isinstance(network, ClassifierFeatures):
+        ((name, statistics),) = references.in_features_of(network.classifier).items()
+        return Chooser(network, statistics, name)
+    real = references.features(network, asked.reference, opened.classifier.card, measuring, asked.reference_count)
+    if asked.measured == KERNEL:
+        return Chooser(network, kernel_reference(real.features, network.device), real.name)
+    if real.statistics is None:
+        require_images(real.count, network.dimensions)
+    assert real.statistics is not None
+    return Chooser(network, real.statistics, real.name)

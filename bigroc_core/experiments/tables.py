@@ -29,6 +29,7 @@ from bigroc_core.experiments.measuring import CONFIG_FIELDS, Beside
 from bigroc_core.generators.registry import embedded_generators, load_generator
 from bigroc_core.images import from_uint8, to_uint8
 from bigroc_core.images.splits import LabelledImages
+from bigroc_core.settings import setting
 from bigroc_core.sources import DEBIAS_COUNT, DEBIAS_SEED
 from bigroc_core.streams import GENERATOR_PREFIX
 from bigroc_core.training.cifar10 import is_cifar10
@@ -47,19 +48,19 @@ class TablesRequest:
     reference and the real images.
     """
 
-    joint: str
-    vanilla: str
+    joint: str = setting("cifar10-joint", "the joint model")
+    vanilla: str = setting("cifar10-joint-vanilla", "the one trained without attacks")
     classifier: str
-    judge: str
-    consistency: str
-    others: tuple[str, ...] = ()
-    only: tuple[str, ...] = PARTS
-    count: int = 2_000
-    seeds: tuple[int, ...] = (0, 1, 2)
+    judge: str = setting("cifar10-judge", "measures, and takes no part in boosting")
+    consistency: str = setting("cifar10-ct", "the consistency model")
+    others: tuple[str, ...] | None = setting(None, "of Table 2; default: all others embedded")
+    only: tuple[str, ...] = setting(PARTS, "these parts of the page", choices=PARTS)
+    count: int = setting(2_000, "images per seed")
+    seeds: tuple[int, ...] = setting((0, 1, 2), "of the generators")
     view: ViewName = None
-    curve_count: int = 1_000
-    timed: int = 100
-    debias_seed: int = DEBIAS_SEED
+    curve_count: int = setting(1_000, "images per seed of the curve")
+    timed: int = setting(100, "images that steps are timed on")
+    debias_seed: int = setting(DEBIAS_SEED, "of what debiasing fits")
     data: Path | None = None
 
     @property

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bigroc_core.attack import linf_eps_of
 from bigroc_core.boosting import BoostConfig
-from bigroc_core.catalogue import classifier_named, compute_device, generator_cards, on_gpu
+from bigroc_core.catalogue import classifier_named, compute_device, generator_cards, on_gpu, pixels_of
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.experiments import every_class
 from bigroc_core.experiments.comparison import Comparison, Row, certainty_of, packed, unpacked, walked
@@ -114,7 +114,12 @@ def compare_balls(request: ThreatModelsRequest, device: str | None = None) -> It
     yield from described(growing, request.settings() | read.resized_to(), read.notes, began)
 
 
-compare_balls_on_gpu = on_gpu(compare_balls)
+def computing(request: ThreatModelsRequest, device: str | None = None) -> int:
+    """What a comparison computes: the pixels of both balls' runs."""
+    return 2 * request.images.most * request.steps * pixels_of(request.classifier)
+
+
+compare_balls_on_gpu = on_gpu(computing)(compare_balls)
 
 
 def as_command(run: Comparison) -> str:

@@ -31,14 +31,23 @@ def image_steps(recipe: Recipe) -> int:
     return boosted + (0 if recipe.figure == "fig2" else _drawn(settings, recipe))
 
 
+def computed_pixels(recipe: Recipe) -> int:
+    """Pixels of all those images, each counted once a step."""
+    return image_steps(recipe) * _pixels(recipe)
+
+
 def check_cost(recipe: Recipe) -> None:
     """ValueError for a figure that computes more than one request may."""
-    pixels = max((card.input_size[0] * card.input_size[1] for card in _cards(recipe)), default=0)
+    pixels = _pixels(recipe)
     if (wanted := image_steps(recipe)) * pixels > MAX_FIGURE_COMPUTING:
         raise ValueError(
             f"this figure needs {wanted:,} gradients (images × steps, over all its runs) of {pixels:,} pixels, and one "
             f"request may compute {MAX_FIGURE_COMPUTING // pixels:,}: take fewer images or steps, or the command line"
         )
+
+
+def _pixels(recipe: Recipe) -> int:
+    return max((card.input_size[0] * card.input_size[1] for card in _cards(recipe)), default=0)
 
 
 def _cards(recipe: Recipe) -> list[Card]:

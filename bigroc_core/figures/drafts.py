@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bigroc_core.boosting import BoostConfig
 from bigroc_core.cards import Card
@@ -21,13 +22,14 @@ from bigroc_core.catalogue import classifier_cards, classifier_named, generator_
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import embedded_classifiers, load_classifier, refuse_judge
 from bigroc_core.debiasing import fit_debias
+from bigroc_core.engine.views import ViewName
 from bigroc_core.figures.kinds import DEBIAS, FIGURE_KINDS, debias_for, families_source
 from bigroc_core.figures.recipe import Recipe, images_for, labels_of, with_hashes
 from bigroc_core.figures.schema import TRAINING
 from bigroc_core.generators.registry import embedded_generators, load_generator
 from bigroc_core.generators.sampling import Generator
-from bigroc_core.images import check_together, fit_to, from_uint8, open_image_set, read_image, to_uint8
-from bigroc_core.limits import MAX_FIGURE_IMAGES
+from bigroc_core.images import check_together, fit_to, from_uint8, open_image_set, read_image
+from bigroc_core.limits import MAX_FIGURE_IMAGES, MAX_FIGURE_SIDE
 from bigroc_core.limits import UPLOAD as UPLOAD_LIMITS
 from bigroc_core.sources import UPLOAD, OneImage
 from bigroc_core.streams import labels_to
@@ -39,17 +41,20 @@ MAX_FILE_NAME = 160
 class Draft:
     """A recipe in the making: the images and classifiers that no recipe can name, and cards of models by name.
 
-    device: what models from elsewhere compute with.
+    device: what models from elsewhere compute with. view: what classifiers see of images of another size than their
+    own, None for their own view. notes: what was done to the images.
     """
 
-    def __init__(self, device: torch.device | str = "cpu") -> None:
-        self.device = device
+    def __init__(self, device: torch.device | str = "cpu", view: ViewName = None) -> None:
+        self.device, self.view = device, view
+        self.notes: list[str] = []
         self.images: dict[str, np.ndarray] = {}
         self.classifiers: dict[str, Classifier] = {}
         self._generators: dict[str, Generator] = {}
 
     def recipe(self, figure: str, settings: dict[str, Any]) -> Recipe:
         """The finished recipe. Raises ValueError for settings out of bounds."""
+        settings |= {} if self.view is None else {"view": self.view}
         return with_hashes(Recipe(figure, settings, self.images))
 
     def classifier(self, name: str) -> Card:
@@ -86,13 +91,21 @@ class Draft:
         self.images[name] = pixels
         return name
 
-    def end(self, one: OneImage, size: tuple[int, int]) -> dict[str, Any]:
-        """One image as a recipe has it; of a size where it becomes pixels. ValueError where there is none."""
+    def _fitted(self, images: Tensor, size: tuple[int, int] | None = None) -> np.ndarray:
+        """Images (N, 3, H, W) as a recipe holds them, brought to `size`, or to what fits into a figure."""
+        height, width = images.shape[-2:]
+        share = min(1.0, MAX_FIGURE_SIDE / max(height, width))
+        fitted = fit_to(images, size or (max(1, round(height * share)), max(1, round(width * share))))
+        self.notes += fitted.notes
+        return images_for(fitted.pixels)
+
+    def end(self, one: OneImage) -> dict[str, Any]:
+        """One image as a recipe has it. ValueError where there is none."""
         if one.kind == UPLOAD:
             path = Path(one.file or "")
-            return {
-                "image": self._hold(path.name, images_for(read_image(path, size=size, name=path.name).pixels[None]))
-            }
+            read = read_image(path, name=path.name)
+            self.notes += read.notes
+            return {"image": self._hold(path.name, self._fitted(read.pixels[None]))}
         classes = self.generator(one.generator).classes
         labels = labels_of([one.class_name] if one.class_name else None, classes)
         if one.generator in embedded_generators():
@@ -100,27 +113,34 @@ class Draft:
             return {"generator": one.generator, "seed": one.seed, "number": one.number, "class": chosen}
         image, _ = self._sampler(one.generator).sample(1, labels=labels, seed=one.seed, start=one.number)
         name = f"{self.generator(one.generator).name}-{one.seed}-{one.number}"
-        return {"image": self._hold(name, images_for(fit_to(image.cpu(), size).pixels))}
+        return {"image": self._hold(name, self._fitted(image.cpu()))}
 
     def uploaded(self, paths: Sequence[str], classifier: Card) -> dict[str, Any]:
         """A source: image files, whose classes are estimated."""
-        size = classifier.input_size
         check_together(paths, UPLOAD_LIMITS)
-        read = [
-            images_for(read_image(path, size=size, name=Path(path).name, limits=UPLOAD_LIMITS).pixels[None])
-            for path in paths
-        ]
-        return {"images": self._hold("uploaded images", np.concatenate(read)), "classes": None}
+        read = [read_image(path, name=Path(path).name, limits=UPLOAD_LIMITS).pixels for path in paths]
+        return {"images": self._hold("uploaded images", self._of_one_size(read, classifier)), "classes": None}
+
+    def _of_one_size(self, images: Sequence[Tensor], classifier: Card) -> np.ndarray:
+        """Images (3, H, W) as a recipe holds them: at their own size where they have but one, else at the
+        classifier's."""
+        if len({image.shape for image in images}) == 1:
+            return self._fitted(torch.stack(list(images)))
+        height, width = classifier.input_size
+        self.notes.append(f"the images are of different sizes, and are shown at {width}×{height}")
+        return np.concatenate([images_for(fit_to(image[None], (height, width)).pixels) for image in images])
 
     def image_set(self, path: str, start: int, count: int, classifier: Card) -> dict[str, Any]:
         """A source: images of a folder, zip or .npz, with their classes. ValueError where it has too few."""
-        found = open_image_set(path, classifier.input_size, classifier.classes)
+        found = open_image_set(path, "own", classifier.classes)
         if start + count > len(found):
             raise ValueError(f"{path} has {len(found):,} images: {start} + {count} are too many")
         _check_count(count)
-        batch = found.batch(start, count)
-        labels = None if batch.labels is None else [classifier.classes[label] for label in batch.labels.tolist()]
-        return {"images": self._hold(Path(path).name, images_for(batch.images)), "classes": labels}
+        self.notes += found.notes
+        shown = [found.batch(row, 1) for row in range(start, start + count)]
+        pixels = self._of_one_size([one.images[0] for one in shown], classifier)
+        labels = [classifier.classes[int(one.labels)] for one in shown if one.labels is not None]
+        return {"images": self._hold(Path(path).name, pixels), "classes": labels or None}
 
     def settled(
         self, source: Mapping[str, Any], debias: Mapping[str, Any] | None, classifier: Card
@@ -137,13 +157,13 @@ class Draft:
         if own is not None:
             table = labels_to(network, generator.card.name, generator.classes, {})
             classes = [network.classes[label] for label in (own if table is None else table[own]).tolist()]
-        pixels = images_for(fit_to(images.cpu(), classifier.input_size).pixels)
+        pixels = self._fitted(images.cpu())
         held = {"images": self._hold(generator.card.name, pixels), "classes": classes}
         if debias is None:
             return held, None
         others, _ = generator.sample(debias["count"], seed=debias["seed"])
-        fitted = from_uint8(to_uint8(fit_to(others.cpu(), classifier.input_size).pixels)).to(self.device)
-        return held, {"shift": fit_debias(network, fitted).cpu().tolist()}
+        fitted = from_uint8(self._fitted(others.cpu(), pixels.shape[1:3])).to(self.device)
+        return held, {"shift": fit_debias(network, fitted, view=self.view).cpu().tolist()}
 
 
 def _check_count(count: int) -> None:
@@ -183,7 +203,7 @@ def aligned(draft: Draft, start: OneImage, robust: str, standard: str, config: B
     """P1 Fig. 2: one image towards every class through two classifiers."""
     cards = [draft.classifier(name) for name in (robust, standard)]
     names = {"robust": cards[0].name, "standard": cards[1].name}
-    end = draft.end(start, cards[0].input_size)
+    end = draft.end(start)
     return draft.recipe("fig2", {"start": end, **names, "config": dataclasses.asdict(config)})
 
 
@@ -206,7 +226,7 @@ def walks(
 ) -> Recipe:
     """P1 Figs. 6 and 11: from source images to targets. way: "c", "steps", "weights" and "warm_start" (P1 Eq. 3)."""
     cards = [draft.classifier(name) for name in classifiers]
-    ends = [[draft.end(one, cards[0].input_size) for one in pair] for pair in pairs]
+    ends = [[draft.end(one) for one in pair] for pair in pairs]
     names = [card.name for card in cards]
     return draft.recipe(figure, {"pairs": ends, "classifiers": names, **way, "c": sorted(way["c"])})
 
@@ -225,18 +245,28 @@ def histograms(draft: Draft, source: Mapping[str, Any], validation: int, classif
 def sweep_recipe(result: Mapping[str, Any]) -> Recipe:
     """The recipe of a sweep's curve, from what `sweep --output` writes. ValueError for anything else."""
     try:
+        measure = result.get("measure", "frechet")
+        told = {} if measure == "frechet" else {"measure": measure}  # the only one that there was at first
+        # Other T at the ε that was found are no points of the curve over ε.
+        points = [p for p in result["points"] if p["stage"] != "steps"]
         return Recipe(
             "sweep",
             {
                 "points": [
-                    {"stage": p["stage"], "eps": p["eps"], "mean": p["frechet"]["mean"], "std": p["frechet"]["std"]}
-                    for p in result["points"]
+                    {
+                        "stage": p["stage"],
+                        "eps": p["eps"],
+                        "mean": p[measure]["mean"],
+                        "std": p["error"] if told else p[measure]["std"],
+                    }
+                    for p in points
                 ],
                 "norm": result["config"]["norm"],
                 **{name: result[name] for name in ("best", "features_of", "source", "seeds")},
+                **told,
             },
         )
-    except (KeyError, TypeError, IndexError) as error:
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 

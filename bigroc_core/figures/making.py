@@ -51,10 +51,12 @@ from bigroc_core.figures.parts import (
     followed,
     images_from,
     moved,
+    seeing,
     shift_for,
 )
 from bigroc_core.figures.recipe import Recipe
 from bigroc_core.images import from_uint8
+from bigroc_core.norms import NORMS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -113,6 +115,7 @@ def _boosted_set(recipe: Recipe, models: Models) -> Making[tuple[Found, Boosted,
     settings = recipe.settings
     classifier, config = models.classifier(settings["classifier"]), BoostConfig(**settings["config"])
     found = images_from(settings["source"], recipe, classifier)
+    classifier = seeing(classifier, recipe, found.size)
     shift = shift_for(settings["debias"], settings["source"], classifier) if found.labels is None else None
     after = yield from boosted(found, classifier, config, shift)
     changed = moved(classifier, found.images, after)
@@ -140,7 +143,8 @@ def _aligned(recipe: Recipe, models: Models) -> Making[Made]:
     """P1 Fig. 2."""
     settings = recipe.settings
     robust, standard = (models.classifier(settings[name]) for name in ("robust", "standard"))
-    original, name = end_image(settings["start"], recipe, robust.card.input_size)
+    original, name = end_image(settings["start"], recipe)
+    robust, standard = (seeing(one, recipe, (original.shape[1], original.shape[2])) for one in (robust, standard))
     config = BoostConfig(**settings["config"])
     run = yield from followed(towards_every_class((robust, standard), original, config, BATCH), "towards every class: ")
     rows = targeted_rows(run, ("Robust", "Standard"))
@@ -157,6 +161,7 @@ def _debiased(recipe: Recipe, models: Models) -> Making[Made]:
     classifier, config = models.classifier(settings["classifier"]), BoostConfig(**settings["config"])
     found = images_from(settings["source"], recipe, classifier)
     found = Found(found.images, None, found.name)  # targets are estimated here, whatever the labels
+    classifier = seeing(classifier, recipe, found.size)
     shift = shift_for(settings["debias"], settings["source"], classifier)
     if shift is None:
         raise ValueError("this figure compares boosting without and with debiasing: say what it is fitted to")
@@ -188,6 +193,7 @@ def _threat_models(recipe: Recipe, models: Models) -> Making[Made]:
     settings = recipe.settings
     classifier, config = models.classifier(settings["classifier"]), BoostConfig(**settings["config"])
     found, share = images_from(settings["source"], recipe, classifier), settings["share"]
+    classifier = seeing(classifier, recipe, found.size)
     run = yield from followed(in_both_balls(classifier, tuple(found.images), found.labels, config, share, BATCH))
     l2, linf, eps = *map(_tensor, run.rows), run.settings["linf_eps"]
     said = [change_said(run.before[place], row.certainty, run.l2(place)) for place, row in enumerate(run.rows)]
@@ -218,15 +224,18 @@ def _families(recipe: Recipe, models: Models) -> Making[Made]:
     for one in recipe.settings["sets"]:
         config, source = BoostConfig(**one["config"]), one["source"]
         found = images_from(source, recipe, classifier)
-        shift = shift_for(one["debias"], source, classifier) if found.labels is None else None
-        chosen = _one_of_each(found, classifier, shift)
-        result = yield from boosted(chosen, classifier, config, doing=found.name)
+        looking = seeing(classifier, recipe, found.size)
+        shift = shift_for(one["debias"], source, looking) if found.labels is None else None
+        chosen = _one_of_each(found, looking, shift)
+        result = yield from boosted(chosen, looking, config, doing=found.name)
         before.append(chosen.images)
         after.append(result.images)
         names.append(source.get("generator", found.name).removeprefix("cifar10-"))
-        changed = moved(classifier, chosen.images, result)
+        changed = moved(looking, chosen.images, result)
         said.append(f"{found.name}, ε = {config.eps:g}, T = {config.steps}: {changed}")
     columns = len(classifier.classes)
+    if len({images.shape[1:] for images in before}) > 1:
+        raise ValueError("the generators make images of different sizes, and a figure shows one: choose others")
     figure = blocks([Block("generated", torch.cat(before)), Block("boosted", torch.cat(after))], columns, names)
     return Made(figure, f"One image per class, boosted through {recipe.settings['classifier']}: {'; '.join(said)}.")
 
@@ -260,17 +269,12 @@ def _interpolated(recipe: Recipe, models: Models) -> Making[Made]:
     """P1 Figs. 6 and 11."""
     settings = recipe.settings
     classifiers = [models.classifier(name) for name in settings["classifiers"]]
-    sizes = {classifier.card.input_size for classifier in classifiers}
-    if len(sizes) > 1:
-        raise ValueError(f"the classifiers take images of different sizes: {sorted(sizes)}")
-    (size,) = sizes
     fractions, walks, said = sorted(settings["c"]), [], []
     for source_end, target_end in settings["pairs"]:
-        source, _ = end_image(source_end, recipe, size)
-        target, _ = end_image(target_end, recipe, size)
-        growing = between(
-            classifiers, source, target, fractions, settings["steps"], settings["weights"], settings["warm_start"]
-        )
+        source, _ = end_image(source_end, recipe)
+        target, _ = end_image(target_end, recipe, (source.shape[1], source.shape[2]))
+        way = (settings["steps"], settings["weights"], settings["warm_start"], settings.get("view"))
+        growing = between(classifiers, source, target, fractions, *way)
         run = yield from followed(growing, "interpolating through ")
         rows = _interpolated_rows(run)
         said += [
@@ -309,11 +313,12 @@ def _histograms(recipe: Recipe, models: Models) -> Making[Made]:
     classifier, source = models.classifier(settings["classifier"]), settings["source"]
     if generator_named(source["generator"], "cpu").classes:
         raise ValueError(f"{source['generator']} is conditional: its labels are given, and debiasing plays no part")
+    yield Progress(0, 1, "estimating classes")
+    found = images_from(source, recipe, classifier)
+    classifier = seeing(classifier, recipe, found.size)
     yield Progress(0, 1, "fitting d")
     shift = shift_for(settings["debias"], source, classifier)
     assert shift is not None
-    yield Progress(0, 1, "estimating classes")
-    found = images_from(source, recipe, classifier)
     logits = logits_of(classifier, found.images.to(classifier.mean.device))
     counts = [class_histogram(values.argmax(1).cpu(), len(classifier.classes)) for values in (logits, logits + shift)]
     entropies = histogram_entropy(counts[0]), histogram_entropy(counts[1])
@@ -348,7 +353,8 @@ def _sweep(recipe: Recipe, models: Models) -> Making[Made]:
         stage: [(p["eps"], p["mean"], p["std"]) for p in settings["points"] if p["stage"] == stage]
         for stage in ("fine", "coarse")
     }
-    norm = "L2" if settings["norm"] == "l2" else "L$\\infty$"
+    norm = NORMS[settings["norm"]].title.replace("∞", "$\\infty$")
+    measure = "KID" if settings.get("measure") == "kid" else "Fréchet distance"
     yield Progress(0, 1, "drawing")
     figure = sweep_curve(
         groups["fine"],
@@ -356,9 +362,9 @@ def _sweep(recipe: Recipe, models: Models) -> Making[Made]:
         settings["features_of"],
         groups["coarse"],
         f"$\\epsilon$ ({norm}, images in [0, 1])",
+        measure,
     )
     return Made(
         figure,
-        f"{settings['source']}: Fréchet distance in {settings['features_of']}'s features over ε; best "
-        f"{settings['best']:.3g}.",
+        f"{settings['source']}: {measure} in {settings['features_of']}'s features over ε; best {settings['best']:.3g}.",
     )

@@ -5,6 +5,8 @@ Every number in a figure, and in its caption, is of the 8-bit images that it sho
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,10 +19,12 @@ from bigroc_core.boosting import BoostConfig, boost_stream
 from bigroc_core.catalogue import classifier_named, generator_named
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.debiasing import fit_debias
+from bigroc_core.engine.views import INPUT, NATIVE, view_of
 from bigroc_core.experiments.comparison import Comparison, certainty_of
 from bigroc_core.experiments.frames import Interpolation
 from bigroc_core.figures.recipe import Recipe, labels_of
 from bigroc_core.images import fit_to, from_uint8, to_uint8
+from bigroc_core.norms import NORMS
 from bigroc_core.streams import labels_to
 
 # Images computed at once: always as many, so that the same recipe gives the same bits.
@@ -63,6 +67,17 @@ class Models:
         return classifier_named(name, str(self.device)) if given is None else given
 
 
+def seeing(classifier: Classifier, recipe: Recipe, size: tuple[int, int]) -> Classifier:
+    """A classifier that sees images of a size (height, width) as the recipe says. ValueError where it cannot."""
+    view = recipe.settings.get("view", INPUT)
+    if view == INPUT:
+        return classifier
+    view_of(classifier, size, view)
+    other = copy.copy(classifier)
+    other.card = dataclasses.replace(classifier.card, input_size=size if view == NATIVE else (view, view))
+    return other
+
+
 @dataclass(frozen=True)
 class Found:
     """Images (N, 3, H, W) at 8-bit levels on the CPU, their labels (N,) or None, and what a caption calls them."""
@@ -71,12 +86,16 @@ class Found:
     labels: Tensor | None
     name: str
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.images.shape[2], self.images.shape[3]
+
 
 def images_from(source: Mapping[str, Any], recipe: Recipe, classifier: Classifier) -> Found:
-    """The images of a recipe's source, at the classifier's size, labels in the classifier's numbers."""
-    size = classifier.card.input_size
+    """The images of a recipe's source, labels in the classifier's numbers."""
     if "images" in source:
-        images = fit_to(recipe.pixels(source["images"]), size).pixels
+        images = recipe.pixels(source["images"])
         labels = labels_of(source["classes"], classifier.classes)
         if labels is not None and len(labels) != len(images):
             raise ValueError(f"{len(labels)} classes for {len(images)} images")
@@ -93,17 +112,19 @@ def images_from(source: Mapping[str, Any], recipe: Recipe, classifier: Classifie
     table = labels_to(classifier, generator.card.name, generator.classes, {})
     if labels is not None and table is not None:
         labels = table[labels]
-    return Found(rounded(fit_to(drawn.cpu(), size).pixels), labels, f"{source['generator']} (seed {source['seed']})")
+    return Found(rounded(drawn.cpu()), labels, f"{source['generator']} (seed {source['seed']})")
 
 
-def end_image(end: Mapping[str, Any], recipe: Recipe, size: tuple[int, int]) -> tuple[Tensor, str]:
-    """One image (3, H, W) of a recipe at `size`, and what a caption calls it."""
+def end_image(end: Mapping[str, Any], recipe: Recipe, size: tuple[int, int] | None = None) -> tuple[Tensor, str]:
+    """One image (3, H, W) of a recipe, brought to `size` if it is given, and what a caption calls it."""
     if "image" in end:
-        return rounded(fit_to(recipe.pixels(end["image"])[0], size).pixels), str(end["image"])
+        given = recipe.pixels(end["image"])[0]
+        return rounded(given if size is None else fit_to(given, size).pixels), str(end["image"])
     generator = generator_named(end["generator"], "cpu")
     labels = None if end["class"] is None else labels_of([end["class"]], generator.classes)
     drawn, _ = generator.sample(1, labels=labels, seed=end["seed"], start=end["number"])
-    return rounded(fit_to(drawn[0].cpu(), size).pixels), f"{end['generator']}'s {end['number']} (seed {end['seed']})"
+    fitted = drawn[0].cpu() if size is None else fit_to(drawn[0].cpu(), size).pixels
+    return rounded(fitted), f"{end['generator']}'s {end['number']} (seed {end['seed']})"
 
 
 def shift_for(debias: Mapping[str, Any] | None, source: Mapping[str, Any], classifier: Classifier) -> Tensor | None:
@@ -118,8 +139,7 @@ def shift_for(debias: Mapping[str, Any] | None, source: Mapping[str, Any], class
         raise ValueError("debiasing is fitted to other images: its seed must differ from theirs")
     generator = generator_named(source["generator"], "cpu")
     held_out, _ = generator.sample(debias["count"], seed=debias["seed"])
-    fitted = rounded(fit_to(held_out.cpu(), classifier.card.input_size).pixels)
-    return fit_debias(classifier, fitted.to(classifier.mean.device))
+    return fit_debias(classifier, rounded(held_out.cpu()).to(classifier.mean.device))
 
 
 @dataclass(frozen=True)
@@ -163,7 +183,7 @@ def rounded(images: Tensor) -> Tensor:
 
 
 def boosting_said(config: BoostConfig, classifier: str) -> str:
-    norm = "L2" if config.norm == "l2" else "L∞"
+    norm = NORMS[config.norm].title
     return f"boosted through {classifier} ({norm}, ε = {config.eps:g} on [0, 1] pixels, T = {config.steps})"
 
 

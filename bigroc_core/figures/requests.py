@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from bigroc_core.boosting import BoostConfig
 from bigroc_core.catalogue import compute_device, control_for, generator_cards, on_gpu
 from bigroc_core.experiments.requests import BallRequest, ProbabilityStopRequest, StepSizeRequest
 from bigroc_core.experiments.threat_models import ThreatModelsRequest
 from bigroc_core.figures import drafts
-from bigroc_core.figures.cost import check_cost
+from bigroc_core.figures.cost import check_cost, computed_pixels
 from bigroc_core.figures.kinds import (
     ALIGNED_CONFIG,
     FIGURE_KINDS,
@@ -25,6 +27,7 @@ from bigroc_core.figures.kinds import (
 from bigroc_core.figures.metadata import FORMATS
 from bigroc_core.figures.parts import Progress
 from bigroc_core.figures.recipe import Recipe, check_models, recipe_in
+from bigroc_core.files import write_bytes
 from bigroc_core.limits import MAX_COLUMNS, MAX_FIGURE_IMAGES, MAX_IMAGES_PER_REQUEST, MAX_SAMPLES_PER_REQUEST
 from bigroc_core.settings import Request, like, setting
 from bigroc_core.sources import DEBIAS_COUNT, DEBIAS_SEED, GENERATOR, MAX_INDEX, UPLOAD, ImagesRequest, OneImage
@@ -104,7 +107,7 @@ class FigureRequest(Request):
     @cached_property
     def recipe(self) -> Recipe:
         """The figure as data, with the hashes of its models. ValueError for uploads that cannot be read."""
-        make_recipe = {"aligned": _aligned, "walk": _walks, "families": _families}.get(self.kind.layout, _boosted_set)
+        make_recipe = {"aligned": _aligned, "walk": _walks, "families": _families}.get(self.kind.layout, set_recipe)
         return make_recipe(self, drafts.Draft())
 
     def conflicts(self) -> dict[str, str]:
@@ -220,9 +223,12 @@ def _families(request: FigureRequest, draft: drafts.Draft) -> Recipe:
     return drafts.families(draft, list(generator_cards()), request.seed, request.classifier)
 
 
-def _boosted_set(request: FigureRequest, draft: drafts.Draft) -> Recipe:
+def set_recipe(request: FigureRequest, draft: drafts.Draft, images: str | os.PathLike[str] | None = None) -> Recipe:
+    """The recipe of a figure of many images. images: a folder, zip or .npz in place of the generator."""
     classifier = draft.classifier(request.classifier)
-    if request.files:
+    if images is not None:
+        source = draft.image_set(str(images), request.start, request.rows * request.columns, classifier)
+    elif request.files:
         source = draft.uploaded(request.files, classifier)
     else:
         source = drawn(
@@ -286,9 +292,20 @@ def default_config(figure: str, generator: str) -> BoostConfig:
 class Rendered:
     """A figure's files by format, and its caption."""
 
-    recipe: Recipe
-    files: dict[str, bytes]
+    recipe: Recipe = field(repr=False)
+    files: dict[str, bytes] = field(repr=False)
     caption: str
+
+    def _repr_png_(self) -> bytes:
+        return self.files["png"]
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the figure, whole or not at all, in the format that the ending names: .png, .pdf or .svg."""
+        path = Path(path)
+        if (file := self.files.get(path.suffix.lower().removeprefix("."))) is None:
+            raise ValueError(f"a figure is written as .{', .'.join(self.files)}, not {path.name!r}")
+        write_bytes(path, file)
+        return path
 
 
 def compute(recipe: Recipe, device: str | None = None) -> Iterator[Progress | Rendered]:
@@ -302,4 +319,9 @@ def compute(recipe: Recipe, device: str | None = None) -> Iterator[Progress | Re
     yield Rendered(recipe, {format: render(made.figure, format, recipe) for format in FORMATS}, made.caption)
 
 
-compute_on_gpu = on_gpu(compute)
+def computing(recipe: Recipe, device: str | None = None) -> int:
+    """What a figure computes: the pixels of images whose gradients are taken."""
+    return computed_pixels(recipe)
+
+
+compute_on_gpu = on_gpu(computing)(compute)

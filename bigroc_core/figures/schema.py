@@ -8,21 +8,22 @@ from __future__ import annotations
 import dataclasses
 import reprlib
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, PlainValidator, Tag, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from bigroc_core.boosting import BoostConfig
+from bigroc_core.engine.views import MAX_SIDE
 from bigroc_core.limits import (
     MAX_COLUMNS,
     MAX_EPS_L2,
-    MAX_EPS_LINF,
     MAX_FIGURE_IMAGES,
     MAX_FRACTIONS,
     MAX_SAMPLES_PER_REQUEST,
     MAX_STEPS_PER_REQUEST,
 )
+from bigroc_core.norms import NORMS
 from bigroc_core.sources import MAX_INDEX, MAX_SEED
 
 FORMAT = 1
@@ -51,7 +52,7 @@ def _config(value: Any) -> dict[str, Any]:
         raise ValueError(f"cannot be: {str(error)[:200]}") from None
     if config.steps > MAX_STEPS_PER_REQUEST:
         raise ValueError(f"asks for {config.steps:,} steps, and at most {MAX_STEPS_PER_REQUEST} fit a figure")
-    most = MAX_EPS_L2 if config.norm == "l2" else MAX_EPS_LINF
+    most = NORMS[config.norm].most
     if config.eps > most:
         raise ValueError(f"asks for eps {config.eps:g}, which can be at most {most:g} in this norm")
     return dataclasses.asdict(config)
@@ -96,6 +97,8 @@ def either(entry: str, first: Any, second: Any) -> Any:
     ]
 
 
+# What classifiers see of images of another size than their own; where it is not said, it is the classifier's own view.
+View = NotRequired[Literal["input", "native"] | whole(1, MAX_SIDE)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 Config = Annotated[dict[str, Any], PlainValidator(_config)]
 Seed, Number = whole(0, MAX_SEED), whole(0, MAX_INDEX)
@@ -115,7 +118,7 @@ _DEBIAS = either("shift", entries(shift=several(number(-1e6, 1e6), 10_000)), _FI
 
 # ------------------------------------------------------------------------------------------------------------ figures
 
-_PAIRS = entries(source=_SOURCE, columns=Columns, classifier=Name, config=Config, debias=_DEBIAS)
+_PAIRS = entries(source=_SOURCE, columns=Columns, classifier=Name, config=Config, debias=_DEBIAS, view=View)
 _WALK = entries(
     pairs=several(several(_END, 2, 2), 8),
     classifiers=several(Name, 4),
@@ -123,6 +126,7 @@ _WALK = entries(
     steps=whole(1, MAX_STEPS_PER_REQUEST),
     weights=several(number(0, 1e6), 32) | None,
     warm_start=bool,
+    view=View,
 )
 _SET = entries(source=_SOURCE, config=Config, debias=_DEBIAS)
 _POINT = entries(stage=Name, eps=number(0, MAX_EPS_L2), mean=number(-1e9, 1e9), std=number(0, 1e9) | None)
@@ -133,12 +137,14 @@ TRAINING = ("step", *_SHARES, *_LOSSES)
 _LINE = entries(step=whole(0, 10**9), **dict.fromkeys(_SHARES, number(0, 1)), **dict.fromkeys(_LOSSES, number(0, 1e9)))
 SCHEMAS: dict[str, Any] = {
     **dict.fromkeys(("fig1", "fig3", "fig7", "fig8", "fig9", "fig10", "side-by-side"), _PAIRS),
-    "fig2": entries(start=_END, robust=Name, standard=Name, config=Config),
-    "fig4": entries(source=_SOURCE, columns=Columns, classifier=Name, config=Config, share=number(0.01, 1)),
-    "fig5": entries(sets=several(_SET, 8), classifier=Name),
+    "fig2": entries(start=_END, robust=Name, standard=Name, config=Config, view=View),
+    "fig4": entries(source=_SOURCE, columns=Columns, classifier=Name, config=Config, share=number(0.01, 1), view=View),
+    "fig5": entries(sets=several(_SET, 8), classifier=Name, view=View),
     **dict.fromkeys(("fig6", "fig11"), _WALK),
     # A histogram draws none of its images, and takes more of them.
-    "debias": entries(source=entries(generator=Name, seed=Seed, count=Samples), classifier=Name, debias=_FITTED),
+    "debias": entries(
+        source=entries(generator=Name, seed=Seed, count=Samples), classifier=Name, debias=_FITTED, view=View
+    ),
     "training": entries(name=Name, lines=several(_LINE, 1_000)),
     "sweep": entries(
         points=several(_POINT, 200),
@@ -147,6 +153,7 @@ SCHEMAS: dict[str, Any] = {
         norm=Name,
         source=Name,
         seeds=several(Seed, 100),
+        measure=NotRequired[Literal["frechet", "kid"]],
     ),
 }
 # A recipe as JSON. images: how many are stacked in one PNG, which is in base64.

@@ -27,6 +27,7 @@ from bigroc_core.images.opening import open_image_set
 from bigroc_core.images.reading import check_together, read_image
 from bigroc_core.images.resizing import fit_to, shrunk_to
 from bigroc_core.images.rounding import encode_png, from_uint8, to_pil, to_uint8
+from bigroc_core.images.sheet import Sheet, show
 from bigroc_core.images.wordnet import readable_names
 from bigroc_core.images.writing import ImageSetWriter, is_unfinished, write_image_set
 
@@ -37,6 +38,7 @@ __all__ = [
     "ImageSetWriter",
     "ImageSource",
     "ReadImage",
+    "Sheet",
     "Size",
     "check_together",
     "class_folders",
@@ -47,6 +49,7 @@ __all__ = [
     "open_image_set",
     "read_image",
     "readable_names",
+    "show",
     "shrunk_to",
     "to_pil",
     "to_uint8",

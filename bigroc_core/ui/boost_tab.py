@@ -23,7 +23,14 @@ from bigroc_core.experiments.requests import (
     why_estimated,
 )
 from bigroc_core.figures.metadata import FORMATS
-from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_EPS_L2, MAX_EPS_LINF, MAX_IMAGES_PER_REQUEST, MAX_OWN_SIDE
+from bigroc_core.limits import (
+    KEEP_FILES_SECONDS,
+    MAX_EPS_L2,
+    MAX_EPS_LINF,
+    MAX_IMAGES_PER_REQUEST,
+    MAX_LIGHT_COMPUTING,
+    MAX_OWN_SIDE,
+)
 from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD, Source, example_paths, read_files
 from bigroc_core.ui import controls, links, models, pictures
 from bigroc_core.ui.boost_results import MAX_GAIN, checked_gain, draw, look, pick, preview, results
@@ -44,6 +51,7 @@ from bigroc_core.ui.presets import (
     said_of,
     size_text,
 )
+from bigroc_core.ui.turns import LARGE, SMALL, Line
 from bigroc_core.ui.values import ANY_OF, MOST, plainly
 
 STOPS = Stops()
@@ -76,6 +84,17 @@ def boost(request: BoostRequest, visitor: gr.Request, gain: float) -> Iterator[t
     """
     gain = checked_gain(gain)
     yield from live(experiment.boost(request), STOPS, visitor, preview, lambda run: results(run, 0, gain))
+
+
+def line_of(values: Mapping[str, Any]) -> Line:
+    """Where a request waits: with the small ones, if its images are drawn and it computes little."""
+    generator, classifier = generator_cards().get(values["generator"]), classifier_cards().get(values["classifier"])
+    numbers = [values["count"], values["steps"]]
+    plain = all(isinstance(number, int | float) for number in numbers) and values["source"] == GENERATOR
+    if not plain or generator is None or classifier is None or values["target"] == DEBIASED:
+        return LARGE
+    pixels = max(card.input_size[0] * card.input_size[1] for card in (generator, classifier))
+    return SMALL if numbers[0] * (numbers[1] + 1) * pixels <= MAX_LIGHT_COMPUTING else LARGE
 
 
 def check_upload(files: list[str] | None, classifier: str) -> str:
@@ -252,7 +271,14 @@ def build(opening: Run) -> tuple[links.Restorable, Form]:
     by_name: dict[str, Any] = form.controls
     says = "Stop the run after its current step; what it has reached stays, can be looked at step by step, and "
     connect(
-        form, boost, STOPS, outputs, (go, stop), ("boost", "cancel_boost", says + "downloaded."), extras={"gain": gain}
+        form,
+        boost,
+        STOPS,
+        outputs,
+        (go, stop),
+        ("boost", "cancel_boost", says + "downloaded."),
+        extras={"gain": gain},
+        line_of=line_of,
     )
     connect_presets(form, strength)
     moved = [one.input for name, one in by_name.items() if name != "files"]

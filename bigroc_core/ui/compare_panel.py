@@ -13,7 +13,7 @@ from bigroc_core.experiments.compare import CLASSIFIER, EPS, STEPS, CompareReque
 from bigroc_core.experiments.comparison import TABLE_HEADERS, Comparison, archive
 from bigroc_core.experiments.growing import settings_json
 from bigroc_core.limits import MAX_COMPARED
-from bigroc_core.settings import default_of
+from bigroc_core.norms import NORMS
 from bigroc_core.ui import controls, links, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.forms import Form, connect, endpoint, run_buttons
@@ -22,8 +22,7 @@ from bigroc_core.ui.presets import QUIET
 
 STOPS = Stops()
 # What the box of values holds when another thing is chosen to vary; the first as in the opening example.
-USUAL = {EPS: default_of(CompareRequest, "values"), STEPS: "1, 5, 10, 30"}
-USUAL_LINF = "0.01, 0.02, 0.04, 0.08"
+USUAL_STEPS = "1, 5, 10, 30"
 INTRODUCTION = f"""### Compare settings
 Up to {MAX_COMPARED}, on the same images, towards the same targets. One thing varies; images, targets and everything
 else are as set above."""
@@ -102,7 +101,7 @@ def _row(name: str, note: str, images: Any, captions: Sequence[str], waiting: bo
 
 def show_varied(vary: str, norm: str) -> tuple[Any, ...]:
     """Show the control of what varies, with values to begin with."""
-    usual = USUAL_LINF if vary == EPS and norm == "linf" else USUAL.get(vary)
+    usual = {EPS: NORMS[norm].compared, STEPS: USUAL_STEPS}.get(vary)
     return (
         gr.update(visible=vary != CLASSIFIER, **({} if usual is None else {"value": usual})),
         gr.update(visible=vary == CLASSIFIER),

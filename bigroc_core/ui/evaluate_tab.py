@@ -27,6 +27,7 @@ from bigroc_core.experiments.evaluate import (
 from bigroc_core.experiments.judging import judge_for, least_images
 from bigroc_core.experiments.measurement import Measured
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_EVALUATION_IMAGES, MAX_UPLOAD_BYTES, MIB
+from bigroc_core.norms import NORMS
 from bigroc_core.sources import GENERATOR
 from bigroc_core.ui import controls, findings, links, pictures
 from bigroc_core.ui.errors import explained, sentence
@@ -36,7 +37,6 @@ from bigroc_core.ui.jobs import INPUTS, Jobs, Report, Status
 JOBS = Jobs(Path(get_upload_folder()) / "jobs")
 POLL_SECONDS = 1.0
 # What ε goes back to where it is out of the norm's range.
-USUAL_EPS = {"l2": 2.0, "linf": 0.03}
 UPLOAD_HINT = (
     f'<p class="note">A zip (of class folders, or with a labels.csv, or flat) or an .npz (arr_0: N×H×W×3 uint8, '
     f"arr_1: labels), up to {MAX_UPLOAD_BYTES // MIB} MiB. Without labels the classifier estimates the targets.</p>"
@@ -220,7 +220,7 @@ def show_generator(generator: str) -> Any:
 def show_eps(eps_from: str, generator: str) -> tuple[Any, ...]:
     """Show what each way of choosing ε needs."""
     preset = BoostConfig(**preset_of(generator_cards()[generator]))
-    text = f"ε {preset.eps:g}, {preset.steps} steps, {'L2' if preset.norm == 'l2' else 'L∞'}, as the Boost tab"
+    text = f"ε {preset.eps:g}, {preset.steps} steps, {NORMS[preset.norm].title}, as the Boost tab"
     label = "Largest ε tried" if eps_from == SWEEP else "Strength ε"
     return (
         gr.update(visible=eps_from != PRESET),
@@ -231,8 +231,8 @@ def show_eps(eps_from: str, generator: str) -> tuple[Any, ...]:
 
 def apply_norm(norm: str, eps: float) -> Any:
     """Give ε the range of the norm; a value outside it becomes that norm's default."""
-    value = eps if norm == "l2" and eps >= 0.5 else USUAL_EPS[norm]
-    return gr.update(maximum=controls.SLIDER_EPS[norm], step=0.05 if norm == "l2" else 0.001, value=value)
+    value = eps if norm == "l2" and eps >= 0.5 else NORMS[norm].usual
+    return gr.update(**controls.eps_range(norm), value=value)
 
 
 def check_set(file: str | None, classifier: str) -> tuple[str, Any]:
@@ -268,7 +268,7 @@ def restore(form: Form, values: dict[str, Any]) -> list[Any]:
     eps_from = values.get("eps_from", FIXED)
     if source == UPLOADED_SET and eps_from == PRESET:
         raise ValueError("a set has no preset")
-    eps = values.get("eps", USUAL_EPS["l2"])
+    eps = values.get("eps", NORMS["l2"].usual)
     range_of_norm = apply_norm(norm, eps)
     if eps > range_of_norm["maximum"]:
         raise ValueError(f"eps is at most {range_of_norm['maximum']:g} in this norm, not {eps:g}")
@@ -316,7 +316,7 @@ def build() -> links.Restorable | None:
                 eps_from = form.add("eps_from")
                 preset_note = controls.html("", visible=False, elem_classes="inset")
                 with gr.Column(visible=True) as eps_box:
-                    eps = form.add("eps", maximum=controls.SLIDER_EPS["l2"])
+                    eps = form.add("eps", maximum=NORMS["l2"].slider)
                     form.add("steps")
                     norm = form.add("norm")
             with gr.Row():
@@ -329,6 +329,7 @@ def build() -> links.Restorable | None:
                 conditional = next(iter(generators.values())).conditional
                 debias = form.add("debias", visible=not conditional, elem_id="evaluation-debias")
                 form.add("inception")
+                form.add("lite0")
             links.link_button("evaluate", form.shared)
         with gr.Column(scale=8, min_width=320):
             status = controls.html(status_line(None), elem_id="evaluation-status", label="Status")

@@ -24,6 +24,7 @@ from bigroc_core.figures.requests import (
     default_pairs,
 )
 from bigroc_core.limits import MAX_IMAGES_PER_REQUEST
+from bigroc_core.norms import NORMS
 from bigroc_core.places import ASSETS
 from bigroc_core.ui import controls, links, pictures
 from bigroc_core.ui.downloads import saved
@@ -242,7 +243,7 @@ def _lay_out(form: Form) -> tuple[gr.HTML, tuple[gr.Button, gr.Button], tuple[Fo
     buttons = run_buttons("Make figure", "figure")
     with gr.Accordion("All settings", open=False):
         form.add("classifier")
-        form.add("eps", maximum=controls.SLIDER_EPS["l2"])
+        form.add("eps", maximum=NORMS["l2"].slider)
         form.add("steps")
         with gr.Row():
             form.add("step_size", placeholder="ε/T")

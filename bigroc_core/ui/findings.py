@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 
 from bigroc_core.cards import Card
-from bigroc_core.evaluation import ERRORS, Evaluation, Metric, Row, Sweep
+from bigroc_core.evaluation import ERRORS, MEASURES, Evaluation, Metric, Row, Sweep
 from bigroc_core.evaluation.report import as_csv, as_latex, caption, cell, heading, score
 from bigroc_core.experiments.measurement import Measured
 from bigroc_core.figures.drafts import sweep_recipe
@@ -137,7 +137,7 @@ def curve(swept: Sweep) -> str:
     """The sweep's curve as a picture."""
     address = base64.b64encode(_figure(swept, "png")).decode()
     alt = (
-        f"Fréchet distance to {swept.reference} over ε, from {swept.points[0].mean:.3g} at ε = "
+        f"{MEASURES[swept.measure]} to {swept.reference} over ε, from {swept.points[0].mean:.3g} at ε = "
         f"{swept.points[0].eps:g}; lowest, {swept.best.mean:.3g}, at ε = {swept.best.eps:.3g}"
     )
     return f'<figure class="curve"><img alt="{escape(alt, quote=True)}" src="data:image/png;base64,{address}"></figure>'

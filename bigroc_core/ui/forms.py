@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -15,7 +15,8 @@ import gradio as gr
 from bigroc_core.settings import Request, Unfit, default_of, described, hints
 from bigroc_core.ui import links
 from bigroc_core.ui.errors import explained, validations
-from bigroc_core.ui.live import Stops, canceller
+from bigroc_core.ui.live import Stops, canceller, in_turn
+from bigroc_core.ui.turns import LARGE, Line
 from bigroc_core.ui.values import plainly
 
 # Characters of a row of numbers, so many as the longest that is of use.
@@ -233,13 +234,14 @@ def connect(
     buttons: tuple[gr.Button, gr.Button | None],
     names: tuple[str, str, str],
     extras: dict[str, gr.components.Component] | None = None,
+    line_of: Callable[[Mapping[str, Any]], Line] = lambda _values: LARGE,
 ) -> None:
     """Connect a tab's two buttons, Go and Cancel, and the endpoint that programs call; no Cancel where another form's
     stops this run as well.
 
     outputs: the first may be the State of the run that the tab's other controls look at, and then the status line's
     HTML; what programs get leaves the State out. names: of the endpoint, of the one that cancels, and what the API says
-    of that.
+    of that. line_of: where a request waits for its turn, by its values' names.
     """
     go, stop = buttons
     api_name, cancel_name, cancel_doc = names
@@ -247,14 +249,15 @@ def connect(
     inputs = [*form.shared.values(), *(extras or {}).values(), *uploads]
     stateful = isinstance(outputs[0], gr.State)
     status: Any = outputs[1 if stateful else 0]
+    shape = (len(outputs), 1 if stateful else 0)
     run = go.click(
-        handler,
+        in_turn(handler, stops, shape, line_of),
         inputs,
         outputs,
         api_name=f"{api_name}_page",
         api_visibility="undocumented",
         validator=checker(form, stops, list(extras or {})),
-        concurrency_id="compute",
+        concurrency_limit=None,  # in_turn lets it wait
         show_progress="minimal",
         show_progress_on=status,
         js=show_results_js(status.elem_id),
@@ -265,12 +268,10 @@ def connect(
         cancel = canceller(stops, cancel_doc)
         stop.click(cancel, None, None, api_name=cancel_name, concurrency_limit=None, show_progress="hidden")
     # Clients have no controls to show a problem at: they get it as a message, from the same handler unvalidated.
+    shown = list(outputs[1:] if stateful else outputs)
+    alone = for_programs(handler) if stateful else handler
     gr.Button(visible=False).click(
-        for_programs(handler) if stateful else handler,
-        inputs,
-        list(outputs[1:] if stateful else outputs),
-        api_name=api_name,
-        concurrency_id="compute",
+        in_turn(alone, stops, (len(shown), 0), line_of), inputs, shown, api_name=api_name, concurrency_limit=None
     )
 
 

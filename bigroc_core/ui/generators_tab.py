@@ -19,6 +19,7 @@ from bigroc_core.generators.registry import load_generator
 from bigroc_core.generators.systems import ROADS, SYSTEMS, System, system_of
 from bigroc_core.images import to_uint8
 from bigroc_core.limits import MIB
+from bigroc_core.norms import NORMS
 from bigroc_core.ui import controls, pictures
 
 ROWS, COLUMNS = 4, 10
@@ -207,7 +208,8 @@ def _preset(card: Card) -> str:
     preset = card.presets.get("default")
     if not preset or "eps" not in preset:
         return _fact("best boosted with", "not known", f"sweep generator:{escape(card.name)} finds it")
-    norm = {"l2": "L2", "linf": "L∞"}.get(str(preset.get("norm", "l2")), "")
+    norm = str(preset.get("norm", "l2"))
+    norm = NORMS[norm].title if norm in NORMS else ""
     how = f"{norm}, {preset.get('source', 'given')}"
     through = f", through {preset['classifier']}" if preset.get("classifier") else ""
     value = f"ε {preset['eps']:g}, T {preset.get('steps', '?')}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import logging
 import os
 import secrets
@@ -16,11 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from bigroc_core.files import held
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_WAITING_JOBS
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 FINISHED = ("done", "failed", "cancelled")
 INPUTS = "inputs"
+# In a job's folder: which server it belongs to, and the digest of its key.
+MARK = ".job"
+LOST_RUN = "the server was stopped while this was at work, and started anew; nothing was kept: start it again"
+LOST_RESULT = "this was done, but the server was started anew since, and its result is gone: start it again"
 
 
 class Report(Protocol):
@@ -124,7 +130,11 @@ class Jobs:
         self._running: _Job | None = None
         self._changed = threading.Condition()
         self._worker: threading.Thread | None = None
-        _remove_leftovers(root, keep_seconds)
+        self._alive = contextlib.ExitStack()
+        # By their keys' digests: of jobs that ended with an earlier server, what became of them.
+        self._lost = _remove_leftovers(root, keep_seconds)
+        self._server = secrets.token_hex(8)
+        self._alive.enter_context(held(_server_at(root, self._server)))
 
     def submit(self, work: Work, *inputs: Path) -> str:
         """Take a job and return its key. inputs are copied, so that they may go.
@@ -144,6 +154,8 @@ class Jobs:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise ValueError(f"the file could not be taken over ({error.strerror}); upload it again") from error
             job = _Job(secrets.token_urlsafe(24), work, folder)
+            with contextlib.suppress(OSError):
+                (folder / MARK).write_text(f"{self._server} {_digest(job.key)}", "utf-8")
             self._jobs[job.key] = job
             self._waiting.append(job)
             if self._worker is None:
@@ -159,7 +171,8 @@ class Jobs:
             self._expire()
             job = self._jobs.get(str(key))
             if job is None:
-                return None
+                became = self._lost.get(_digest(str(key)))
+                return None if became is None else Status("failed", "", 0.0, 0.0, None, 0, False, became)
             ahead = 0
             if job in self._waiting:
                 ahead = self._waiting.index(job) + (self._running is not None)
@@ -232,11 +245,36 @@ def _outcome(job: _Job) -> tuple[State, str, Any]:
         return "failed", f"something went wrong on the server ({type(error).__name__}); please report it", None
 
 
-def _remove_leftovers(root: Path, keep_seconds: float) -> None:
-    """Folders of jobs that a server which was killed left behind."""
-    if not root.is_dir():
-        return
-    for folder in root.iterdir():
-        with contextlib.suppress(OSError):
-            if time.time() - folder.stat().st_mtime >= keep_seconds:
+def _server_at(root: Path, server: str) -> Path:
+    """What a server holds for as long as it lives."""
+    return root.with_name(f"{root.name}-{server}")
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
+
+
+def _remove_leftovers(root: Path, keep_seconds: float) -> dict[str, str]:
+    """Remove the folders of jobs whose server is gone; by the jobs' digests, what became of them.
+
+    Folders that do not say whose they are go when they are old: a server beside this one may work there.
+    """
+    became: dict[str, str] = {}
+    for folder in root.iterdir() if root.is_dir() else ():
+        with contextlib.suppress(OSError, ValueError):
+            if not folder.is_dir():
+                continue
+            if not (folder / MARK).is_file():
+                gone = time.time() - folder.stat().st_mtime >= keep_seconds
+            else:
+                server, digest = (folder / MARK).read_text("utf-8").split()
+                with held(_server_at(root, server)):  # ValueError while that server lives
+                    gone = True
+                was_done = not (folder / INPUTS).is_dir()
+                became[digest] = LOST_RESULT if was_done else LOST_RUN
+            if gone:
                 shutil.rmtree(folder, ignore_errors=True)
+    for lock in root.parent.glob(f".{root.name}-*.lock"):
+        with contextlib.suppress(ValueError), held(lock.with_name(lock.name[1 : -len(".lock")])):
+            pass  # which removes it, unless its server lives
+    return became

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import gradio as gr
@@ -26,8 +27,12 @@ from bigroc_core.ui import (
     threat_models_tab,
 )
 from bigroc_core.ui.errors import refuse_plainly
+from bigroc_core.ui.sessions import keep_sessions_light
 from bigroc_core.ui.stories import stories_html
 from bigroc_core.ui.theme import CSS, KEYBOARD_JS, theme
+
+# Events that Gradio has in hand at once: those that wait for their turn to compute, and looks at what is there.
+MOST_EVENTS = 2 * MAX_QUEUE_LENGTH
 
 INTRODUCTION = """<h1>BIGRoC</h1><p>Make generated images better: each is moved, a little, towards its class along the
 gradients of a robust classifier. Choose images, move the strength, press Boost.</p>"""
@@ -68,8 +73,12 @@ def build_page() -> gr.Blocks:
             restorable += [links.nothing_but(tab) for tab in ("generators", "about")]
         links.follow_links(page, tabs, restorable)
     refuse_plainly(page)
-    # One computation at a time: two at once would both be slower on the cores of a small host.
-    page.queue(max_size=MAX_QUEUE_LENGTH, default_concurrency_limit=1)
+    keep_sessions_light(page)
+    # Gradio would make a table of all earlier events' times after each of them.
+    os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
+    os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
+    # Whoever computes waits for its turn there (turns.py), and not in Gradio's queue, which knows no visitors.
+    page.queue(max_size=MOST_EVENTS, default_concurrency_limit=1)
     return page
 
 
@@ -84,6 +93,10 @@ def launch_options() -> dict[str, Any]:
         "footer_links": ["api", "settings"],
         "run_history": False,
         "ssr_mode": False,
+        # Gradio's own limit is on whatever is answered or waits at a time.
+        "max_threads": MOST_EVENTS,
+        # Before it serves, Gradio would ask itself for the page, and on a busy machine give up after three seconds.
+        "_frontend": False,
         # Each session keeps the frames of its last run, a few megabytes.
         "state_session_capacity": 256,
     }

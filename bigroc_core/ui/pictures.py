@@ -20,15 +20,16 @@ from bigroc_core.ui.errors import readable
 SMALL_SIDE, LIST_SIDE = 128, 192
 # Notes that a line opens to.
 MAX_NOTES = 100
-# Of larger pictures too many would be remembered.
-MAX_REMEMBERED = 3 * LIST_SIDE**2
+# Bytes of a picture that is remembered: 64 by 64 pixels.
+MAX_REMEMBERED = 3 * 64 * 64
 
 
 def picture(pixels: np.ndarray, description: str) -> str:
     """An <img> of (H, W, 3) uint8 pixels with its description for those who do not see it."""
     alt = escape(description, quote=True)
     kind = "px" if is_small(pixels.shape) else "photo"
-    address = _address if pixels.nbytes <= MAX_REMEMBERED else _address.__wrapped__
+    # Small ones are remembered, because a run draws its originals again with every preview.
+    address = _remembered_address if pixels.nbytes <= MAX_REMEMBERED else _address
     return f'<img class="{kind}" decoding="sync" alt="{alt}" src="{address(pixels.tobytes(), pixels.shape)}">'
 
 
@@ -48,11 +49,12 @@ def is_small(shape: Sequence[int]) -> bool:
     return max(shape[:2]) <= SMALL_SIDE
 
 
-@lru_cache(maxsize=1024)
 def _address(data: bytes, shape: tuple[int, ...]) -> str:
-    # Remembered, because a run draws its originals again with every preview.
     pixels = np.frombuffer(data, np.uint8).reshape(shape)
     return "data:image/png;base64," + base64.b64encode(encode_png(from_uint8(pixels))).decode()
+
+
+_remembered_address = lru_cache(maxsize=1024)(_address)
 
 
 def percent(share: float) -> str:

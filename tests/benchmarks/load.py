@@ -28,6 +28,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,30 +48,33 @@ class Seen:
 
 @contextmanager
 def server(root: Path) -> Iterator[tuple[str, int]]:
-    """The page's address, and the process that serves it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
-        process = subprocess.Popen(
-            [sys.executable, "app.py", "--port", str(port)],
-            cwd=root,
-            env=os.environ | {"GRADIO_TEMP_DIR": folder},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            address = f"http://127.0.0.1:{port}/"
-            for _ in range(600):
-                try:
-                    urllib.request.urlopen(address, timeout=5).close()
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            yield address, process.pid
-        finally:
-            process.terminate()
-            process.wait(30)
+    """The page's address, and the process that serves it. On a busy machine Gradio gives up a start at times."""
+    for _ in range(5):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        with tempfile.TemporaryDirectory() as folder:
+            process = subprocess.Popen(
+                [sys.executable, "app.py", "--port", str(port)],
+                cwd=root,
+                env=os.environ | {"GRADIO_TEMP_DIR": folder, "PYTHONUNBUFFERED": "1"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            try:
+                assert process.stdout is not None
+                if not any("Running on" in line for line in process.stdout):
+                    continue
+                time.sleep(10)
+                if process.poll() is None:
+                    threading.Thread(target=process.stdout.read, daemon=True).start()
+                    yield f"http://127.0.0.1:{port}/", process.pid
+                    return
+            finally:
+                process.terminate()
+                process.wait(30)
+    raise SystemExit("the page did not start")
 
 
 def resident(pid: int) -> float:
@@ -89,7 +93,7 @@ class Refused(Exception):
     """The server would not do it; the text says why."""
 
 
-def begin(address: str, images: int, steps: int, seed: int) -> Any:
+def begin(address: str, images: int, steps: int, seed: int, session: str = "alone") -> Any:
     """Ask for a boost; returns the stream of what becomes of it. Refused says why not."""
     wanted = {
         "source": "Generator",
@@ -99,8 +103,11 @@ def begin(address: str, images: int, steps: int, seed: int) -> Any:
         "steps": steps,
         "eps": 1.0,
     }
+    values = [wanted.get(name, usual) for name, usual in parameters(address)]
     asked = urllib.request.Request(
-        f"{address}gradio_api/call/v2/boost", json.dumps(wanted).encode(), {"Content-Type": "application/json"}
+        f"{address}gradio_api/call/boost",
+        json.dumps({"data": values, "session_hash": session}).encode(),
+        {"Content-Type": "application/json"},
     )
     try:
         with urllib.request.urlopen(asked, timeout=300) as answer:
@@ -108,6 +115,14 @@ def begin(address: str, images: int, steps: int, seed: int) -> Any:
     except urllib.error.HTTPError as error:
         raise Refused(json.load(error)["detail"]) from None
     return urllib.request.urlopen(f"{address}gradio_api/call/boost/{event}", timeout=600)
+
+
+@cache
+def parameters(address: str) -> list[tuple[str, Any]]:
+    """The endpoint's parameters with their defaults, in order."""
+    with urllib.request.urlopen(f"{address}gradio_api/info", timeout=60) as answer:
+        told = json.load(answer)["named_endpoints"]["/boost"]["parameters"]
+    return [(one["parameter_name"], one.get("parameter_default")) for one in told]
 
 
 def finish(stream: Any) -> str:
@@ -135,18 +150,19 @@ def finish(stream: Any) -> str:
 
 def visitor(address: str, number: int, options: argparse.Namespace, until: float, seen: Seen) -> None:
     """One visitor: boosts again and again, some leaving midway."""
-    draws = random.Random(number)
+    draws, session = random.Random(number), f"visitor{number}"
     while time.monotonic() < until:
         images, steps = draws.randint(*options.images), draws.randint(*options.steps)
         seed, leaves = draws.randint(0, 9), draws.random() < options.leaving
         began = time.monotonic()
         try:
-            stream = begin(address, images, steps, seed)
+            stream = begin(address, images, steps, seed, session)
             if leaves:
                 time.sleep(draws.uniform(0.1, 1.0))
                 stream.close()
                 with seen.lock:
                     seen.left += 1
+                session += "+"
                 continue
             found = finish(stream)
         except (Refused, OSError) as error:

@@ -253,6 +253,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="also write everything as JSON, as it comes")
     options = parser.parse_args()
     device = torch.device(options.device)
+    if device.type == "cuda":
+        device = torch.device("cuda", torch.cuda.current_device())
     toy, began = options.toy, time.perf_counter()
     told: Facts = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",

@@ -14,8 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
-from serving import ROOT, Server
+from gradio_client import Client
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from serving import PATIENCE, ROOT, Server
+
+expect.set_options(timeout=1000 * PATIENCE)
 
 
 @contextmanager
@@ -31,10 +34,10 @@ def serving(folder: Path, *flags: str) -> Iterator[Server]:
             [sys.executable, "app.py", "--port", str(port), *flags], cwd=ROOT, env=environment, stdout=log, stderr=log
         )
     try:
-        for _ in range(1200):
+        for _ in range(10 * PATIENCE):
             assert process.poll() is None, started.log()
             try:
-                urllib.request.urlopen(started.url, timeout=5).close()
+                urllib.request.urlopen(started.url, timeout=PATIENCE).close()
                 break
             except OSError:
                 time.sleep(0.1)
@@ -57,6 +60,14 @@ def mcp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     pytest.importorskip("mcp", reason="no MCP library: pip install 'gradio[mcp]'")
     with serving(tmp_path_factory.mktemp("mcp"), "--mcp") as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def client(server: Server) -> Iterator[Client]:
+    """A program that calls the page's endpoints."""
+    made = Client(server.url, verbose=False, httpx_kwargs={"timeout": PATIENCE})
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")
@@ -85,15 +96,22 @@ class Watched:
 
 
 @pytest.fixture
-def page(browser: Browser, server: Server) -> Iterator[Page]:
-    """The page, loaded, at desktop width; fails if it had script errors or reached out to another host."""
+def empty_page(browser: Browser, server: Server) -> Iterator[Page]:
+    """A window of desktop width that follows a link next; fails if the page had script errors or reached out to another
+    host."""
     opened = browser.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    opened.set_default_timeout(30_000)
+    opened.set_default_timeout(1000 * PATIENCE)
     watched = Watched(opened, server)
-    opened.goto(server.url)
-    opened.wait_for_selector("#grid .pair")
     yield opened
     opened.close()
     assert watched.errors == []
     assert watched.elsewhere == []
     assert "Traceback" not in server.log()
+
+
+@pytest.fixture
+def page(empty_page: Page, server: Server) -> Page:
+    """The page, loaded, at desktop width."""
+    empty_page.goto(server.url)
+    empty_page.wait_for_selector("#grid .pair")
+    return empty_page

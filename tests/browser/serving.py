@@ -8,6 +8,8 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 ROOT = Path(__file__).resolve().parents[2]
+# Seconds until what is waited for counts as failed: far more than it takes, since others may use the machine too.
+PATIENCE = 120
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,12 @@ GRADIOS = [
 ]
 
 
+@pytest.fixture
+def page(empty_page: Page) -> Page:
+    """Nothing is loaded yet: each of these begins with a link."""
+    return empty_page
+
+
 def opened(page: Page, name: str) -> Page:
     """The page with this tab in front and all it can unfold unfolded."""
     open_tab(page, name)

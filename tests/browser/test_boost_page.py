@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 from serving import Server, open_tab
 
 import bigroc_core as bc
@@ -200,8 +200,9 @@ def test_the_python_it_shows_repeats_the_run(page: Page, tmp_path: Path, monkeyp
         assert float((mine - theirs).abs().mean()) < 0.002
 
 
-def test_it_fits_a_phone_and_follows_the_dark_theme(browser: Browser, server: Server) -> None:
-    page = browser.new_page(viewport={"width": 390, "height": 844})
+def test_it_fits_a_phone_and_follows_the_dark_theme(empty_page: Page, server: Server) -> None:
+    page = empty_page
+    page.set_viewport_size({"width": 390, "height": 844})
     page.goto(f"{server.url}?__theme=dark")
     for tab in ("Boost", "Debias", "About"):
         open_tab(page, tab)
@@ -214,4 +215,3 @@ def test_it_fits_a_phone_and_follows_the_dark_theme(browser: Browser, server: Se
     assert table.evaluate("table => table.scrollWidth > table.clientWidth"), "the table scrolls by itself"
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert page.evaluate("document.body.classList.contains('dark')")
-    page.close()

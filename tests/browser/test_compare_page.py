@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 from serving import Server
 
 STATUS = "document.querySelector('#compared-status .status span').innerText"
@@ -42,7 +42,6 @@ def rows(page: Page) -> list[str]:
 
 
 def test_it_opens_finished_runs_and_follows_the_controls_above(page: Page) -> None:
-    page.set_default_timeout(120_000)
     assert page.evaluate(STATUS) == "An example to begin with: 4 radii on 6 images"
     assert rows(page) == ["as they came", "ε = 0.5", "ε = 1", "ε = 2", "ε = 4"]
     assert page.locator(FIGURES).count() == 5 * 6
@@ -98,7 +97,6 @@ def test_what_cannot_be_compared_is_said_at_its_control(page: Page) -> None:
 
 
 def test_cancel_keeps_what_was_reached(page: Page) -> None:
-    page.set_default_timeout(120_000)
     page.get_by_label("steps T", exact=True).check()
     set_values(page, "1, 200")
     compare(page, "step ")
@@ -110,7 +108,6 @@ def test_cancel_keeps_what_was_reached(page: Page) -> None:
 
 
 def test_by_keyboard_alone(page: Page) -> None:
-    page.set_default_timeout(120_000)
     set_number(page, "Images", "1")
     page.locator("#compared-values").get_by_role("textbox").focus()
     page.keyboard.press("Control+a")
@@ -124,13 +121,13 @@ def test_by_keyboard_alone(page: Page) -> None:
     assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("Originals")
 
 
-def test_its_link_restores_it_with_the_controls_above(page: Page, server: Server) -> None:
-    page.goto(f"{server.url}?tab=boost&count=3&vary=steps&values=2,4")
-    box = page.locator("#compared-values").get_by_role("textbox")
-    expect(box).to_have_value("2,4", timeout=30_000)
-    expect(page.get_by_label("steps T", exact=True)).to_be_checked()
-    page.get_by_role("button", name="Link to this comparison").click()
-    shown = page.locator("#compared-link textarea, #compared-link input")
+def test_its_link_restores_it_with_the_controls_above(empty_page: Page, server: Server) -> None:
+    empty_page.goto(f"{server.url}?tab=boost&count=3&vary=steps&values=2,4")
+    box = empty_page.locator("#compared-values").get_by_role("textbox")
+    expect(box).to_have_value("2,4")
+    expect(empty_page.get_by_label("steps T", exact=True)).to_be_checked()
+    empty_page.get_by_role("button", name="Link to this comparison").click()
+    shown = empty_page.locator("#compared-link textarea, #compared-link input")
     expect(shown).to_have_value(re.compile(re.escape(server.url) + r"\?tab=boost&"))
     made = parse_qs(urlsplit(shown.input_value()).query)
     assert {name: made[name] for name in ("count", "vary", "values")} == {
@@ -140,20 +137,16 @@ def test_its_link_restores_it_with_the_controls_above(page: Page, server: Server
     }
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_phone_needs_no_sideways_scrolling(browser: Browser, server: Server, theme: str) -> None:
-    page = browser.new_page(viewport={"width": 390, "height": 844})
-    page.goto(f"{server.url}?__theme={theme}")
+def test_a_phone_needs_no_sideways_scrolling(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
     page.locator(FIGURES).first.wait_for()
     page.wait_for_timeout(500)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     strip = page.locator("#compared-rows .strips")
     assert strip.evaluate("strip => strip.scrollWidth > strip.clientWidth"), "the strip scrolls by itself"
-    page.close()
 
 
-def test_programs_call_it_by_name(server: Server) -> None:
-    client = Client(server.url, verbose=False)
+def test_programs_call_it_by_name(client: Client, server: Server) -> None:
     status, strip, table, archive, commands, settings = client.predict(
         count=2, steps=2, vary="eps", values="0.5, 1, 2", api_name="/compare"
     )
@@ -176,5 +169,4 @@ def test_programs_call_it_by_name(server: Server) -> None:
         with pytest.raises(AppError, match=said):
             client.predict(**arguments, api_name="/compare")
     client.predict(api_name="/cancel_compare")
-    client.close()
     assert "Traceback" not in server.log()

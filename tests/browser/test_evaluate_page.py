@@ -7,7 +7,6 @@ import re
 import shlex
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +33,6 @@ pytestmark = [
 
 STATUS = "document.querySelector('#evaluation-status .status span').innerText"
 LONG = 600
-
-
-@pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[Client]:
-    made = Client(server.url, verbose=False)
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import Page
-from serving import Server
+from serving import PATIENCE, Server
 
 from bigroc_core.figures.recipe import recipe_in
 
@@ -33,7 +33,6 @@ def type_into(page: Page, label: str, value: str) -> None:
 
 
 def test_from_the_opening_figure_to_one_made_and_made_again(page: Page, tmp_path: Path) -> None:
-    page.set_default_timeout(120_000)
     open_tab(page)
     assert page.locator("#figure-shown img").evaluate("image => image.naturalWidth") > 1500
     choose(page, "Figure", "P1 Fig. 1:")
@@ -83,17 +82,17 @@ def test_problems_are_said_at_the_control_and_a_long_figure_can_be_cancelled(pag
     page.wait_for_function(f"{STATUS}.includes('Cancelled')")
 
 
-def test_it_fits_a_phone(page: Page) -> None:
-    page.set_viewport_size({"width": 390, "height": 844})
+def test_it_fits_a_phone(empty_page: Page, server: Server) -> None:
+    empty_page.set_viewport_size({"width": 390, "height": 844})
     # On a phone the last tabs are in a menu.
-    page.goto(f"{page.url}?tab=figures")
-    page.locator("#figure-shown img").wait_for()
-    page.wait_for_timeout(500)
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    empty_page.goto(f"{server.url}?tab=figures")
+    empty_page.locator("#figure-shown img").wait_for()
+    empty_page.wait_for_timeout(500)
+    assert empty_page.evaluate("document.documentElement.scrollWidth") == 390
 
 
 def test_programs_make_figures_by_name(server: Server, tmp_path: Path) -> None:
-    client = Client(server.url, verbose=False, download_files=str(tmp_path))
+    client = Client(server.url, verbose=False, download_files=str(tmp_path), httpx_kwargs={"timeout": PATIENCE})
     settings = {"figure": "fig4", "generator": "cifar10-cgan", "rows": 1, "columns": 3, "classes": ["bird"], "steps": 2}
     *_, png, pdf, _svg, command, _recipe = client.predict(**settings, eps=2, api_name="/figure")
     assert Path(pdf).read_bytes().startswith(b"%PDF")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradio_client import Client
 from playwright.sync_api import Page
-from serving import Server, open_tab
+from serving import open_tab
 
 from bigroc_core.generators.registry import embedded_generators
 from bigroc_core.generators.systems import SYSTEMS
@@ -47,7 +47,7 @@ def test_a_phone_shows_it_without_scrolling_sideways_or_moving(page: Page) -> No
     assert page.locator(".maker").evaluate_all(beyond) == []
 
 
-def test_a_program_gets_the_list(server: Server) -> None:
-    listed = Client(server.url, verbose=False).predict(api_name="/generators")
+def test_a_program_gets_the_list(client: Client) -> None:
+    listed = client.predict(api_name="/generators")
     assert {entry["name"] for entry in listed} == set(embedded_generators())
     assert all(entry["macs"] > 0 and entry["evaluations"] >= 1 for entry in listed)

@@ -23,7 +23,6 @@ def open_tab(page: Page) -> None:
 
 def test_from_the_opening_example_to_a_download_of_ones_own(page: Page) -> None:
     open_tab(page)
-    page.set_default_timeout(120_000)
     assert page.locator("#strips .frames").count() == 2
     assert page.locator("#strips figure").count() == 2 * (6 + 1)
     assert page.locator("#strips figure.waiting").count() == 0
@@ -70,8 +69,7 @@ def test_every_visible_control_has_a_name_and_a_phone_needs_no_sideways_scrollin
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def test_programs_call_it_by_name_and_bad_requests_get_one_clear_sentence(server: Server) -> None:
-    client = Client(server.url, verbose=False)
+def test_programs_call_it_by_name_and_bad_requests_get_one_clear_sentence(client: Client, server: Server) -> None:
     result = client.predict(
         source="Generator",
         source_number=2,
@@ -96,5 +94,4 @@ def test_programs_call_it_by_name_and_bad_requests_get_one_clear_sentence(server
         with pytest.raises(AppError) as refused:
             client.predict(**arguments, api_name="/interpolate")
         assert said.lower() in str(refused.value).lower()
-    client.close()
     assert "Traceback" not in server.log()

@@ -65,11 +65,13 @@ def test_its_preset_brings_its_loss_and_its_early_stop(page: Page) -> None:
     expect(page.get_by_label("Classifier", exact=True).first).to_have_value("Joint ResNet-9")
 
 
-def test_readings_of_realism_are_those_of_the_downloaded_files(page: Page, server: Server, tmp_path: Path) -> None:
-    follow(page, server.url + JOINT, "6")
-    boost(page)
-    with page.expect_download() as waiting:
-        page.locator("#download").click()
+def test_readings_of_realism_are_those_of_the_downloaded_files(
+    empty_page: Page, server: Server, tmp_path: Path
+) -> None:
+    follow(empty_page, server.url + JOINT, "6")
+    boost(empty_page)
+    with empty_page.expect_download() as waiting:
+        empty_page.locator("#download").click()
     waiting.value.save_as(tmp_path / "boosted.zip")
     with zipfile.ZipFile(tmp_path / "boosted.zip") as archive:
         archive.extractall(tmp_path)
@@ -82,32 +84,31 @@ def test_readings_of_realism_are_those_of_the_downloaded_files(page: Page, serve
         with torch.inference_mode():
             found = realism(classifier(images), labels)
         assert np.allclose([float(row[column]) for row in table], found, atol=2e-3)
-    shown = page.locator("#grid .pair").evaluate_all(THIRD_LINE)
+    shown = empty_page.locator("#grid .pair").evaluate_all(THIRD_LINE)
     for text, row in zip(shown, table, strict=True):
         read = [float(number) for number in re.findall(r"[0-9.]+", text)]
         assert np.allclose(read, [float(row["realism before"]), float(row["realism after"])], atol=6e-3)
     assert np.mean([float(row["realism after"]) for row in table]) > np.mean(
         [float(row["realism before"]) for row in table]
     )
-    assert "of real images" in page.locator("#closeup").inner_text()
+    assert "of real images" in empty_page.locator("#closeup").inner_text()
 
 
-def test_what_starts_as_real_is_left_untouched_and_shown_so(page: Page, server: Server) -> None:
+def test_what_starts_as_real_is_left_untouched_and_shown_so(empty_page: Page, server: Server) -> None:
     # At p ≥ 0.2 some of these images rest before the first step.
-    follow(page, server.url + JOINT.replace("stop_at=l0", "stop_at=0.2").replace("count=6", "count=12"), "12")
-    boost(page)
-    cards = page.locator("#grid .pair")
+    follow(empty_page, server.url + JOINT.replace("stop_at=l0", "stop_at=0.2").replace("count=6", "count=12"), "12")
+    boost(empty_page)
+    cards = empty_page.locator("#grid .pair")
     same = cards.evaluate_all(SAME)
     said = cards.evaluate_all("cards => cards.map(c => c.innerText.includes('untouched'))")
     assert said == same
     assert 0 < sum(said) < 12
-    assert f"{sum(said)} of 12" in page.locator("#facts").inner_text()
+    assert f"{sum(said)} of 12" in empty_page.locator("#facts").inner_text()
     cards.nth(said.index(True)).click()
-    page.wait_for_function("document.querySelector('#closeup').innerText.includes('left it untouched')")
+    empty_page.wait_for_function("document.querySelector('#closeup').innerText.includes('left it untouched')")
 
 
-def test_what_only_a_joint_model_can_do_is_refused_with_another(server: Server) -> None:
-    client = Client(server.url, verbose=False)
+def test_what_only_a_joint_model_can_do_is_refused_with_another(client: Client) -> None:
     for asked in ({"loss": "combined"}, {"loss": "bce"}, {"stop_at": "l0"}):
         with pytest.raises(Exception, match="joint model"):
             client.predict(count=1, steps=1, classifier="cifar10-robust", api_name="/boost", **asked)
@@ -120,4 +121,3 @@ def test_what_only_a_joint_model_can_do_is_refused_with_another(server: Server) 
     assert "loss='combined', gradient='normalized', stop_at='l0'" in python
     assert "--loss combined" in command
     assert "--stop-at l0" in command
-    client.close()

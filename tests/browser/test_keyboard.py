@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from playwright.sync_api import Page, expect
+from serving import PATIENCE
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 MANY = 90  # more stops than any tab has between its name and the control that is wanted
 # What a sighted person sees of the element in focus: its own outline or shadow, or its label's.
 LOOK = """(element) => [element, element.closest('label')].filter(Boolean).map((one) => {
@@ -87,7 +88,7 @@ def run(page: Page, button: str, status: str, said: str, key: str = "Shift+Tab")
     press_tab_until(page, f"#{button}", key)
     focus_is_seen(page)
     page.keyboard.press("Enter")
-    page.wait_for_function(f"{line}.innerText.includes('{said}')", timeout=120_000)
+    page.wait_for_function(f"{line}.innerText.includes('{said}')", timeout=3_000 * PATIENCE)
 
 
 def test_boost(page: Page) -> None:

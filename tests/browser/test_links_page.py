@@ -9,7 +9,11 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 from serving import Server, visit
 
-expect.set_options(timeout=30_000)
+
+@pytest.fixture
+def page(empty_page: Page) -> Page:
+    """Nothing is loaded yet: each of these begins with a link."""
+    return empty_page
 
 
 def box(page: Page, label: str) -> Locator:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import shlex
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,6 @@ from serving import Server
 
 from bigroc_core.__main__ import main
 from bigroc_core.images import read_image
-
-
-@pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[Client]:
-    made = Client(server.url, verbose=False)
-    yield made
-    made.close()
 
 
 def zip_of(result: tuple[Any, ...]) -> zipfile.ZipFile:

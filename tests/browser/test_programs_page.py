@@ -1,4 +1,4 @@
-"""What the README tells programs: its Python, its curl, and the endpoints as tools of an MCP server."""
+"""What docs/use.md tells programs: its Python, its curl, and the endpoints as tools of an MCP server."""
 
 from __future__ import annotations
 
@@ -10,22 +10,19 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from gradio.utils import get_function_description
 from serving import ROOT, Server
-
-from bigroc_core.ui.page import build_page
 
 PLACE = "http://127.0.0.1:7860/"
 
 
 def block(language: str, server: Server) -> str:
     """The section's block of code in a language, sent to the server of this test."""
-    section = (ROOT / "README.md").read_text("utf-8").split("## For programs\n")[1].split("\n## ")[0]
+    section = (ROOT / "docs" / "use.md").read_text("utf-8").split("## For programs\n")[1].split("\n## ")[0]
     (code,) = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
     return code.replace(PLACE.rstrip("/"), server.url.rstrip("/"))
 
 
-def test_the_readmes_python_runs(server: Server) -> None:
+def test_the_docs_python_runs(server: Server) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", block("python", server)], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -34,24 +31,11 @@ def test_the_readmes_python_runs(server: Server) -> None:
     assert "python -m bigroc_core boost" in ran.stdout
 
 
-def test_the_readmes_curl_runs(server: Server) -> None:
+def test_the_docs_curl_runs(server: Server) -> None:
     ran = subprocess.run(["bash", "-c", block("sh", server)], capture_output=True, text=True, check=True, timeout=60)
     assert "event: complete" in ran.stdout
     (data,) = re.findall(r"^data: (.*)$", ran.stdout, re.MULTILINE)
     assert "normalized" in json.loads(data)
-
-
-def test_every_argument_of_every_endpoint_is_described() -> None:
-    page = build_page()
-    endpoints = page.get_api_info()["named_endpoints"]
-    functions = {f"/{made.api_name}": made.fn for made in page.fns.values()}
-    missing = []
-    for name, endpoint in endpoints.items():
-        description, arguments, _ = get_function_description(functions[name])  # type: ignore[arg-type]
-        asked = [parameter["parameter_name"] for parameter in endpoint["parameters"]]
-        missing += [f"{name}: {argument}" for argument in asked if not arguments.get(argument)]
-        assert description, name
-    assert missing == []
 
 
 def test_the_endpoints_are_tools_of_an_mcp_server(mcp_server: Server) -> None:

@@ -23,7 +23,6 @@ def set_number(page: Page, label: str, value: str) -> None:
 
 
 def test_both_comparisons_open_finished_run_refuse_and_cancel(page: Page) -> None:
-    page.set_default_timeout(120_000)
     page.get_by_role("tab", name="Threat models").click()
     page.locator("#balls-rows figure").first.wait_for()
     assert page.locator("#balls-rows figure").count() == 3 * 6
@@ -62,16 +61,15 @@ def test_both_comparisons_open_finished_run_refuse_and_cancel(page: Page) -> Non
     page.wait_for_function(f"{status('aligned')}.includes('Cancelled after')")
 
 
-def test_a_phone_needs_no_sideways_scrolling(page: Page) -> None:
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.goto(f"{page.url}?tab=threat-models")
-    page.locator("#balls-rows figure").first.wait_for()
-    page.wait_for_timeout(500)
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
+def test_a_phone_needs_no_sideways_scrolling(empty_page: Page, server: Server) -> None:
+    empty_page.set_viewport_size({"width": 390, "height": 844})
+    empty_page.goto(f"{server.url}?tab=threat-models")
+    empty_page.locator("#balls-rows figure").first.wait_for()
+    empty_page.wait_for_timeout(500)
+    assert empty_page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def test_programs_call_them_by_name(server: Server) -> None:
-    client = Client(server.url, verbose=False)
+def test_programs_call_them_by_name(client: Client, server: Server) -> None:
     result = client.predict(count=2, steps=1, classes=["cat"], api_name="/threat_models")
     assert [row[0][:2] for row in result[2]["data"]] == ["L2", "L2", "L∞", "L∞"]
     assert json.loads(result[5])["linf_eps"] > 0
@@ -81,5 +79,4 @@ def test_programs_call_them_by_name(server: Server) -> None:
         client.predict(steps=500, api_name="/threat_models")
     with pytest.raises(AppError, match="image has been uploaded"):
         client.predict(source="Upload", api_name="/aligned_gradients")
-    client.close()
     assert "Traceback" not in server.log()

@@ -108,6 +108,16 @@ def pickle_that_unpacks(folder: Path) -> Path:
     return _archive(folder / "a.pt", b"\x80\x02" + b"N0" * (50 * 2**20) + b"N.")
 
 
+def zip_on_several_disks(folder: Path) -> Path:
+    """A directory that says it lies on seven disks, which the library refuses by raising where it need only say no."""
+    torch.save({"x": torch.zeros(5)}, folder / "a.pt")
+    data = bytearray((folder / "a.pt").read_bytes())
+    end = data.rfind(b"PK\x05\x06")
+    locator = b"PK\x06\x07" + struct.pack("<IQI", 0, 0, 7)
+    (folder / "a.pt").write_bytes(data[: data.rfind(b"PK\x06\x07", 0, end)] + locator + data[end:])
+    return folder / "a.pt"
+
+
 def tensors_that_unpack(folder: Path) -> Path:
     buffer = io.BytesIO()
     torch.save({"x": torch.zeros(5_000_000)}, buffer)
@@ -147,6 +157,7 @@ CASES = {
         (unknown_dtype, "cannot be read as safetensors"),
         (header_of_a_terabyte, "its header says 1,099,511,627,776 bytes"),
         (pickle_that_unpacks, "say that they unpack to"),
+        (zip_on_several_disks, "its zip directory is missing"),
         (tensors_that_unpack, "say that they unpack to"),
         (pickle_of_eight_gigabytes, "builtins.bytearray"),
         (storage_beyond_its_record, "truncated or damaged"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -81,3 +82,19 @@ def test_an_npz_of_many_sizes_is_refused_before_anything_is_written(
     assert "4 sizes" in said
     assert "folder" in said
     assert [path.name for path in tmp_path.iterdir()] == ["mixed"]
+
+
+PHOTOS = Path(os.environ.get("BIGROC_DATA", Path(__file__).resolve().parents[3] / "shared")) / "photos"
+
+
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="photos/ of the shared data is not here")
+def test_a_folder_of_photographs_comes_back_each_at_its_size(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main(["boost", str(PHOTOS), str(out), "--estimate", "--eps", "4", "--steps", "1"]) == 0
+    photographs, written = open_image_set(PHOTOS, "own", labelled=False), open_image_set(out, "own")
+    sizes = [photographs.own_size(row) for row in range(len(photographs))]
+    assert [written.own_size(row) for row in range(len(written))] == sizes
+    assert len(sizes) == 24
+    for row in (0, 11, 23):
+        before, after = photographs.batch(row, 1).images, written.batch(row, 1).images
+        assert 0 < float((after - before).norm()) <= 4 + 0.5 / 255 * before.numel() ** 0.5

@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from bigroc_core.__main__ import build_parser, main
+from bigroc_core.cli.fields import add_options, values_of
 from bigroc_core.cli.options import command_line
 from bigroc_core.settings import setting
-from bigroc_core.training.options import add_options, values_of
 from bigroc_core.training.recipes import ClassifierRecipe, GeneratorRecipe, JointRecipe
 
 

@@ -62,13 +62,14 @@ def test_fast_has_the_outcome_of_exact(bfloat16, examples, config):
 
 
 @pytest.mark.parametrize("stop_at", [None, 0.6])
-def test_reported_logits_are_exact_and_so_are_estimated_targets(bfloat16, examples, stop_at):
+def test_estimated_targets_are_exact_and_reported_logits_near(bfloat16, examples, stop_at):
     classifier = bc.load_classifier("cifar10-robust")
     config = bc.BoostConfig(eps=1.5, steps=5, stop_at=stop_at)
     fast = bc.boost(classifier, examples, config=config, precision="fast")
     assert torch.equal(fast.labels, logits_of(classifier, examples).argmax(dim=1))
     assert (fast.logits_before - logits_of(classifier, examples)).abs().max() <= 1e-4
-    assert (fast.logits_after - logits_of(classifier, fast.images)).abs().max() <= 1e-4
+    exact = logits_of(classifier, fast.images)
+    assert (fast.logits_after - exact).abs().max() <= 0.02 * exact.abs().max()
     *_, last = bc.boost_stream(classifier, examples, config=config, precision="fast")
     assert torch.equal(last.images, fast.images)
     assert torch.equal(last.logits, fast.logits_after)

@@ -18,12 +18,15 @@ from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.networks import Classifier, build_network
 from bigroc_core.evaluation import (
     Chooser,
+    ClassifierFeatures,
     Evaluation,
     FeatureStatistics,
     ImageStream,
     Judges,
+    KernelReference,
     Measuring,
     Sweep,
+    Trials,
     Way,
     Ways,
     evaluate,
@@ -80,12 +83,13 @@ def find_eps(
     classifier: Classifier,
     chooser: Classifier,
     config: BoostConfig,
-    reference: FeatureStatistics,
+    reference: FeatureStatistics | KernelReference,
     **more: Any,
 ) -> Sweep:
     """`sweep` with the fields of its settings by name."""
-    grid = more.pop("grid", None)
-    return sweep(source, Way(classifier, config), Chooser(chooser, reference), Measuring(**more), grid)
+    trials = Trials(more.pop("grid", None), more.pop("fewer_steps", ()))
+    choosing = Chooser(ClassifierFeatures(chooser), reference)
+    return sweep(source, Way(classifier, config), choosing, Measuring(**more), trials)
 
 
 def launcher(processes: int) -> list[str]:

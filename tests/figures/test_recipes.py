@@ -193,9 +193,10 @@ def test_other_weights_and_models_that_are_not_here_are_refused(
         check_models(Recipe("fig1", PAIRS))
 
 
-def test_every_figure_of_the_readme_was_made_with_the_models_that_come_along() -> None:
+def test_every_figure_of_the_docs_was_made_with_the_models_that_come_along() -> None:
     root = Path(__file__).resolve().parents[2]
-    shown = sorted(set(re.findall(r"!\[[^]]*\]\((assets/[^)]+\.png)\)", (root / "README.md").read_text("utf-8"))))
+    pages = "".join(page.read_text("utf-8") for page in (root / "README.md", *root.glob("docs/*.md")))
+    shown = sorted(set(re.findall(r"!\[[^]]*\]\((?:\.\./)?(assets/[^)]+\.png)\)", pages)))
     assert len(shown) >= 5
     for name in shown:
         check_models(recipe_in(root / name))

@@ -1,4 +1,4 @@
-"""The papers' systems: the README and the page name the same ones, and every command is one that exists."""
+"""The papers' systems: docs/generators.md and the page name the same ones, and every command is one that exists."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bigroc_core.generators.systems import PIPELINE, ROADS, SYSTEMS, TRAINED, Sy
 from bigroc_core.presets import PAPER_PRESETS
 from bigroc_core.training.families import CONSISTENCY, FAMILIES, VAE
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "generators.md"
 
 
-def readme_rows() -> list[list[str]]:
-    table = README.read_text("utf-8").split("| system | road | IN |")[1].split("\n\n")[0]
+def rows_of_the_page() -> list[list[str]]:
+    table = PAGE.read_text("utf-8").split("| system | road | IN |")[1].split("\n\n")[0]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
 
 
@@ -28,15 +28,15 @@ def parsed(system: System):
     return build_parser().parse_args(shlex.split(system.command)[3:])
 
 
-def test_the_readme_names_the_same_systems_by_the_same_roads() -> None:
-    rows = [(name, road, source.strip("`")) for name, road, source, _, _ in readme_rows()]
+def test_the_docs_name_the_same_systems_by_the_same_roads() -> None:
+    rows = [(name, road, source.strip("`")) for name, road, source, _, _ in rows_of_the_page()]
     ours = [(s.name, s.road, s.source) for s in SYSTEMS]
     assert rows == ours
 
 
 @pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
-def test_the_readmes_settings_are_those_of_the_commands_preset(system: System) -> None:
-    settings = next(row[3] for row in readme_rows() if row[0] == system.name)
+def test_the_docs_settings_are_those_of_the_commands_preset(system: System) -> None:
+    settings = next(row[3] for row in rows_of_the_page() if row[0] == system.name)
     if system.preset is None:
         assert settings == "illegible: sweep"
         return

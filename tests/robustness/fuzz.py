@@ -136,9 +136,10 @@ def _hanging(_signal: int, _frame: object) -> None:
 def formats() -> Mapping[str, Format]:
     """All formats by name; every reader's table is added here."""
     from image_formats import IMAGE_FORMATS
+    from link_formats import LINK_FORMATS
     from weight_formats import WEIGHT_FORMATS
 
-    return {**IMAGE_FORMATS, **WEIGHT_FORMATS}
+    return {**IMAGE_FORMATS, **WEIGHT_FORMATS, **LINK_FORMATS}
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+import torchvision  # noqa: F401 - loaded where a file names one of its networks, and no fault of that file
 from fuzz import Format
 from mutating import VALUES, json_with_a_mutated_value, mutated
 from safetensors.torch import load, save

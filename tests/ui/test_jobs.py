@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -218,3 +220,32 @@ def test_what_a_killed_server_left_is_removed_and_what_another_works_on_stays(tm
     os.utime(old, (time.time() - 100, time.time() - 100))
     Jobs(tmp_path, keep_seconds=50)
     assert [folder.name for folder in tmp_path.iterdir()] == ["fresh"]
+
+
+def test_after_a_server_was_killed_its_jobs_say_what_became_of_them_and_their_folders_go(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from bigroc_core.ui.jobs import Jobs\n"
+        "jobs = Jobs(Path(sys.argv[1]))\n"
+        "done = jobs.submit(lambda folder, report: 'result')\n"
+        "while jobs.result(done) is None: time.sleep(0.01)\n"
+        "print(done, jobs.submit(lambda folder, report: time.sleep(600), Path(sys.argv[2])), flush=True)\n"
+        "time.sleep(600)"
+    )
+    upload, root = tmp_path / "upload.zip", tmp_path / "jobs"
+    upload.write_text("x")
+    command = [sys.executable, "-c", script, str(root), str(upload)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as server:
+        assert server.stdout is not None
+        done, running = server.stdout.readline().split()
+        # While it lives, another server beside it leaves its jobs alone.
+        assert Jobs(root).status(running) is None
+        assert len([one for one in root.iterdir() if one.is_dir()]) == 2
+        server.kill()
+    restarted = Jobs(root)
+    for key, said in ((running, "stopped while this was at work"), (done, "its result is gone")):
+        status = restarted.status(key)
+        assert status is not None
+        assert status.finished
+        assert said in status.error
+    assert not [one for one in root.iterdir() if one.is_dir()]
+    assert len(list(tmp_path.glob(".jobs-*.lock"))) == 1  # its own

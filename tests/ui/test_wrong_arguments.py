@@ -11,8 +11,6 @@ import gradio as gr
 import pytest
 from gradio.state_holder import SessionState
 
-from bigroc_core.ui.page import build_page
-
 WRONG: dict[str, Any] = {
     "a list": [[1], {}],
     "NaN": float("nan"),
@@ -32,8 +30,8 @@ def in_a_loop_of_its_own(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[gr.Blocks]:
-    with build_page() as built:
+def page(built_page: gr.Blocks) -> Iterator[gr.Blocks]:
+    with built_page as built:
         yield built
 
 

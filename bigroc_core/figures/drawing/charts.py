@@ -133,8 +133,9 @@ def sweep_curve(
     features_of: str,
     coarse: Sequence[tuple[float, float, float | None]] = (),
     unit: str = "$\\epsilon$ (L2, images in [0, 1])",
+    measure: str = "Fréchet distance",
 ) -> Figure:
-    """The Fréchet distance over ε, with error bars.
+    """The distance over ε, with error bars.
 
     points, coarse: (ε, mean distance, standard deviation or None); coarse ones were read along one run's path.
     best: the chosen ε. features_of: the classifier in whose features the distance is. Raises ValueError for no points.
@@ -154,6 +155,6 @@ def sweep_curve(
             axes.errorbar(eps, means, yerr=bars, color=colour, marker=marker, markersize=3.5, capsize=2, label=name)
         axes.axvline(best, color=ORANGE, linewidth=0.8, linestyle=(0, (4, 3)), label=f"best: {best:.3g}")
         axes.set_xlabel(unit)
-        axes.set_ylabel(f"Fréchet distance in\n{features_of}'s features")
+        axes.set_ylabel(f"{measure} in\n{features_of}'s features")
         figure.legend(loc="outside upper center", ncols=3, columnspacing=1.2, handlelength=1.6)
     return figure

@@ -1,0 +1,58 @@
+"""What Gradio keeps per visitor is small, and what an answer leaves as it is costs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import gradio as gr
+import pytest
+from gradio.state_holder import SessionState, StateHolder
+
+from bigroc_core.ui import sessions
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> gr.Blocks:
+    """Four outputs, one of them a visitor's state, and an answer to send to them."""
+    monkeypatch.setattr("gradio.state_holder.SessionState", SessionState)
+    with gr.Blocks() as page:
+        outputs = [gr.HTML("old"), gr.State("old"), gr.Slider(0, 9, 1), gr.Number(1)]
+        gr.Button().click(lambda answer: answer, gr.JSON(), outputs, api_name="answer")
+    sessions.keep_sessions_light(page)
+    return page
+
+
+def shown(page: gr.Blocks, answer: Any, state: SessionState) -> list[Any]:
+    function = next(one for one in page.fns.values() if one.api_name == "answer")
+    return asyncio.run(page.postprocess_data(function, answer, state))
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (("new", gr.skip(), gr.skip(), gr.skip()), ["new", gr.skip(), gr.skip(), gr.skip()]),
+        ((gr.skip(), "new", gr.update(maximum=5), gr.skip()), [gr.skip(), None, {"maximum": 5}, gr.skip()]),
+        (("new", "new", 2, 3), ["new", None, 2, 3]),
+    ],
+)
+def test_what_is_skipped_stays_and_the_rest_is_shown_as_gradio_shows_it(
+    page: gr.Blocks, answer: Any, expected: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(gr.Number, "__init__", lambda *_args, **_named: made.append("number"))
+    state = sessions.LightSession(page)
+    told = shown(page, answer, state)
+    for one, wanted in zip(told, expected, strict=True):
+        assert one == (wanted | {"__type__": "update"} if isinstance(wanted, dict) else wanted)
+    assert made == []
+    kept = next(block for block in page.blocks.values() if isinstance(block, gr.State))
+    assert state[kept._id] == ("old" if answer[1] == gr.skip() else "new")
+
+
+def test_a_session_holds_no_description_of_the_whole_page(page: gr.Blocks) -> None:
+    holder = StateHolder()
+    holder.set_blocks(page)
+    assert holder["visitor"].config_values == {}
+    shown(page, ("new", "new", 2, 3), holder["visitor"])
+    assert len(holder["visitor"].config_values) <= 4
