@@ -57,7 +57,7 @@ from bigroc_core.generators.registry import embedded_generators
 from bigroc_core.images import encode_png, from_uint8
 from bigroc_core.limits import MAX_KEPT_BYTES
 from bigroc_core.losses import realism
-from bigroc_core.sources import SourceImages, class_numbers, in_turn
+from bigroc_core.sources import GENERATOR, SourceImages, class_numbers, in_turn
 from bigroc_core.streams import ImageStream, generator_stream, labels_to
 
 KEPT_FRAMES = 30
@@ -258,7 +258,8 @@ def stages(request: BoostRequest, device: str | None = None) -> Iterator[Run | S
     settings = request.settings() | read.resized_to()
     for moment in boost_by_size(classifier, originals, labels, config, debias):
         if moment.step == 0:
-            unclear = unclear_targets(moment.logits, read.names, classifier.classes, given=labels is not None)
+            of_people = request.source != GENERATOR and labels is None
+            unclear = unclear_targets(moment.logits, read.names, classifier.classes) if of_people else ()
             yield Run(originals, read.names, classifier.classes, moment.labels.numpy(), settings, read.notes + unclear)
         if moment.step % every == 0 or moment.step == config.steps or bool(moment.resting.all()):
             yield Stage(moment.step, moment.pictures, moment.logits.numpy(), moment.resting.numpy(), moment.notes)
@@ -273,11 +274,11 @@ def kept_frames(originals: Pictures) -> int:
     return max(1, min(KEPT_FRAMES, MAX_KEPT_BYTES // max(1, sum(picture.nbytes for picture in originals))))
 
 
-def unclear_targets(logits: Tensor, names: tuple[str, ...], classes: tuple[str, ...], given: bool) -> tuple[str, ...]:
+def unclear_targets(logits: Tensor, names: tuple[str, ...], classes: tuple[str, ...]) -> tuple[str, ...]:
     """A sentence about images that the classifier takes for none of its classes, which it could only guess."""
     best, which = logits.softmax(1).max(1)
     unclear = [i for i in range(len(names)) if best[i] < UNCLEAR]
-    if given or not unclear:
+    if not unclear:
         return ()
     shown = ", ".join(f"{names[i]} ({classes[int(which[i])]}, {100 * float(best[i]):.0f} %)" for i in unclear[:3])
     more = f" and {len(unclear) - 3} more" if len(unclear) > 3 else ""

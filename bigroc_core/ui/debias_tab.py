@@ -140,7 +140,12 @@ def build(opening: Study) -> links.Restorable:
             buttons = run_buttons("Debias", "debias")
             links.link_button("debias", form.shared)
         with gr.Column(scale=8, min_width=320):
-            status = controls.html(shown[1], elem_id="debias-status", label="Status")
+            # Of fewer images than the controls say, which would take long to begin with.
+            status = controls.html(
+                shown[1].replace("<span>", "<span>An example to begin with: ", 1),
+                elem_id="debias-status",
+                label="Status",
+            )
             bars = controls.html(shown[2], elem_id="histograms", label="Histograms")
             grid = controls.html(shown[3], elem_id="changes", label="Images")
             with gr.Accordion("d_c and counts per class", open=False):

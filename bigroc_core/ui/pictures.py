@@ -210,7 +210,8 @@ def progress(done: int, total: int, text: str, state: str = "running") -> str:
 def ended(finished: bool, reached: tuple[int, int], text: str, notes: Sequence[str]) -> str:
     """The status line of a run that has ended. reached: its step, of how many. text: of one that was not cancelled.
     notes: what was done to the images on the way in."""
-    told = folded(notes)
+    left_out = [note for note in notes if note.startswith("left out")]
+    told = folded([note for note in notes if note not in left_out], left_out)
     if finished:
         return progress(1, 1, text + told, "finished")
     said = f"Cancelled after step {reached[0]} / {reached[1]}; what was reached is below"

@@ -76,6 +76,8 @@ def test_what_was_done_to_them_is_one_line_that_opens(page: Page, tmp_path: Path
     notes.locator("summary").click()
     assert notes.locator("li").count() == 3
     assert notes.locator("li").last.is_visible()
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_function("document.documentElement.scrollWidth === 390")
 
 
 def test_a_preset_is_marked_only_while_its_values_hold(page: Page) -> None:
