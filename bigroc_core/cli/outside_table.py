@@ -71,15 +71,10 @@ def kept(cards: Mapping[str, Card]) -> Iterator[Kept]:
             found = Evaluation.from_dict(told)
             if found.floor is not None and any(metric.name == FRECHET for metric in found.metrics):
                 through = str(told["classifier"])
-<<<<<<< HEAD
-                strengths = (one["eps"] for one in card.presets.values() if one.get("classifier") == through)
-                yield Kept(name, through, found, str(told["command"]), next(strengths, None))
-=======
                 preset: dict[str, Any] = next(
                     (one for one in card.presets.values() if one.get("classifier") == through), {}
                 )
                 yield Kept(name, through, found, str(told["command"]), preset.get("eps"))
->>>>>>> house
 
 
 def gains_table(cards: Mapping[str, Card]) -> list[str]:
