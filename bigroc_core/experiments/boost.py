@@ -29,7 +29,6 @@ from bigroc_core.catalogue import (
     pixels_of,
 )
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.classifiers.registry import boosting_classifiers
 from bigroc_core.debiasing import fit_debias
 from bigroc_core.experiments.requests import (
     CONFIG_FIELDS,
@@ -53,7 +52,6 @@ from bigroc_core.experiments.sizes import (
     rounded,
 )
 from bigroc_core.files import csv_bytes, one_line_each, zipped
-from bigroc_core.generators.registry import embedded_generators
 from bigroc_core.images import encode_png, from_uint8
 from bigroc_core.limits import MAX_KEPT_BYTES
 from bigroc_core.losses import realism
@@ -323,27 +321,10 @@ def boost(request: BoostRequest, device: str | None = None) -> Generator[Run, No
     yield run
 
 
-def opening_models() -> tuple[str, str]:
-    """The generator and the classifier that the page opens with: embedded ones that go together, a robust classifier
-    and a generator whose classes it knows, of the largest images that people can look at; else the first of each."""
-    classifiers, generators = boosting_classifiers(), embedded_generators()
-    fitting = [
-        (generator, name)
-        for name, card in classifiers.items()
-        if card.robust and card.l0 is None
-        for generator, made in generators.items()
-        if made.conditional and made.input_size == card.input_size and set(made.classes) <= set(card.classes)
-    ]
-    first = next(iter(generator_cards())), next(iter(classifier_cards()))
-    return max([first, *fitting], key=lambda pair: classifier_cards()[pair[1]].input_size, default=first)
-
-
 def opening() -> Run:
     """The finished example the page opens with, computed once when the server starts, on the CPU."""
-    name, classifier = opening_models()
-    target = GIVEN if generator_cards()[name].conditional else ESTIMATED
-    request = BoostRequest(generator=name, classifier=classifier, target=target, **recommended(name))
-    *_, run = boost(request, "cpu")
+    name, card = next(iter(generator_cards().items()))
+    *_, run = boost(BoostRequest(target=GIVEN if card.conditional else ESTIMATED, **recommended(name)), "cpu")
     return run
 
 

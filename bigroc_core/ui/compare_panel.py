@@ -114,7 +114,9 @@ def build(opening: Comparison, boost: links.Restorable, above: Form) -> links.Re
     boost: what a link restores of the controls above.
     """
     shown = results(opening, f"An example to begin with: {len(opening.rows)} radii on {len(opening.targets)} images")
-    form = Form(CompareRequest, classifiers=list(classifier_cards())[:MAX_COMPARED])
+    cards = classifier_cards()
+    alike = [name for name, card in cards.items() if card.classes == next(iter(cards.values())).classes]
+    form = Form(CompareRequest, classifiers=alike[:MAX_COMPARED])
     # Those above are far away, or folded in.
     form.repeats = lambda values: "classifiers" if values["vary"] == CLASSIFIER else "values"
     for name, made in above.controls.items():

@@ -33,7 +33,9 @@ def stories() -> list[Story]:
     query: tuple[tuple[str, str], ...]
     blurred = [n for n, card in generators.items() if card.training.get("recipe", {}).get("family") == "vae"]
     if blurred:
-        query = (("tab", "boost"), ("generator", blurred[0]), ("count", "8"), (RUN, "boost"))
+        largest = max(blurred, key=lambda name: generators[name].input_size)
+        through = generators[largest].presets.get("default", {}).get("classifier", robust)
+        query = (("tab", "boost"), ("generator", largest), ("classifier", through), ("count", "8"), (RUN, "boost"))
         told.append(Story("Mend a blur", "A VAE's blurred images, boosted: edges and parts come back.", query))
     drawn = next((n for n, card in generators.items() if card.conditional and set(card.classes) <= set(classes)), None)
     if drawn and control and len(classes) > 1:
