@@ -238,10 +238,13 @@ def test_the_embedded_models_say_what_they_are() -> None:
         "cifar10-judge": ("judge", True),
         "cifar10-robust": ("boosts", True),
         "cifar10-standard": ("control", False),
+        "imagenette64-judge": ("judge", True),
+        "imagenette64-robust": ("boosts", True),
+        "imagenette64-standard": ("control", False),
     }
     assert {card.sizes for card in cards.values()} == {"any"}
 
 
 def test_the_page_goes_on_offering_the_plain_robust_one_first() -> None:
-    names = ["cifar10-robust", "cifar10-joint", "cifar10-joint-vanilla", "cifar10-standard"]
-    assert list(catalogue.classifier_cards()) == names
+    names = ["cifar10-robust", "imagenette64-robust", "cifar10-joint", "cifar10-joint-vanilla", "cifar10-standard"]
+    assert list(catalogue.classifier_cards()) == [*names, "imagenette64-standard"]

@@ -49,6 +49,6 @@ def test_what_a_test_offered_is_gone() -> None:
 
 def test_no_control_is_of_another_size(monkeypatch: pytest.MonkeyPatch) -> None:
     cards = catalogue.classifier_cards()
-    large = replace(cards["cifar10-robust"], name="mine", input_size=(64, 64))
+    large = replace(cards["cifar10-robust"], name="mine", input_size=(48, 48))
     monkeypatch.setattr(catalogue, "classifier_cards", lambda: {**cards, "mine": large})
     assert catalogue.control_for("mine") is None

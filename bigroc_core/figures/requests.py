@@ -220,7 +220,9 @@ def _walks(request: FigureRequest, draft: drafts.Draft) -> Recipe:
 
 
 def _families(request: FigureRequest, draft: drafts.Draft) -> Recipe:
-    return drafts.families(draft, list(generator_cards()), request.seed, request.classifier)
+    size = draft.classifier(request.classifier).input_size
+    fitting = [name for name, card in generator_cards().items() if card.input_size == size]
+    return drafts.families(draft, fitting, request.seed, request.classifier)
 
 
 def set_recipe(request: FigureRequest, draft: drafts.Draft, images: str | os.PathLike[str] | None = None) -> Recipe:

@@ -161,6 +161,7 @@ def _samples(card: Card, sheet: Sheet | None) -> str:
     height, width = card.input_size
     named = "one class per column" if card.conditional else "unconditional"
     image = pictures.picture(sheet.pixels, f"{ROWS * columns} samples of {card.name}, {named}") if sheet else ""
+    image = image.replace('class="photo"', 'class="px"')  # a large picture of small ones
     heads = "".join(f"<span>{escape(name)}</span>" for name in card.classes[:columns]) if card.conditional else ""
     return (
         f'<div class="sheet" style="--columns:{columns}"><div class="heads" aria-hidden="true">{heads}</div>'

@@ -12,6 +12,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from bigroc_core.catalogue import generator_cards
+from bigroc_core.experiments.requests import presets_of
+
 STATUS = "document.querySelector('#status .status span').innerText"
 SIZES = ((60, 40), (40, 60), (90, 90), (60, 40))
 
@@ -90,8 +93,9 @@ def test_a_preset_is_marked_only_while_its_values_hold(page: Page) -> None:
     set_number(page, "#eps", before)
     expect(marked).to_have_value("recommended")
     page.locator("#preset input[value=strong]").check()
-    expect(page.locator("#eps input[type=number]")).to_have_value(f"{2 * before:g}")
-    expect(page.locator("#origin")).to_contain_text("not swept")
+    strong = presets_of(next(iter(generator_cards())))["strong"]["eps"]
+    expect(page.locator("#eps input[type=number]")).to_have_value(f"{strong:g}")
+    expect(page.locator("#origin")).not_to_contain_text("by hand")
 
 
 def test_another_generator_leaves_norm_and_loss_as_they_are(page: Page) -> None:

@@ -61,7 +61,7 @@ def test_the_boost_endpoint_and_the_command_line_give_the_same_images(client: Cl
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"eps": 99.0}, "Strength ε"),
+        ({"eps": 1_801.0}, "Strength ε"),
         ({"steps": -1}, "Steps T"),
         ({"count": 65}, "Images"),
         ({"step_size": "nan"}, "step_size"),

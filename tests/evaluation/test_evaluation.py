@@ -626,13 +626,13 @@ def parser() -> argparse.ArgumentParser:
         (add_evaluate_classifier_parser, run_evaluate_classifier),
     ):
         add(commands)
-        list(commands.choices.values())[-1].set_defaults(run=run)
+        list(commands.choices.values())[-1].set_defaults(carry_out=run)
     return made
 
 
 def run(*words: object) -> None:
     options = parser().parse_args([str(word) for word in words])
-    options.run(options)
+    options.carry_out(options)
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,7 @@ def test_the_form_as_it_stands_can_be_measured() -> None:
         ({"eps": -1.0}, "eps", "eps"),
         ({"eps": math.nan}, "eps", "eps"),
         ({"eps": 1e30}, "eps", "eps"),
-        ({"eps": 61.0}, "eps", "60"),
+        ({"eps": 1_801.0}, "eps", "800"),
         ({"eps": 1.5, "norm": "linf"}, "eps", "at most 1"),
         ({"eps": None}, "eps", "eps"),
         ({"steps": 201}, "steps", "200"),

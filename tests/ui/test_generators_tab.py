@@ -24,10 +24,11 @@ def test_a_sheet_is_the_first_samples_of_seed_0_row_by_row(name: str) -> None:
     generator = bc.load_generator(name)
     labels = [i % sheet.columns for i in range(ROWS * sheet.columns)] if generator.classes else None
     images = to_uint8(generator.sample(ROWS * sheet.columns, labels, seed=0)[0])
-    assert sheet.pixels.shape == (ROWS * 32, sheet.columns * 32, 3)
+    side = generator.card.input_size[0]
+    assert sheet.pixels.shape == (ROWS * side, sheet.columns * side, 3)
     for i, image in enumerate(images):
         row, column = divmod(i, sheet.columns)
-        assert np.array_equal(sheet.pixels[32 * row : 32 * row + 32, 32 * column : 32 * column + 32], image)
+        assert np.array_equal(sheet.pixels[side * row : side * (row + 1), side * column : side * (column + 1)], image)
     assert sheet.columns == (len(generator.classes) or COLUMNS)
 
 
