@@ -200,8 +200,10 @@ def _cost(card: Card, sheet: Sheet | None) -> str:
             "an image takes", "–.–––– GMAC", "– evaluation, –.– ms here"
         )
     evaluations = f"{sheet.cost.evaluations} evaluation{'s' if sheet.cost.evaluations > 1 else ''}"
+    billions = sheet.cost.macs / 1e9
+    macs = f"{billions:.3g}" if billions >= 0.001 else "&lt;0.001"
     return _fact("network", f"{sheet.cost.parameters / 1e6:.2f} M parameters", size) + _fact(
-        "an image takes", f"{sheet.cost.macs / 1e9:.3g} GMAC", f"{evaluations}, {sheet.milliseconds:.2g} ms here"
+        "an image takes", f"{macs} GMAC", f"{evaluations}, {sheet.milliseconds:.2g} ms here"
     )
 
 
