@@ -85,7 +85,15 @@ def here(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        # An outside network reads thousands of real images for these, on two cores for many minutes.
+        pytest.param(page, marks=[pytest.mark.campaign] if page.stem in ("command-line", "results") else [])
+        for page in PAGES
+    ],
+    ids=lambda page: page.name,
+)
 def test_every_command_runs(page: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ran, wrong = 0, []
     for line in commands(page):
