@@ -22,7 +22,8 @@ import bigroc_core as bc
 from bigroc_core.__main__ import main
 from bigroc_core.images import to_uint8
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_800)]
+# By hand: with the rest they would take longer than a check of every change may.
+pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1_800)]
 
 PAGES = [
     ROOT / "README.md",
@@ -85,15 +86,7 @@ def here(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        # An outside network reads thousands of real images for these, on two cores for many minutes.
-        pytest.param(page, marks=[pytest.mark.campaign] if page.stem in ("command-line", "results") else [])
-        for page in PAGES
-    ],
-    ids=lambda page: page.name,
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_runs(page: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ran, wrong = 0, []
     for line in commands(page):

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_the_gpu_script_runs_at_toy_sizes(tmp_path: Path) -> None:
     words = [sys.executable, str(ROOT / "tests" / "benchmarks" / "on_gpu.py"), "--toy", "--device", "cpu"]
     words += ["--networks", "cifar10-robust", "--peers", "ours", "ours, fast", "P1's loop"]

@@ -13,11 +13,13 @@ from PIL import Image
 
 from bigroc_core.__main__ import main
 from bigroc_core.catalogue import generator_cards
+from bigroc_core.figures import requests
 from bigroc_core.figures.commands import as_command
 from bigroc_core.figures.drafts import Draft
 from bigroc_core.figures.kinds import FIGURE_KINDS, generator_of
 from bigroc_core.figures.recipe import Recipe, from_json, recipe_in
 from bigroc_core.figures.requests import FigureRequest, Rendered, compute, default_config, default_pairs
+from bigroc_core.generators.registry import embedded_generators
 from bigroc_core.settings import Unfit
 from bigroc_core.ui import figures_tab
 
@@ -43,6 +45,8 @@ def asked(figure: str, /, **changes: Any) -> FigureRequest:
 def test_every_figure_is_one_click_and_its_command_gives_the_same_recipe(
     figure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Without the generators that other tests offer in this process.
+    monkeypatch.setattr(requests, "generator_cards", embedded_generators)
     recipe = asked(figure).recipe
     assert from_json(recipe.to_json()) == recipe
     asked_for = []
