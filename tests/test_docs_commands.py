@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from answering import config_of, free_port
 from test_docs import ROOT, commands, words_of
 from torchvision import models
 
@@ -130,9 +127,7 @@ def test_every_command_runs(page: Path, here: Path, capsys: pytest.CaptureFixtur
     ],
 )
 def test_every_command_that_serves_the_page_serves_it(line: str, here: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     words = [
         sys.executable,
         "-c",
@@ -141,16 +136,7 @@ def test_every_command_that_serves_the_page_serves_it(line: str, here: Path) -> 
     with (here / "log.txt").open("w") as log:
         page = subprocess.Popen([*words, str(ROOT), *words_of(line), "--port", str(port)], stdout=log, stderr=log)
     try:
-        for _ in range(900):
-            assert page.poll() is None, (here / "log.txt").read_text()
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/config", timeout=5) as answer:
-                    config = answer.read().decode()
-                break
-            except urllib.error.URLError:
-                time.sleep(0.2)
-        else:
-            pytest.fail("the page did not come up")
+        config = config_of(page, port, here / "log.txt", 900)
     finally:
         page.terminate()
         page.wait(30)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import sysconfig
-import time
 import tomllib
-import urllib.error
-import urllib.request
 import venv
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from answering import config_of, free_port
 from packaging.requirements import Requirement
 
 from bigroc_core import places
@@ -108,24 +105,13 @@ def test_the_wheel_works_from_any_folder(tmp_path: Path) -> None:
     assert len(list((elsewhere / "out").rglob("*.png"))) == 2
     assert "cifar10-robust" in run([binaries / "bigroc", "models"], elsewhere)
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with (tmp_path / "page.txt").open("w") as log:
         page = subprocess.Popen(
             [binaries / "bigroc", "page", "--port", str(port)], cwd=elsewhere, stdout=log, stderr=log
         )
     try:
-        for _ in range(600):
-            assert page.poll() is None, (tmp_path / "page.txt").read_text()
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/config", timeout=5) as answer:
-                    assert "cifar10-robust" in answer.read().decode()
-                break
-            except urllib.error.URLError:
-                time.sleep(0.2)
-        else:
-            pytest.fail("the page did not come up")
+        assert "cifar10-robust" in config_of(page, port, tmp_path / "page.txt", 600)
     finally:
         page.terminate()
         page.wait(30)

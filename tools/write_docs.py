@@ -125,7 +125,7 @@ def models() -> str:
         f"| {parameters_of(card.name) / 1e6:.2f} M | {' | '.join(accuracy(card) or ('–', '–'))} |\n"
         for card in cards
     )
-    return f"\n## Those that come along\n\n{head}{rows}\n" + "\n".join(map(_model, cards))
+    return _that_come_along(head + rows, cards)
 
 
 def generators() -> str:
@@ -137,7 +137,11 @@ def generators() -> str:
         f"| {card.input_size[0]}×{card.input_size[1]} | {mebibytes_of(card.name):.1f} | {_preset(card)} |\n"
         for card in cards
     )
-    return f"\n## Those that come along\n\n{head}{rows}\n" + "\n".join(map(_model, cards))
+    return _that_come_along(head + rows, cards)
+
+
+def _that_come_along(table: str, cards: Iterable[Card]) -> str:
+    return f"\n## Those that come along\n\n{table}\n" + "\n".join(map(_model, cards))
 
 
 def _preset(card: Card) -> str:
