@@ -10,7 +10,7 @@ import gradio as gr
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.experiments import boost as boosting
 from bigroc_core.experiments import compare as comparing
-from bigroc_core.experiments import every_class, interpolate
+from bigroc_core.experiments import debias, every_class, interpolate
 from bigroc_core.experiments import threat_models as threats
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_QUEUE_LENGTH, MAX_UPLOAD_BYTES
 from bigroc_core.ui import (
@@ -57,7 +57,7 @@ def build_page() -> gr.Blocks:
                 boost, form = boost_tab.build(boosting.opening())
                 restorable = [compare_panel.build(comparing.opening(), boost, form)]
             with gr.Tab("Debias", id="debias"):
-                restorable.append(debias_tab.build(debias_tab.opening_study()))
+                restorable.append(debias_tab.build(debias.opening()))
             with gr.Tab("Threat models", id=threat_models_tab.TAB):
                 restorable += threat_models_tab.build(threats.opening(), every_class.opening())
             with gr.Tab("Interpolate", id="interpolate"):
