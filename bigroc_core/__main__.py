@@ -92,6 +92,26 @@ def one_line(error: BaseException) -> str:
     return printable(" ".join(str(error)[:20_000].split()), 2_000)
 
 
+def _of_output() -> OSError | None:
+    """What is wrong with where this prints to: a file on a full disk, a reader that has gone."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # Else the interpreter, as it ends, would try again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OSError(error.errno, f"what this prints could not be written to where it goes ({error.strerror})")
+    return None
+
+
+def _end_bars() -> None:
+    """End the progress bars that are still there, so that what is said next has a line of its own."""
+    if "tqdm" in sys.modules:
+        from tqdm import tqdm
+
+        for bar in list(getattr(tqdm, "_instances", ())):
+            bar.close()
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     for stream in (sys.stdout, sys.stderr):
@@ -105,10 +125,13 @@ def main(arguments: list[str] | None = None) -> int:
             use_models_file(options.models)
         with models_of_a_run():
             options.carry_out(options)
+        sys.stdout.flush()
     except (ValueError, OSError, MemoryError) as error:
-        print("error:", one_line(error), file=sys.stderr)
+        _end_bars()
+        print("error:", one_line(_of_output() or error), file=sys.stderr)
         return 2
     except Exception as error:
+        _end_bars()
         if isinstance(error, ImportError) and (group := GROUPS.get((error.name or "").partition(".")[0])):
             print(f'error: this needs the package {error.name}, not installed: pip install "{group}"', file=sys.stderr)
             return 2
@@ -122,6 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 70
     except KeyboardInterrupt as interrupt:
+        _end_bars()
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
     finally:

@@ -24,7 +24,7 @@ from bigroc_core.cli.fields import add_options, values_of
 from bigroc_core.cli.options import add_device, default_device, tell_notes
 from bigroc_core.experiments.frames import Interpolation, animation, frame_files
 from bigroc_core.experiments.interpolate import Walk, walked
-from bigroc_core.files import whole_or_not_at_all
+from bigroc_core.files import held, whole_or_not_at_all
 from bigroc_core.generators.registry import load_generator
 from bigroc_core.images import fit_to, from_uint8, read_image, to_uint8
 from bigroc_core.images.image import SUFFIXES
@@ -103,6 +103,11 @@ def add_interpolate_parser(commands: argparse._SubParsersAction[argparse.Argumen
 
 def run_interpolate(options: argparse.Namespace) -> None:
     """Carry out a parsed `interpolate` command."""
+    with held(options.out):
+        _interpolate(options)
+
+
+def _interpolate(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     began = time.perf_counter()
@@ -128,8 +133,9 @@ def run_interpolate(options: argparse.Namespace) -> None:
             bar.update(run.done - bar.n)
     assert run is not None
     tell_notes([*(note for classifier in classifiers for note in classifier.notes), *run.notes])
-    with whole_or_not_at_all(options.out) as temporary:
-        _write(run, temporary, options.out.suffix.lower())
+    suffix = options.out.suffix.lower()
+    with whole_or_not_at_all(options.out, folder=suffix not in (".gif", ".npz")) as temporary:
+        _write(run, temporary, suffix)
     print(f"{run.distances.size} frames in {options.out}")
 
 

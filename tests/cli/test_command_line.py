@@ -399,3 +399,13 @@ def test_a_fault_of_the_programs_own_is_one_line_that_says_how_to_report_it(monk
     monkeypatch.setenv("BIGROC_TRACEBACK", "1")
     with pytest.raises(RuntimeError):
         main(["presets"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_what_is_printed_to_a_full_disk_is_said_to_be_lost(monkeypatch, capsys):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["presets"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: [Errno 28] what this prints could not be written to where it goes (No space left on device)"
+    ]
