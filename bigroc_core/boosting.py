@@ -129,6 +129,7 @@ def boost_streams(
     debias: Debias | None = None,
     masks: Sequence[Mask | None] | None = None,
     batch_size: int | None = None,
+    precision: str = "exact",
 ) -> Iterator[tuple[Snapshot, ...]]:
     """`boost_stream` of several groups of images, each of a size of its own, step by step together.
 
@@ -137,7 +138,7 @@ def boost_streams(
     """
     given = zip(groups, labels, masks or [None] * len(groups), strict=True)
     plans = [
-        Plan(classifier, images.detach().clone(), some, config, debias, batch_size, mask, None, "exact")
+        Plan(classifier, images.detach().clone(), some, config, debias, batch_size, mask, None, precision)
         for images, some, mask in given
     ]
     return _snapshots(plans, 1)

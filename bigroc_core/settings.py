@@ -26,7 +26,8 @@ class Setting:
 
     help: one line for programs and the command line. label, info: what the page calls it and says under it. least,
     most: bounds of a number. step: of the page's slider. choices: the values that it can take, or (words, value)
-    pairs, or a function that gives them where they depend on the models at hand.
+    pairs, or a function that gives them where they depend on the models at hand. added: programs called the endpoint
+    before it was there, so it comes last.
     """
 
     help: str
@@ -36,6 +37,7 @@ class Setting:
     most: float | None = None
     step: float | None = None
     choices: Choices | None = None
+    added: bool = False
 
     def options(self) -> list[tuple[str, Any]]:
         """The choices as (words, value) pairs; empty where anything goes."""

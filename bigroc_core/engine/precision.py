@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Literal, get_args
 
 import torch
 
 from bigroc_core.engine.exactness import exact_arithmetic, fast_arithmetic
 
-PRECISIONS = ("exact", "fast")
+PrecisionName = Literal["exact", "fast"]
+PRECISIONS: tuple[str, ...] = get_args(PrecisionName)
 
 
 def fastest_precision() -> str:

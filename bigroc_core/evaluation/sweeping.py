@@ -167,6 +167,7 @@ class _Tries:
                 debias=self.debias,
                 every=every,
                 view=self.way.view,
+                precision=self.way.precision,
             )
         }
         last = seen[max(seen)]
@@ -255,6 +256,7 @@ def sweep(
         "classifier": fingerprint(way.classifier),
         "config": config.settings(),
         **({} if way.view is None else {"view": way.view}),
+        **({} if way.precision == "exact" else {"precision": way.precision}),
         "debias": None if debias is None else debias.tolist(),
         "shard": SHARD,
     }

@@ -38,6 +38,7 @@ from bigroc_core.experiments.requests import (
     BoostingRequest,
     TargetRequest,
     recommended,
+    said_of_precision,
     why_estimated,
 )
 from bigroc_core.experiments.robustness import robustness_note
@@ -82,7 +83,7 @@ class BoostRequest(BoostingRequest, TargetRequest):
             settings["target_classes"] = list(self.target_classes)
         if self.target == DEBIASED:
             settings |= {"validation_count": self.validation_count, "validation_seed": self.validation_seed}
-        return settings | {name: getattr(self, name) for name in CONFIG_FIELDS}
+        return settings | {name: getattr(self, name) for name in CONFIG_FIELDS} | said_of_precision(self.precision)
 
 
 @dataclass
@@ -254,7 +255,7 @@ def stages(request: BoostRequest, device: str | None = None) -> Iterator[Run | S
     originals = rounded(read.images)
     every = max(1, math.ceil(config.steps / kept_frames(originals)))
     settings = request.settings() | read.resized_to()
-    for moment in boost_by_size(classifier, originals, labels, config, debias):
+    for moment in boost_by_size(classifier, originals, labels, config, debias, precision=request.precision):
         if moment.step == 0:
             of_people = request.source != GENERATOR and labels is None
             unclear = unclear_targets(moment.logits, read.names, classifier.classes) if of_people else ()
@@ -314,8 +315,11 @@ def boost(request: BoostRequest, device: str | None = None) -> Generator[Run, No
             run.frames.append(stage.images)
             run.steps.append(stage.step)
             run.preview = stage.logits
-            if stage.step == 0 and stage.logits is not None:
-                run.logits[0], run.rested = stage.logits, stage.resting
+            if stage.step == 0:
+                run.rested = stage.resting
+                # Those of a fast run are not what the files give.
+                if stage.logits is not None and request.precision == "exact":
+                    run.logits[0] = stage.logits
         yield run
     run.preview, run.finished = None, True
     yield run

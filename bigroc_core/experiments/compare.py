@@ -143,7 +143,8 @@ def compare(request: CompareRequest, device: str | None = None) -> Iterator[Comp
     first = next(boost_by_size(judge, originals, labels, BoostConfig(eps=0.0, steps=0), debias))
     # All of them before the first step, since each refuses here what it cannot do.
     streams = [
-        boost_by_size(mover, originals, first.labels, config) for mover, config in zip(movers, configs, strict=True)
+        boost_by_size(mover, originals, first.labels, config, precision=request.precision)
+        for mover, config in zip(movers, configs, strict=True)
     ]
     targets = first.labels.numpy()
     before = certainty_of(judge, originals, targets)

@@ -100,6 +100,7 @@ class Measurement(Subject):
         words += ["--debias", self.debias] if self.debias else []
         words += ["--beside", *(one.text for one in self.beside)] if self.beside else []
         words += ["--debias-seed", self.debias_seed] if self.debias and self.debias_seed != DEBIAS_SEED else []
+        words += self.said_of_precision
         return shlex.join(["python", "-m", "bigroc_core", *map(str, words)])
 
 
@@ -147,7 +148,7 @@ def measure(asked: Measurement, opened: Opened, progress: Progress | None = None
     if asked.find is not None:
         swept = _eps_found(asked, asked.find, opened, seeds, measuring)
         config = dataclasses.replace(swept.chosen, step_size=None)
-    main = Way(classifier, config, opened.view)
+    main = Way(classifier, config, opened.view, asked.precision)
     ways = Ways(
         main=main,
         beside=[one.way(main) for one in asked.beside],

@@ -102,6 +102,7 @@ def boost_by_size(
     debias: Tensor | None = None,
     masks: Sequence[np.ndarray | None] | None = None,
     batch_size: int | None = None,
+    precision: str = "exact",
 ) -> Iterator[Moment]:
     """`boost_stream` of pictures of any sizes, on the classifier's device; errors are those of `boost`, at the call.
 
@@ -112,7 +113,8 @@ def boost_by_size(
     chosen = (
         [_masks_of([masks[number] for number in group], originals[group[0]]) for group in groups] if masks else None
     )
-    growing = boost_streams(classifier, batches(originals, device), given, config, debias, chosen, batch_size)
+    pictures = batches(originals, device)
+    growing = boost_streams(classifier, pictures, given, config, debias, chosen, batch_size, precision)
     return (_moment(groups, snapshots) for snapshots in growing)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bigroc_core.catalogue import classifier_cards, generator_cards
-from bigroc_core.experiments.requests import CONFIG_FIELDS, DEBIASED, ESTIMATED, GIVEN
+from bigroc_core.experiments.requests import CONFIG_FIELDS, DEBIASED, ESTIMATED, GIVEN, said_of_precision
 from bigroc_core.sources import EXAMPLES, GENERATOR, example_class
 from bigroc_core.streams import GENERATOR_PREFIX
 
@@ -67,13 +67,14 @@ def as_python(settings: dict[str, Any]) -> str:
             "shift = bc.fit_debias(classifier, from_uint8(to_uint8(validation)))",
         ]
     fields = ", ".join(f"{name}={settings[name]!r}" for name in CONFIG_FIELDS)
+    how = "config=config" + "".join(f", precision={value!r}" for value in _precision(settings).values())
     lines += [
         f"config = bc.BoostConfig({fields})",
         # Each of them may be of a size of its own.
-        f"boosted = [bc.boost(classifier, image{', labels=[label]' if target else ''}, config=config).images[0] for "
+        f"boosted = [bc.boost(classifier, image{', labels=[label]' if target else ''}, {how}).images[0] for "
         f"image{', label' if target else ''} in {'zip(images, labels)' if target else 'images'}]"
         if from_files
-        else f"boosted = bc.boost(classifier, images{target}, config=config).images",
+        else f"boosted = bc.boost(classifier, images{target}, {how}).images",
         "",
         'folder = Path("boosted")',
         "folder.mkdir(exist_ok=True)",
@@ -139,4 +140,8 @@ def command_for_folder(settings: dict[str, Any], images: str, to: str) -> str:
 
 
 def _config(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: settings[name] for name in CONFIG_FIELDS}
+    return {name: settings[name] for name in CONFIG_FIELDS} | _precision(settings)
+
+
+def _precision(settings: dict[str, Any]) -> dict[str, str]:
+    return said_of_precision(settings.get("precision", "exact"))

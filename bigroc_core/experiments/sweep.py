@@ -70,6 +70,7 @@ class Sweeping(Subject):
         words += ["--count", self.count] if self.count is not None else []
         words += ["--seeds", *self.seeds] if self.seeds else []
         words += ["--debias", self.debias] if self.debias else []
+        words += self.said_of_precision
         return shlex.join(["python", "-m", "bigroc_core", *map(str, words)])
 
     @property
@@ -97,10 +98,11 @@ def sweeps(asked: Sweeping, opened: Opened, progress: Progress | None = None, sh
             asked.debiasing(),
         ]
         settings += [] if opened.view is None else [opened.view]
+        settings += [] if asked.precision == "exact" else [asked.precision]
         folder = asked.folder("sweep", settings)
         if asked.run is not None:
             folder = asked.run / f"sweep-T{config.steps}-{config.norm}-{config.loss}"
-        way = Way(opened.classifier, config, opened.view)
+        way = Way(opened.classifier, config, opened.view, asked.precision)
         kept = dataclasses.replace(measuring, run=folder)
         found.append(sweep(opened.stream, way, chooser, kept, asked.trials, shift))
     return sorted(found, key=lambda one: one.best.mean)

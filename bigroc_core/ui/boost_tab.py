@@ -264,6 +264,7 @@ def build(opening: Run) -> tuple[links.Restorable, Form]:
                     form.add("step_size", placeholder="ε/T")
                     form.add("stop_at", placeholder="off")
                 form.add("gradient")
+                form.add("precision")
             links.link_button("boost", form.shared, run="boost")
         with gr.Column(scale=8, min_width=320):
             gain, outputs = _lay_out_results(opening, run, first)

@@ -202,6 +202,7 @@ def build(opening: Interpolation) -> links.Restorable:
                 form.add("steps")
                 form.add("weights", placeholder="1, 1, 1")
                 form.add("warm_start")
+                form.add("precision")
             links.link_button("interpolate", form.shared)
         with gr.Column(scale=8, min_width=320):
             outputs = lay_out_results(run, results(opening, example))
