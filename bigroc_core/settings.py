@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bigroc_core.checks import number, whole
+from bigroc_core.messages import short
 
 Choices = Sequence[Any] | Callable[[], Sequence[Any]]
 
@@ -135,11 +136,11 @@ def _read(value: Any, hint: Any, name: str, told: Setting) -> Any:
         if value is None:
             return ()
         if isinstance(value, str) or not isinstance(value, Sequence):
-            raise ValueError(f"{name} must be a list, not {value!r:.60}")
+            raise ValueError(f"{name} must be a list, not {short(value)}")
         return tuple(_read(one, kind, each, told) for one in value)
     if origin is bool:
         if not isinstance(value, bool):
-            raise ValueError(f"{name} must be true or false, not {value!r:.60}")
+            raise ValueError(f"{name} must be true or false, not {short(value)}")
         return value
     if origin is int:
         return whole(value, name, int(told.least or 0), int(told.most or 2**53))
@@ -151,9 +152,9 @@ def _read(value: Any, hint: Any, name: str, told: Setting) -> Any:
     if value == "" and callable(told.choices) and allowed:
         return allowed[0]
     if allowed and value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r:.60}")
+        raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {short(value)}")
     if not isinstance(value, str):
-        raise ValueError(f"{name} must be a text, not {value!r:.60}")
+        raise ValueError(f"{name} must be a text, not {short(value)}")
     return value
 
 
@@ -171,5 +172,5 @@ def _read_optional(value: Any, kinds: tuple[Any, ...], name: str, told: Setting)
             value = float(text)
         except ValueError:
             also = f", {' or '.join(map(repr, words))}" if words else ""
-            raise ValueError(f"{name} must be a number{also} or empty, not {text!r:.60}") from None
+            raise ValueError(f"{name} must be a number{also} or empty, not {short(text)}") from None
     return _read(value, kind, name, told)

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 
 from bigroc_core.engine.exactness import exact_arithmetic, fast_arithmetic
+from bigroc_core.messages import short
 
 PrecisionName = Literal["exact", "fast"]
 PRECISIONS: tuple[str, ...] = get_args(PrecisionName)
@@ -36,7 +37,7 @@ def computes_bf16(device: torch.device) -> bool:
 def check_precision(precision: object) -> None:
     """ValueError unless it is "exact" or "fast"."""
     if not isinstance(precision, str) or precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {short(precision)}")
 
 
 def is_fast(device: torch.device, dtype: torch.dtype) -> bool:

@@ -352,7 +352,7 @@ def _about_the_images(request: EvaluateRequest, opened: Opened) -> list[str]:
         notes.append(f"{request.classifier} boosts, so it is no control beside itself and was left out.")
     if request.source == GENERATOR:
         labelled = "Targets are the classes that the generator was asked for"
-        return [f"{labelled if stream.labelled else targets}.", *notes]
+        return [f"{labelled if stream.labelled else targets}.", *map(_sentence, opened.notes), *notes]
     size = stream.size or 0
     used = f"the first {request.count:,} of {size:,}" if request.count < size else f"all {size:,}"
     targets = f"Targets are the labels of {stream.name}" if stream.labelled else targets

@@ -156,12 +156,15 @@ def measure(asked: Measurement, opened: Opened, progress: Progress | None = None
         random_direction=asked.random_direction,
         debias=shift,
     )
-    told = ways.settings() | {"debias": asked.debiasing()}
-    run = asked.run or asked.folder("evaluate", told)
+    run = asked.run or asked.folder("evaluate", ways.settings() | {"debias": asked.debiasing()})
     measuring = dataclasses.replace(measuring, run=run, images_to=asked.images_to)
     found = evaluate(opened.stream, ways, judges, measuring)
     seen = view_note(judge, opened.size) if judge is not None else None
-    notes = (*notes, *([seen] if seen else []))
+    of_networks = [
+        note for one in (control, judge, *(way.classifier for way in ways.beside)) if one for note in one.notes
+    ]
+    told = [*of_networks, *references.notes, *(swept.notes if swept else ()), *notes, *([seen] if seen else [])]
+    notes = tuple(note for note in dict.fromkeys(told) if note not in opened.notes)
     return Measured(asked, found, swept, classifier.card.name, control.card.name if control else None, notes)
 
 
@@ -184,13 +187,14 @@ def _floor(
     found = {network.kind: references.features(network, name, opened.classifier.card, whole) for network in networks}
     least = min(real.count for real in found.values())
     if measuring.count <= least:
-        return found, ()
+        return found, references.notes
     if asked.floor is not None:
         raise ValueError(
             f"the floor is that of as many real images, and {name} has {least:,} of the {measuring.count:,} wanted: "
             f"measure fewer, or take --floor {NO_FLOOR}"
         )
-    return {}, (f"There are only {least:,} real {name} images, so the floor of {measuring.count:,} is not told.",)
+    few = f"There are only {least:,} real {name} images, so the floor of {measuring.count:,} is not told."
+    return {}, (*references.notes, few)
 
 
 def _eps_found(

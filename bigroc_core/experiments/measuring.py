@@ -24,6 +24,7 @@ from bigroc_core.engine.views import ViewName
 from bigroc_core.evaluation import ImageStream, Way
 from bigroc_core.experiments.requests import BallRequest
 from bigroc_core.images.classes import OPTION, parse_mapping
+from bigroc_core.messages import short
 from bigroc_core.settings import like, setting
 from bigroc_core.sources import DEBIAS_SEED
 from bigroc_core.streams import GENERATOR_PREFIX, open_stream
@@ -189,7 +190,7 @@ class Beside:
                 try:
                     changes[field] = int(value) if field == "steps" else float(value)
                 except ValueError:
-                    raise ValueError(f"--beside {text!r}: {field} must be a number, not {value!r}") from None
+                    raise ValueError(f"--beside {short(text)}: {field} must be a number, not {short(value)}") from None
         # A step size belongs to its ε and steps.
         if {"eps", "steps"} & set(changes):
             changes.setdefault("step_size", None)
