@@ -129,16 +129,19 @@ def boost_streams(
     debias: Debias | None = None,
     masks: Sequence[Mask | None] | None = None,
     batch_size: int | None = None,
+    radii: Sequence[Tensor | None] | None = None,
 ) -> Iterator[tuple[Snapshot, ...]]:
     """`boost_stream` of several groups of images, each of a size of its own, step by step together.
 
-    One copy of the network serves all of them. labels, masks: a group's each. The last snapshots come once the images
-    of all groups rest.
+    One copy of the network serves all of them. labels, masks: a group's each. radii: of each image of a group (n,), in
+    place of the config's eps: what `boost` gives at that eps, for several of them in one batch. The last snapshots come
+    once the images of all groups rest.
     """
-    given = zip(groups, labels, masks or [None] * len(groups), strict=True)
+    nothing = [None] * len(groups)
+    given = zip(groups, labels, masks or nothing, radii or nothing, strict=True)
     plans = [
-        Plan(classifier, images.detach().clone(), some, config, debias, batch_size, mask, None, "exact")
-        for images, some, mask in given
+        Plan(classifier, images.detach().clone(), some, config, debias, batch_size, mask, None, "exact", own)
+        for images, some, mask, own in given
     ]
     return _snapshots(plans, 1)
 

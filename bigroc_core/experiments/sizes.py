@@ -102,17 +102,20 @@ def boost_by_size(
     debias: Tensor | None = None,
     masks: Sequence[np.ndarray | None] | None = None,
     batch_size: int | None = None,
+    radii: Tensor | None = None,
 ) -> Iterator[Moment]:
     """`boost_stream` of pictures of any sizes, on the classifier's device; errors are those of `boost`, at the call.
 
     labels: targets (N,), None to estimate them. masks: of each picture (H, W) in [0, 1], None to change all of it.
+    radii: of each picture (N,), in place of the config's eps.
     """
     groups, device = groups_of(originals), classifier.mean.device
     given = [None if labels is None else labels[group].to(device) for group in groups]
     chosen = (
         [_masks_of([masks[number] for number in group], originals[group[0]]) for group in groups] if masks else None
     )
-    growing = boost_streams(classifier, batches(originals, device), given, config, debias, chosen, batch_size)
+    own = None if radii is None else [radii[group] for group in groups]
+    growing = boost_streams(classifier, batches(originals, device), given, config, debias, chosen, batch_size, own)
     return (_moment(groups, snapshots) for snapshots in growing)
 
 

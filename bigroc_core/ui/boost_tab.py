@@ -31,7 +31,7 @@ from bigroc_core.limits import (
 )
 from bigroc_core.norms import NORMS
 from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD, Source, example_paths, read_files
-from bigroc_core.ui import controls, links, models, pictures
+from bigroc_core.ui import controls, links, masks, models, pictures, repaint, strengths
 from bigroc_core.ui.boost_results import MAX_GAIN, checked_gain, draw, look, pick, preview, results
 from bigroc_core.ui.errors import explained, sentence
 from bigroc_core.ui.forms import Form, as_text, connect, endpoint, shared_names, stale_js
@@ -69,6 +69,7 @@ element.addEventListener('click', (event) => {
   trigger('click', { index: Number(card.dataset.index) });
 });
 """
+LOOKED_JS = "(...values) => { delete document.querySelector('#status').dataset.shown; return values; }"
 COLUMNS = ["number", "str", "str", "number", "str", *["number"] * 5]
 # The controls that a link restores, by their names in it.
 SHARED = tuple(shared_names(BoostRequest))
@@ -233,8 +234,9 @@ def restored(values: dict[str, Any]) -> list[Any]:
 # ------------------------------------------------------------------------------------------------------- the layout
 
 
-def build(opening: Run) -> tuple[links.Restorable, Form]:
-    """Lay the tab out and connect it; returns what a link to it restores, and its controls."""
+def build(opening: Run, live: bool = True) -> tuple[links.Restorable, Form]:
+    """Lay the tab out and connect it; returns what a link to it restores, and its controls. live: whether moving the
+    strength shows pictures computed beforehand."""
     first, classifier = opening.settings["generator"], opening.settings["classifier"]
     size = generator_cards()[first].input_size
     start = {name: opening.settings[name] for name in CONFIG_FIELDS}
@@ -254,7 +256,7 @@ def build(opening: Run) -> tuple[links.Restorable, Form]:
                 with gr.Column(visible=False) as debias_box:
                     form.add("validation_count")
                     form.add("validation_seed")
-            strength = _lay_out_strength(form, first, classifier, size)
+            strength, moving = _lay_out_strength(form, first, classifier, size, live)
             with gr.Row(elem_id="boost-buttons"):
                 go = gr.Button("Boost", variant="primary", elem_id="boost", scale=3)
                 stop = gr.Button("Cancel", variant="stop", elem_id="cancel", scale=1, min_width=90)
@@ -266,23 +268,28 @@ def build(opening: Run) -> tuple[links.Restorable, Form]:
                 form.add("gradient")
             links.link_button("boost", form.shared, run="boost")
         with gr.Column(scale=8, min_width=320):
-            gain, outputs = _lay_out_results(opening, run, first)
+            looked, others, outputs = _lay_out_results(opening, run, first)
+            painted = masks.lay_out(form)
     by_name: dict[str, Any] = form.controls
     says = "Stop the run after its current step; what it has reached stays, can be looked at step by step, and "
-    connect(
+    boosted = connect(
         form,
         boost,
         STOPS,
         outputs,
         (go, stop),
         ("boost", "cancel_boost", says + "downloaded."),
-        extras={"gain": gain},
+        extras={"gain": looked[2]},
         line_of=line_of,
     )
+    strengths.connect(by_name["eps"], strength.size, run, moving, boosted)
+    repaint.connect(run, looked, outputs[7], others, outputs, STOPS)
+    boosted.then(repaint.offer_others, run, others, api_visibility="private", queue=False)
+    masks.connect(painted, by_name, run, looked[1])
     connect_presets(form, strength)
-    moved = [one.input for name, one in by_name.items() if name != "files"]
+    moved = [one.input for name, one in by_name.items() if name not in ("files", "mask_files")]
     gr.on(
-        [*moved, strength.presets.input, strength.paper.input, by_name["files"].upload],
+        [*moved, strength.presets.input, strength.paper.input, by_name["files"].upload, by_name["mask_files"].change],
         None,
         js=stale_js("status"),
         api_visibility="private",
@@ -311,14 +318,17 @@ def build(opening: Run) -> tuple[links.Restorable, Form]:
     return links.Restorable(tab="boost", shared=form.shared, outputs=linked, apply=restored), form
 
 
-def _lay_out_strength(form: Form, generator: str, classifier: str, size: tuple[int, int]) -> Strength:
-    """Presets, ε, steps, norm and loss."""
+def _lay_out_strength(
+    form: Form, generator: str, classifier: str, size: tuple[int, int], live: bool
+) -> tuple[Strength, tuple[Any, ...]]:
+    """Presets, ε, steps, norm and loss; and what shows its pictures while ε is moved."""
     presets = presets_for(generator, classifier, size)
     eps, steps = form.values["eps"], form.values["steps"]
     with gr.Group():
         radio = preset_radio(presets)
         strength: Any = form.add("eps", elem_id="eps", **controls.eps_range("l2", size, eps))
         setattr(strength, MOST, NORMS["l2"].most)
+        moving = strengths.lay_out(live)
         reading = controls.html(readings(eps, steps, size), elem_classes="inset")
         origin = controls.html(said_of(presets["recommended"], classifier), elem_classes="inset", elem_id="origin")
         with gr.Row():
@@ -326,7 +336,7 @@ def _lay_out_strength(form: Form, generator: str, classifier: str, size: tuple[i
             form.add("norm", choices=[("L2", "l2"), ("L∞", "linf")], info=NORM_INFO, elem_id="norm", min_width=180)
         form.put("loss", loss_radio(classifier))
         hidden = gr.Textbox(size_text(size), visible=False, label="Size of the images, height×width")
-    return Strength(radio, paper_dropdown(), origin, reading, hidden)
+    return Strength(radio, paper_dropdown(), origin, reading, hidden), moving
 
 
 def _lay_out_source(form: Form, first: str) -> tuple[list[gr.Column], gr.HTML]:
@@ -354,8 +364,11 @@ def _lay_out_source(form: Form, first: str) -> tuple[list[gr.Column], gr.HTML]:
     return [generator_box, upload_box, example_box], note
 
 
-def _lay_out_results(opening: Run, run: gr.State, generator: str) -> tuple[gr.Slider, list[Any]]:
-    """What a run shows, with the example in it; returns the control of the difference, and the outputs of a run."""
+def _lay_out_results(
+    opening: Run, run: gr.State, generator: str
+) -> tuple[tuple[gr.Slider, ...], gr.Dropdown, list[Any]]:
+    """What a run shows, with the example in it; returns the controls of the step, the image and the difference, the one
+    that names another class, and the outputs of a run."""
     shown = results(opening, 0, OPENING_GAIN)
     text = f"An example to begin with: {len(opening.targets)} images of {generator}, {opening.total_steps} steps"
     status = controls.html(pictures.progress(1, 1, text, "finished"), elem_id="status", label="Status")
@@ -391,7 +404,9 @@ def _lay_out_results(opening: Run, run: gr.State, generator: str) -> tuple[gr.Sl
             min_width=280,
         )
         with gr.Column(scale=3, min_width=300):
-            large = controls.html(shown[7], elem_id="closeup", label="Close-up")
+            large = controls.html(shown[7], elem_id="closeup", label="Close-up", js_on_load=repaint.CLICK_JS)
+            others = repaint.other_classes()
+            setattr(others, ANY_OF, all_classes(classifier_cards()))
     with gr.Accordion("All numbers", open=False):
         table = controls.table(shown[8], COLUMNS, "Per image", elem_id="table")
     with gr.Row():
@@ -416,7 +431,12 @@ def _lay_out_results(opening: Run, run: gr.State, generator: str) -> tuple[gr.Sl
         api_name="look",
         api_visibility="undocumented",
         trigger_mode="always_last",
+        js=LOOKED_JS,
         **looking,
     )
     grid.click(pick, [run, step, gain], [image, compare, large], api_name="pick", api_visibility="private", **looking)
-    return gain, [run, status, facts, grid, step, image, compare, large, table, save, python, command, settings]
+    return (
+        (step, image, gain),
+        others,
+        [run, status, facts, grid, step, image, compare, large, table, save, python, command, settings],
+    )

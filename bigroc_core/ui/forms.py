@@ -25,7 +25,7 @@ MAX_NUMBERS = 200
 
 def is_upload(name: str) -> bool:
     """Whether a setting is an upload: these come last in an endpoint, and may be left out."""
-    return name in ("files", "file") or name.endswith("_file")
+    return name in ("files", "file") or name.endswith(("_file", "_files"))
 
 
 def control(request: type[Request], name: str, **options: Any) -> gr.components.Component:
@@ -235,9 +235,9 @@ def connect(
     names: tuple[str, str, str],
     extras: dict[str, gr.components.Component] | None = None,
     line_of: Callable[[Mapping[str, Any]], Line] = lambda _values: LARGE,
-) -> None:
+) -> Any:
     """Connect a tab's two buttons, Go and Cancel, and the endpoint that programs call; no Cancel where another form's
-    stops this run as well.
+    stops this run as well. Returns the event of the first.
 
     outputs: the first may be the State of the run that the tab's other controls look at, and then the status line's
     HTML; what programs get leaves the State out. names: of the endpoint, of the one that cancels, and what the API says
@@ -273,6 +273,7 @@ def connect(
     gr.Button(visible=False).click(
         in_turn(alone, stops, (len(shown), 0), line_of), inputs, shown, api_name=api_name, concurrency_limit=None
     )
+    return run
 
 
 ENDED = "Ended by an error, which the message says; what is below is not finished."
@@ -293,6 +294,7 @@ def show_results_js(status: str) -> str:
     """What a button runs in the browser: on a phone the results lie below the controls, so go to this status line."""
     return f"""(...values) => {{
   document.querySelector('#{status}').classList.remove('stale');
+  delete document.querySelector('#{status}').dataset.shown;
   if (window.innerWidth < 700) document.querySelector('#{status}').scrollIntoView({{ behavior: 'smooth' }});
   return values;
 }}"""
