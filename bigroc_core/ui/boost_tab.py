@@ -69,7 +69,7 @@ element.addEventListener('click', (event) => {
   trigger('click', { index: Number(card.dataset.index) });
 });
 """
-LOOKED_JS = "(...values) => { delete document.querySelector('#status').dataset.shown; return values; }"
+LOOKED_JS = "(...values) => { delete document.querySelector('#status .status span').dataset.shown; return values; }"
 COLUMNS = ["number", "str", "str", "number", "str", *["number"] * 5]
 # The controls that a link restores, by their names in it.
 SHARED = tuple(shared_names(BoostRequest))
@@ -256,10 +256,15 @@ def build(opening: Run, live: bool = True) -> tuple[links.Restorable, Form]:
                 with gr.Column(visible=False) as debias_box:
                     form.add("validation_count")
                     form.add("validation_seed")
-            strength, moving = _lay_out_strength(form, first, classifier, size, live)
-            with gr.Row(elem_id="boost-buttons"):
-                go = gr.Button("Boost", variant="primary", elem_id="boost", scale=3)
-                stop = gr.Button("Cancel", variant="stop", elem_id="cancel", scale=1, min_width=90)
+            strength = _lay_out_strength(form, first, classifier, size)
+            # Never off the screen: what moves the pictures, and what begins a run.
+            with gr.Column(elem_id="boost-bar"):
+                with gr.Row(elem_id="boost-strength"):
+                    form.controls["eps"].render()
+                    moving = strengths.lay_out(live)
+                with gr.Row(elem_id="boost-buttons"):
+                    go = gr.Button("Boost", variant="primary", elem_id="boost", scale=3)
+                    stop = gr.Button("Cancel", variant="stop", elem_id="cancel", scale=1, min_width=90)
             with gr.Accordion("All settings", open=False):
                 strength.paper.render()
                 with gr.Row():
@@ -318,17 +323,15 @@ def build(opening: Run, live: bool = True) -> tuple[links.Restorable, Form]:
     return links.Restorable(tab="boost", shared=form.shared, outputs=linked, apply=restored), form
 
 
-def _lay_out_strength(
-    form: Form, generator: str, classifier: str, size: tuple[int, int], live: bool
-) -> tuple[Strength, tuple[Any, ...]]:
-    """Presets, ε, steps, norm and loss; and what shows its pictures while ε is moved."""
+def _lay_out_strength(form: Form, generator: str, classifier: str, size: tuple[int, int]) -> Strength:
+    """Presets, steps, norm and loss; and ε, which is shown elsewhere."""
     presets = presets_for(generator, classifier, size)
     eps, steps = form.values["eps"], form.values["steps"]
     with gr.Group():
         radio = preset_radio(presets)
-        strength: Any = form.add("eps", elem_id="eps", **controls.eps_range("l2", size, eps))
+        usual: dict[str, Any] = {"elem_id": "eps", "info": "How far an image may move.", "scale": 4, "min_width": 200}
+        strength: Any = form.add("eps", **usual, render=False, **controls.eps_range("l2", size, eps))
         setattr(strength, MOST, NORMS["l2"].most)
-        moving = strengths.lay_out(live)
         reading = controls.html(readings(eps, steps, size), elem_classes="inset")
         origin = controls.html(said_of(presets["recommended"], classifier), elem_classes="inset", elem_id="origin")
         with gr.Row():
@@ -336,7 +339,7 @@ def _lay_out_strength(
             form.add("norm", choices=[("L2", "l2"), ("L∞", "linf")], info=NORM_INFO, elem_id="norm", min_width=180)
         form.put("loss", loss_radio(classifier))
         hidden = gr.Textbox(size_text(size), visible=False, label="Size of the images, height×width")
-    return Strength(radio, paper_dropdown(), origin, reading, hidden), moving
+    return Strength(radio, paper_dropdown(), origin, reading, hidden)
 
 
 def _lay_out_source(form: Form, first: str) -> tuple[list[gr.Column], gr.HTML]:

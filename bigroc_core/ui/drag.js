@@ -27,7 +27,7 @@
     closeup.querySelectorAll('figcaption')[1].textContent = `ε ${nearest.eps}`;
   }
   if (facts() && nearest.facts) facts().outerHTML = nearest.facts;
-  document.querySelector('#status').dataset.shown = nearest === own ? `shown: ε ${own.eps}, the run's own`
+  document.querySelector('#status .status span').dataset.shown = nearest === own ? `shown: ε ${own.eps}, the run's own`
     : `shown: ε ${nearest.eps}, the nearest of ${told.rungs.length - 1} computed in ${told.steps} steps`;
   window.strengthShown = performance.now();
 }

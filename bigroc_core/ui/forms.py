@@ -294,7 +294,7 @@ def show_results_js(status: str) -> str:
     """What a button runs in the browser: on a phone the results lie below the controls, so go to this status line."""
     return f"""(...values) => {{
   document.querySelector('#{status}').classList.remove('stale');
-  delete document.querySelector('#{status}').dataset.shown;
+  delete document.querySelector('#{status} .status span')?.dataset.shown;
   if (window.innerWidth < 700) document.querySelector('#{status}').scrollIntoView({{ behavior: 'smooth' }});
   return values;
 }}"""

@@ -117,7 +117,8 @@ def put_on_canvas(run: Run, image: float, files: list[str] | None) -> tuple[Any,
 def keep(run: Run, number: int, value: Mapping[str, Any] | None, files: list[str] | None) -> tuple[Any, ...]:
     """What is painted on the canvas, as the mask of the image on it."""
     with explained():
-        if not 1 <= number <= len(run.originals) or not value or value.get("background") is None:
+        # Without a composite nothing was painted: the canvas has taken the image that it was given.
+        if not 1 <= number <= len(run.originals) or not value or value.get("composite") is None:
             return gr.skip(), gr.skip()
         height, width = run.originals[number - 1].shape[:2]
         mask = painted(value.get("layers") or (), (height, width))

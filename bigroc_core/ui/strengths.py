@@ -22,7 +22,7 @@ from bigroc_core.ui.live import still_there
 from bigroc_core.ui.presets import size_in
 from bigroc_core.ui.turns import LARGE, SMALL, visitor_of
 
-LIVE_INFO = "Moving the strength shows its pictures at once; letting it go runs anew where that is quick."
+LIVE_INFO = "Move it, and see."
 # Of several visitors who look at the same, as at the example that the page opens with.
 MOST_KEPT = 6
 LOOK_SECONDS = 0.5
@@ -57,7 +57,9 @@ RELEASE_JS = """() => {
 
 def lay_out(live: bool) -> tuple[gr.Checkbox, gr.HTML, gr.Button]:
     """The switch, and what the browser is given: the pictures, and a button that it presses to have them."""
-    switch = gr.Checkbox(live, label="Live", info=LIVE_INFO, elem_id="live", visible=live, interactive=True)
+    switch = gr.Checkbox(
+        live, label="Live", info=LIVE_INFO, elem_id="live", visible=live, interactive=True, min_width=90
+    )
     held = gr.HTML("", elem_id="strengths", visible="hidden" if live else False, js_on_load=NEAR_JS)
     return switch, held, gr.Button("Compute strengths", elem_id="strengths-ask", visible="hidden" if live else False)
 
