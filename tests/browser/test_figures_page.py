@@ -9,7 +9,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import Page
-from serving import PATIENCE, Server
+from serving import PATIENCE, Server, give_files
 
 from bigroc_core.figures.recipe import recipe_in
 
@@ -53,7 +53,7 @@ def test_from_the_opening_figure_to_one_made_and_made_again(page: Page, tmp_path
     assert recipe_in(made["png"]) == recipe_in(made["pdf"]) == recipe_in(made["svg"])
 
     page.get_by_role("button", name="Make a figure again").click()
-    page.locator("#again-upload input[type=file]").set_input_files(made["svg"])
+    give_files(page, "#again-upload", made["svg"])
     page.locator("#again-upload").get_by_text("made.svg").wait_for()
     page.evaluate("document.querySelector('#figure-status .status span').innerText = ''")
     page.locator("#figure-again").click()
@@ -71,7 +71,7 @@ def test_problems_are_said_at_the_control_and_a_long_figure_can_be_cancelled(pag
     page.get_by_text("numbers of two images like 8-9").first.wait_for()
     page.get_by_role("button", name="Make a figure again").click()
     Image.new("RGB", (8, 8)).save(tmp_path / "holiday.png")
-    page.locator("#again-upload input[type=file]").set_input_files(tmp_path / "holiday.png")
+    give_files(page, "#again-upload", tmp_path / "holiday.png")
     page.locator("#again-upload").get_by_text("holiday.png").wait_for()
     page.locator("#figure-again").click()
     page.get_by_text("carries no recipe").first.wait_for()
