@@ -71,6 +71,8 @@ MAX_STRENGTHS_SECONDS = 8.0
 MAX_LIVE_SECONDS = 2.0
 # Bytes of the pictures that a visitor's browser is sent for it.
 MAX_STRENGTHS_BYTES = 8 * MIB
+# Runs that are kept so that a reload of the page brings them back.
+MAX_KEPT_RUNS = 64
 # Uploads and results are deleted from the server after this many seconds.
 KEEP_FILES_SECONDS = 3_600
 

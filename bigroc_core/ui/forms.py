@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import json
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -264,6 +265,11 @@ def connect(
     )
     # What was refused before it began has changed nothing.
     run.failure(None, status, status, js=STOPPED_JS, api_visibility="private")
+    tab = links.BUTTONS.get(str(go.elem_id))
+    if tab and go.elem_id != "boost":
+        told = {"tab": tab, "names": list(form.shared), "button": go.elem_id}
+        js = links.RAN_JS % {name: json.dumps(value) for name, value in told.items()}
+        run.success(None, list(form.shared.values()), None, js=js, api_visibility="private")
     if stop is not None:
         cancel = canceller(stops, cancel_doc)
         stop.click(cancel, None, None, api_name=cancel_name, concurrency_limit=None, show_progress="hidden")
