@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import json
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -26,7 +27,7 @@ MAX_NUMBERS = 200
 
 def is_upload(name: str) -> bool:
     """Whether a setting is an upload: these come last in an endpoint, and may be left out."""
-    return name in ("files", "file") or name.endswith("_file")
+    return name in ("files", "file") or name.endswith(("_file", "_files"))
 
 
 def control(request: type[Request], name: str, **options: Any) -> gr.components.Component:
@@ -239,9 +240,9 @@ def connect(
     names: tuple[str, str, str],
     extras: dict[str, gr.components.Component] | None = None,
     line_of: Callable[[Mapping[str, Any]], Line] = lambda _values: LARGE,
-) -> None:
+) -> Any:
     """Connect a tab's two buttons, Go and Cancel, and the endpoint that programs call; no Cancel where another form's
-    stops this run as well.
+    stops this run as well. Returns the event of the first.
 
     outputs: the first may be the State of the run that the tab's other controls look at, and then the status line's
     HTML; what programs get leaves the State out. names: of the endpoint, of the one that cancels, and what the API says
@@ -267,6 +268,11 @@ def connect(
     )
     # What was refused before it began has changed nothing.
     run.failure(None, status, status, js=STOPPED_JS, api_visibility="private")
+    tab = links.BUTTONS.get(str(go.elem_id))
+    if tab and go.elem_id != "boost":
+        told = {"tab": tab, "names": list(form.shared), "button": go.elem_id}
+        js = links.RAN_JS % {name: json.dumps(value) for name, value in told.items()}
+        run.success(None, list(form.shared.values()), None, js=js, api_visibility="private")
     if stop is not None:
         cancel = canceller(stops, cancel_doc)
         stop.click(cancel, None, None, api_name=cancel_name, concurrency_limit=None, show_progress="hidden")
@@ -276,6 +282,7 @@ def connect(
     gr.Button(visible=False).click(
         in_turn(alone, stops, (len(shown), 0), line_of), inputs, shown, api_name=api_name, concurrency_limit=None
     )
+    return run
 
 
 ENDED = "Ended by an error, which the message says; what is below is not finished."
@@ -296,6 +303,7 @@ def show_results_js(status: str) -> str:
     """What a button runs in the browser: on a phone the results lie below the controls, so go to this status line."""
     return f"""(...values) => {{
   document.querySelector('#{status}').classList.remove('stale');
+  delete document.querySelector('#{status} .status span')?.dataset.shown;
   if (window.innerWidth < 700) document.querySelector('#{status}').scrollIntoView({{ behavior: 'smooth' }});
   return values;
 }}"""

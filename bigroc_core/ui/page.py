@@ -23,6 +23,7 @@ from bigroc_core.ui import (
     figures_tab,
     generators_tab,
     interpolate_tab,
+    kept,
     links,
     threat_models_tab,
 )
@@ -39,8 +40,11 @@ INTRODUCTION = """<h1>BIGRoC</h1><p>Make generated images better: each is moved,
 gradients of a robust classifier. Choose images, move the strength, press Boost.</p>"""
 
 
-def build_page() -> gr.Blocks:
-    """The page. ValueError if checkpoints/ holds no classifier or no generator."""
+def build_page(live: bool = True) -> gr.Blocks:
+    """The page. ValueError if checkpoints/ holds no classifier or no generator.
+
+    live: whether moving the strength shows pictures computed beforehand.
+    """
     if not classifier_cards() or not generator_cards():
         raise ValueError(
             "checkpoints/ holds no classifier or no generator: clone the whole repository, or train them "
@@ -54,7 +58,7 @@ def build_page() -> gr.Blocks:
         controls.html(INTRODUCTION + stories_html(), elem_id="head")
         with gr.Tabs() as tabs:
             with gr.Tab("Boost", id="boost"):
-                boost, form = boost_tab.build(boosting.opening())
+                boost, form, back = boost_tab.build(boosting.opening(), live)
                 restorable = [compare_panel.build(comparing.opening(), boost, form)]
             with gr.Tab("Debias", id="debias"):
                 restorable.append(debias_tab.build(debias.opening()))
@@ -72,7 +76,9 @@ def build_page() -> gr.Blocks:
             with gr.Tab("About", id="about"):
                 about_tab.build()
             restorable += [links.nothing_but(tab) for tab in ("generators", "about")]
-        links.follow_links(page, tabs, restorable)
+        events = links.follow_links(page, tabs, restorable)
+        kept.bring_back(events["boost"], form, back)
+        page.load(None, None, None, js=kept.address_js(restorable), api_visibility="private")
     refuse_plainly(page)
     keep_sessions_light(page)
     # Gradio would make a table of all earlier events' times after each of them.

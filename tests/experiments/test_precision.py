@@ -120,10 +120,10 @@ def test_what_was_added_later_ends_an_endpoints_parameters() -> None:
         return request, gain
 
     names = list(handler.__signature__.parameters)  # type: ignore[attr-defined]
-    assert names[-4:] == ["gain", "request", "files", "precision"]
+    assert names[-5:] == ["gain", "request", "files", "mask_files", "precision"]
     visitor = gr.Request(session_hash="any")
     request, gain = handler(
-        **SMALL | {name: getattr(boost.BoostRequest(**SMALL), name) for name in names[:-4]}, gain=5, request=visitor
+        **SMALL | {name: getattr(boost.BoostRequest(**SMALL), name) for name in names[:-5]}, gain=5, request=visitor
     )
     assert (request, gain) == (boost.BoostRequest(**SMALL), 5)
 
