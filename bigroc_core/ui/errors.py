@@ -17,6 +17,7 @@ from typing import Any
 
 import gradio as gr
 from pydantic import ValidationError
+from starlette.responses import PlainTextResponse
 
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.files import NotWritten
@@ -92,14 +93,21 @@ def no_room(error: Exception) -> bool:
     return isinstance(error, NotWritten) or (isinstance(error, OSError) and error.errno in NO_ROOM)
 
 
-def said_of_room(error: OSError) -> str:
+def said_of_room(error: OSError, name: str = "a file") -> str:
     """What a visitor is told of it; the server's host finds it, with the whole path, in the log."""
     logging.getLogger(__name__).error("no room for the page's files: %s", error)
     if isinstance(error, NotWritten):
         name, why = error.path.name, error.why
     else:
-        name, why = Path(os.fsdecode(error.filename or "a file")).name, error.strerror or "no reason given"
+        name, why = Path(os.fsdecode(error.filename or name)).name, error.strerror or "no reason given"
     return f"{name!r} could not be written on the server ({why}): ask for it again once its host has made room"
+
+
+async def upload_without_room(_request: Any, error: Exception) -> PlainTextResponse:
+    """The answer to an upload, which Gradio takes itself, where it could not be written; the page shows it."""
+    if not isinstance(error, OSError) or not no_room(error):
+        raise error
+    return PlainTextResponse(said_of_room(error, "the upload"), 507)
 
 
 def refuse_plainly(page: gr.Blocks) -> None:

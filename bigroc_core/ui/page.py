@@ -28,7 +28,7 @@ from bigroc_core.ui import (
     threat_models_tab,
 )
 from bigroc_core.ui.downloads import sweep_regularly as sweep_regularly
-from bigroc_core.ui.errors import refuse_plainly
+from bigroc_core.ui.errors import refuse_plainly, upload_without_room
 from bigroc_core.ui.sessions import keep_sessions_light
 from bigroc_core.ui.stories import stories_html
 from bigroc_core.ui.theme import CSS, KEYBOARD_JS, theme
@@ -100,6 +100,7 @@ def launch_options() -> dict[str, Any]:
         "footer_links": ["api", "settings"],
         "run_history": False,
         "ssr_mode": False,
+        "app_kwargs": {"exception_handlers": {OSError: upload_without_room}},
         # Gradio's own limit is on whatever is answered or waits at a time.
         "max_threads": MOST_EVENTS,
         # Before it serves, Gradio would ask itself for the page, and on a busy machine give up after three seconds.
