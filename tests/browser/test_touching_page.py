@@ -1,5 +1,5 @@
-"""A finished run under a visitor's hands: its strength moved, its classes clicked, its images painted on; a reload loses
-nothing of it."""
+"""A finished run under a visitor's hands: its strength moved, its classes clicked, its images painted on; a reload
+loses nothing of it."""
 
 from __future__ import annotations
 
