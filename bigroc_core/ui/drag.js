@@ -28,6 +28,6 @@
   }
   if (facts() && nearest.facts) facts().outerHTML = nearest.facts;
   document.querySelector('#status .status span').dataset.shown = nearest === own ? `shown: ε ${own.eps}, the run's own`
-    : `shown: ε ${nearest.eps}, the nearest of ${told.rungs.length - 1} computed in ${told.steps} steps`;
+    : `shown: ε ${nearest.eps}, the nearest of ${told.rungs.length - 1} computed in ${told.steps} step${told.steps === 1 ? '' : 's'}`;
   window.strengthShown = performance.now();
 }

@@ -58,6 +58,8 @@ FOLLOWING = (
     "files",
 )
 OF_GENERATOR = ("classes", "debias", "eps", "steps", "step_size")
+# What plays no part where the images are a visitor's own.
+OF_GENERATED = ("generator", "seed", "start", "rows", "classes", "pairs")
 
 
 @endpoint(FigureRequest)
@@ -136,7 +138,7 @@ def following(figure: str, generator: str = "") -> dict[str, dict[str, Any]]:
         "quantile": gr.update(visible=kind.layout == "threat", value=0.7),
         "debias": gr.update(visible=estimated),
         "pairs": gr.update(visible=walk, value=default_pairs(figure)),
-        "files": gr.update(visible=not several),
+        "files": gr.update(visible=not several and kind.layout != "debias"),
     }
 
 
@@ -148,6 +150,13 @@ def show_figure(figure: str) -> list[Any]:
     """Show the controls that belong to a figure, at the values it begins with."""
     updates = following(figure)
     return [_says(figure), *(updates[name] for name in FOLLOWING)]
+
+
+def show_own(figure: str, generator: str, files: list[str] | None) -> list[Any]:
+    """Hide what plays no part where the images are one's own, and show it again where they are taken away."""
+    updates = following(figure, generator)
+    shown = {name: bool(updates.get(name, {}).get("visible", True)) for name in OF_GENERATED}
+    return [gr.update(visible=shown[name] and not files) for name in OF_GENERATED]
 
 
 def show_generator(figure: str, generator: str) -> list[Any]:
@@ -192,6 +201,14 @@ def build() -> links.Restorable:
         api_name="show_figure_generator",
         **quiet,
     )
+    files: Any = form.controls["files"]
+    files.change(
+        show_own,
+        [chosen, generator, files],
+        [form.controls[name] for name in OF_GENERATED],
+        api_name="show_own",
+        **quiet,
+    )
     return links.Restorable(
         "figures",
         form.shared,
@@ -230,6 +247,13 @@ def _lay_out(form: Form) -> tuple[gr.HTML, tuple[gr.Button, gr.Button], tuple[Fo
         form.add("figure")
         says = controls.html(_says(BEGUN), elem_classes="inset")
     with gr.Group():
+        form.add("files", height=110, elem_id="figure-upload")
+        controls.html(
+            f'<p class="note">In place of generated ones: up to {MAX_IMAGES_PER_REQUEST}; their classes are '
+            "estimated. Their pixels become part of the figure's file.</p>",
+            elem_classes="inset",
+        )
+    with gr.Group():
         form.add("generator")
         with gr.Row():
             form.add("seed")
@@ -250,12 +274,6 @@ def _lay_out(form: Form) -> tuple[gr.HTML, tuple[gr.Button, gr.Button], tuple[Fo
             form.add("stop_at", placeholder="off")
         form.add("quantile", **hidden)
         form.add("debias", **hidden)
-        form.add("files", height=130, elem_id="figure-upload")
-        controls.html(
-            f'<p class="note">Up to {MAX_IMAGES_PER_REQUEST}; their classes are estimated. Their '
-            "pixels become part of the figure's file.</p>",
-            elem_classes="inset",
-        )
         links.link_button("figures", form.shared)
     again = Form(AgainRequest)
     with gr.Accordion("Make a figure again", open=False):

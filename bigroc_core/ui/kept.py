@@ -36,9 +36,8 @@ PRESS_JS = """(said) => {
   const query = new URLSearchParams(location.search), button = query.get('run');
   if (query.get('tab') === 'boost' && (button === 'compared' || (button === 'boost' && said !== 'restored')))
     document.querySelector('#' + button)?.click();
-  else if (said === 'restored'
-      && JSON.parse(sessionStorage.getItem('run')).address !== sessionStorage.getItem('address'))
-    document.querySelector('#status')?.classList.add('stale');
+  const ran = said === 'restored' && JSON.parse(sessionStorage.getItem('run')).address;
+  if (ran && ran !== sessionStorage.getItem('address')) document.querySelector('#status')?.classList.add('stale');
 }"""
 
 

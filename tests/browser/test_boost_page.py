@@ -193,7 +193,7 @@ def test_the_python_it_shows_repeats_the_run(page: Page, tmp_path: Path, monkeyp
     exec(compile(script, "shown on the page", "exec"), {})
     boosted = sorted(name for name in archive.namelist() if name.startswith("boosted/"))
     assert len(boosted) == 16
-    for number, name in enumerate(boosted):
+    for number, name in enumerate(boosted, 1):
         mine = read_image(tmp_path / "boosted" / f"{number:03d}.png").pixels
         theirs = read_image(archive.read(name)).pixels
         # Rounding differs with the number of threads, and the network amplifies it over the steps.
