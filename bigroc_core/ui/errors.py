@@ -100,7 +100,7 @@ def said_of_room(error: OSError) -> str:
     if isinstance(error, NotWritten):
         name, why = error.path.name, error.why
     else:
-        name, why = Path(os.fsdecode(error.filename or "a file")).name, error.strerror
+        name, why = Path(os.fsdecode(error.filename or "a file")).name, str(error.strerror)
     return f"{name!r} could not be written on the server ({why}): ask for it again once its host has made room"
 
 
