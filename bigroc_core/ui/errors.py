@@ -25,6 +25,8 @@ from bigroc_core.messages import printable
 
 # Of a longer text the beginning, which names what is wrong, and the end, which says what to do.
 MAX_CHARACTERS = 500
+# In place of the words of a fault of the program's own, which are for its log: a path of the server may stand in them.
+UNFORESEEN = "something went wrong on the server; please report it"
 # What the system says of a full disk, and of one that cannot be written to.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -112,8 +114,9 @@ async def upload_without_room(_request: Any, error: Exception) -> PlainTextRespo
 
 def refuse_plainly(page: gr.Blocks) -> None:
     """Say in a sentence what Gradio itself finds wrong with what a program sends, such as a file that was not uploaded,
-    and leave no traceback in the server's log."""
-    own = page.preprocess_data
+    and leave no traceback in the server's log; and of a fault of the program's own that it is one, with a traceback
+    there."""
+    own, carried_out = page.preprocess_data, page.call_function
 
     async def preprocess_data(*given: Any, **named: Any) -> list[Any]:
         try:
@@ -127,7 +130,16 @@ def refuse_plainly(page: gr.Blocks) -> None:
                 raise refusal(said_of_room(error)) from None
             raise refusal(f"this was not understood: {error}") from None
 
+    async def call_function(*given: Any, **named: Any) -> Any:
+        try:
+            return await carried_out(*given, **named)
+        except gr.Error:
+            raise
+        except Exception as error:
+            raise gr.Error(sentence(UNFORESEEN), duration=12) from error
+
     page.preprocess_data = preprocess_data  # type: ignore[method-assign]
+    page.call_function = call_function  # type: ignore[method-assign]
     written = page.postprocess_data
 
     async def postprocess_data(*given: Any, **named: Any) -> list[Any]:

@@ -172,7 +172,7 @@ class Jobs:
         with self._changed:
             # The worker does it too, but may be long at one job.
             self._expire()
-            job = self._jobs.get(str(key))
+            job = self._jobs.get(key if isinstance(key, str) else "")
             if job is None:
                 became = self._lost.get(_digest(str(key)))
                 return None if became is None else Status("failed", "", 0.0, 0.0, None, 0, False, became)
@@ -184,13 +184,13 @@ class Jobs:
     def result(self, key: str) -> Any:
         """What the job's work returned; None unless the job is done."""
         with self._changed:
-            job = self._jobs.get(str(key))
+            job = self._jobs.get(key if isinstance(key, str) else "")
             return job.result if job is not None else None
 
     def cancel(self, key: str) -> bool:
         """End a job: one that waits at once, one that runs at its next report. False if there is nothing to end."""
         with self._changed:
-            job = self._jobs.get(str(key))
+            job = self._jobs.get(key if isinstance(key, str) else "")
             if job is None or job.state in FINISHED:
                 return False
             job.cancelling = True

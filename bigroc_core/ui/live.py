@@ -21,7 +21,7 @@ import gradio as gr
 from gradio.context import LocalContext
 
 from bigroc_core.ui import pictures
-from bigroc_core.ui.errors import explained, inform
+from bigroc_core.ui.errors import UNFORESEEN, explained, inform
 from bigroc_core.ui.turns import Line, in_words, visitor_of
 
 # A preview this often: seldom enough not to slow the run, often enough to watch it and to cancel it.
@@ -30,7 +30,6 @@ PREVIEW_SECONDS = 0.9
 FIRST_PREVIEW = 0.25
 # How long a place in the line is not worth saying, and how often it is said from then on.
 FIRST_WAIT, WAIT_SECONDS = 0.3, 2.0
-UNFORESEEN = "something went wrong on the server; please report it"
 
 Standing = TypeVar("Standing")
 

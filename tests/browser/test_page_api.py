@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import shlex
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
-from serving import Server
+from serving import PATIENCE, Server
 
 from bigroc_core.__main__ import main
 from bigroc_core.images import read_image
@@ -131,6 +133,43 @@ def test_files_of_all_kinds_are_read_or_refused_with_a_reason(client: Client, se
         client.predict(
             source="Upload", files=[handle_file(str(tmp_path / "text.png"))], target="Estimated", api_name="/boost"
         )
+    assert "Traceback" not in server.log()
+
+
+def files_that_would_hold_the_server(folder: Path) -> dict[str, str]:
+    """Small files that once held it for minutes, and the endpoint that reads each."""
+    (folder / "tags.svg").write_bytes(b"<svg>" + b"<dc:description>" * 25_000)
+    (folder / "string.pdf").write_bytes(b"%PDF/Subject (" + b"a" * 20_000_000)
+    (folder / "many.svg").write_bytes(b"<svg><dc:description>" + b"[]," * 2_000_000 + b"</dc:description></svg>")
+    np.savez_compressed(folder / "millions.npz", np.zeros((2_000_000, 1, 1, 3), np.uint8))
+    figures = dict.fromkeys(("tags.svg", "string.pdf", "many.svg"), "figure_again")
+    return {**figures, "millions.npz": "boost"}
+
+
+def test_another_visitor_is_answered_while_a_hostile_file_is_refused(
+    client: Client, server: Server, tmp_path: Path
+) -> None:
+    hostile = files_that_would_hold_the_server(tmp_path)
+
+    def refused(name: str, endpoint: str) -> str:
+        file = handle_file(str(tmp_path / name))
+        given = {"source": "Upload", "files": [file], "target": "Estimated"} if endpoint == "boost" else {"file": file}
+        with pytest.raises(AppError) as said:
+            first.predict(**given, api_name=f"/{endpoint}")
+        return str(said.value)
+
+    first = Client(server.url, verbose=False, httpx_kwargs={"timeout": PATIENCE})
+    waited = []
+    with ThreadPoolExecutor(1) as thread:
+        for name, endpoint in hostile.items():
+            job = thread.submit(refused, name, endpoint)
+            while not waited or not job.done():
+                began = time.monotonic()
+                client.predict(count=1, steps=1, api_name="/boost")
+                waited.append(time.monotonic() - began)
+            assert name in job.result()
+    first.close()
+    assert max(waited) < 10  # a fraction of a second where nobody else uses the machine
     assert "Traceback" not in server.log()
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from torch import Tensor
 
 import bigroc_core as bc
 from bigroc_core.__main__ import main
 from bigroc_core.images import open_image_set
+from bigroc_core.presets import PAPER_PRESETS
 
 SIZES = {"a": (32, 32), "b": (96, 64), "c": (128, 128), "d": (40, 56), "e": (96, 64)}  # (width, height)
 
@@ -72,6 +74,25 @@ def test_a_preset_of_256_pixels_comes_out_at_256(tmp_path: Path) -> None:
     assert main(words) == 0
     with np.load(tmp_path / "out.npz") as found:
         assert found["arr_0"].shape == (1, 256, 256, 3)
+
+
+@pytest.mark.parametrize("name", ["p2-cd-2", "p1-adm-g-128", "p1-adm-g-256"])
+def test_rows_of_imagenet_systems_run_at_their_sizes_through_a_robust_model_as_it_is_published(
+    name: str, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    network, side = torchvision.models.shufflenet_v2_x0_5(weights=None), PAPER_PRESETS[name].size
+    state = {f"module.model.{key}": value for key, value in network.state_dict().items()}
+    torch.save({"model": state, "epoch": 90}, tmp_path / "robust.ckpt")
+    levels = picture((side, side), 0)[None]
+    np.savez(tmp_path / "in.npz", arr_0=levels, arr_1=np.array([282]))
+    words = ["--classifier", str(tmp_path / "robust.ckpt"), "--arch", "shufflenet_v2_x0_5", "--preset", name]
+    assert main(["boost", str(tmp_path / "in.npz"), str(tmp_path / "out.npz"), *words]) == 0
+    with np.load(tmp_path / "out.npz") as found:
+        moved = (found["arr_0"].astype(float) - levels) / 255
+    eps = PAPER_PRESETS[name].config.eps
+    assert moved.shape == (1, side, side, 3)
+    assert 0.1 < np.linalg.norm(moved) <= eps + 0.5 / 255 * moved.size**0.5
 
 
 def test_an_npz_of_many_sizes_is_refused_before_anything_is_written(

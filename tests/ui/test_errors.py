@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import resource
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import gradio as gr
 import pytest
+from gradio.state_holder import SessionState
 
 from bigroc_core.ui import errors, links
 from bigroc_core.ui.downloads import saved
@@ -72,3 +75,18 @@ def test_a_disk_that_cannot_be_written_to_is_said_and_other_faults_are_not_taken
         raise OSError(errno.EROFS, "Read-only file system", str(tmp_path / "a.png"))
     with pytest.raises(FileNotFoundError), errors.explained():
         (tmp_path / "none.png").read_bytes()
+
+
+def test_a_fault_of_the_programs_own_says_only_that_it_is_one() -> None:
+    def broken(_name: str) -> str:
+        raise OSError("/srv/secret/<b>file</b> is on a full disk")
+
+    with gr.Blocks() as page:
+        box = gr.Textbox()
+        box.change(broken, box, box, api_name="broken")
+    errors.refuse_plainly(page)
+    with ThreadPoolExecutor(1) as thread, pytest.raises(gr.Error) as raised:
+        thread.submit(asyncio.run, page.process_api(next(iter(page.fns.values())), ["a"], SessionState(page))).result()
+    assert raised.value.message == "Something went wrong on the server; please report it."
+    assert raised.value.print_exception  # into the server's log, with what it was
+    assert "full disk" in str(raised.value.__cause__)
