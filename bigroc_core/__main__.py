@@ -9,6 +9,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from bigroc_core.catalogue import models_of_a_run
 from bigroc_core.cli.boost import add_boost_parser, run_boost
@@ -30,9 +31,16 @@ from bigroc_core.messages import printable
 from bigroc_core.models_file import use_models_file
 
 
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the words of a command, however long they are."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line; each command's options carry the function that runs it as `carry_out`."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="bigroc" if Path(sys.argv[0]).stem == "bigroc" else "python -m bigroc_core",
         description="Boost generated images with adversarially robust classifiers.",
     )
@@ -87,7 +95,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise Terminated
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException | str) -> str:
     """An error's text as one printable line of bounded length."""
     return printable(" ".join(str(error)[:20_000].split()), 2_000)
 

@@ -86,6 +86,23 @@ class RawGradient:
         return RawGradient(self.ball.of(rows))
 
 
+@dataclass(frozen=True, eq=False)
+class OwnSteps:
+    """Steps inside `ball` of a length of each image's own: α, (N,), to be taken with a step size of 1."""
+
+    ball: Ball
+    lengths: Tensor
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        return scaled(self.ball.direction(gradient), self.lengths)
+
+    def project(self, delta: Tensor) -> Tensor:
+        return self.ball.project(delta)
+
+    def of(self, rows: Tensor) -> OwnSteps:
+        return OwnSteps(self.ball.of(rows), self.lengths.index_select(0, rows))
+
+
 class Objective(Protocol):
     """What the images descend. `rows` (n,) int64 says which images of the batch these n are."""
 

@@ -20,6 +20,8 @@ from bigroc_core.limits import MAX_CARD_BYTES
 # What a settings file may nest, and how large its whole numbers may be.
 MAX_DEPTH = 16
 MAX_INTEGER = 2**63
+# Why a parser gives up where the syntax is right.
+TOO_MUCH = "it nests too deep, or has a number of thousands of digits"
 
 
 def one_line_each(entries: dict[str, Any]) -> str:
@@ -207,15 +209,19 @@ def read_settings_text(path: Path) -> str:
 
 def read_json(path: Path) -> Any:
     """What a JSON file says; ValueError, saying why, if it cannot be read or `check_plain` refuses it."""
-    text = read_settings_text(path)
-    try:
-        entries = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(str(error)) from error
-    except (RecursionError, ValueError) as error:  # nested too deep; a number of thousands of digits
-        raise ValueError("it nests too deep, or has a number of too many digits") from error
+    entries = parsed_json(read_settings_text(path))
     check_plain(entries)
     return entries
+
+
+def parsed_json(text: str | bytes) -> Any:
+    """What JSON says; ValueError, saying why, for what is none or is more than any of ours."""
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except (RecursionError, ValueError) as error:
+        raise ValueError(TOO_MUCH) from error
 
 
 def check_plain(value: Any, depth: int = 0) -> None:

@@ -65,6 +65,14 @@ MAX_QUEUE_LENGTH = 128
 MAX_WAITING_OF_A_VISITOR = 32
 # What a run of the page may compute on one core beside others: images times steps times pixels, half a second's.
 MAX_LIGHT_COMPUTING = 64 * 32 * 32
+# What is computed so that moving the strength shows pictures at once, in seconds, by what the run before it took.
+MAX_STRENGTHS_SECONDS = 8.0
+# A run that takes less is begun anew where the strength is let go.
+MAX_LIVE_SECONDS = 2.0
+# Bytes of the pictures that a visitor's browser is sent for it.
+MAX_STRENGTHS_BYTES = 8 * MIB
+# Runs that are kept so that a reload of the page brings them back.
+MAX_KEPT_RUNS = 64
 # Uploads and results are deleted from the server after this many seconds.
 KEEP_FILES_SECONDS = 3_600
 

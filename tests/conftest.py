@@ -1,5 +1,5 @@
-"""The whole set runs in two processes, which `pyproject.toml` asks for with `-n auto`: one begins with the page in its
-browser, the other with everything else."""
+"""The whole set runs in two processes, which `pyproject.toml` asks for with `-n auto`; each has a page and a browser of
+its own as soon as a test asks for them."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 class TogetherScheduling(LoadScopeScheduling):
-    """What shares a server, a browser or a trained model stays in one process: the page's tests, and each other file's.
+    """What shares a server or a trained model stays in one process: a file's tests.
 
     (xdist's own groups are read from the tests' names, where pytest 9.2 no longer lets it write them.)
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::")[0]
-        return "browser" if file.startswith("tests/browser/") else SHARED.get(file, file)
+        return SHARED.get(file, file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> TogetherScheduling:
-    """In the order in which tests are collected, so that the browser's, which take longest, come first."""
+    """In the order in which tests are collected: the browser's, which take longest, among the first."""
     return TogetherScheduling(config, log)
 
 

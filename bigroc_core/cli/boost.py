@@ -15,6 +15,7 @@ from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import refuse_judge
 from bigroc_core.cli.classifier_options import add_classifier, classifier_of, given_options
+from bigroc_core.cli.fields import add_options
 from bigroc_core.cli.options import (
     add_boosting,
     add_class_mapping,
@@ -27,9 +28,9 @@ from bigroc_core.cli.options import (
     process_state,
     tell_notes,
 )
-from bigroc_core.engine.precision import PRECISIONS
 from bigroc_core.evaluation import fingerprint
 from bigroc_core.experiments.boost import debias_shift
+from bigroc_core.experiments.requests import BoostingRequest, said_of_precision
 from bigroc_core.files import held
 from bigroc_core.images import write_image_set
 from bigroc_core.images.classes import OPTION
@@ -77,12 +78,7 @@ def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
     )
     add_boosting(parser)
     parser.add_argument("--batch-size", type=int, default=256, help="images per written batch")
-    parser.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default="exact",
-        help="fast: in bfloat16 where the hardware computes it; the same outcome, other last digits",
-    )
+    add_options(parser, BoostingRequest, ("precision",))
     parser.add_argument("--device", help="torch device; default CUDA where there is one")
 
 
@@ -137,7 +133,7 @@ def _boost(options: argparse.Namespace, state: PartialState) -> None:
         "view": view,
         **({} if masks is None else {"mask": masks.pictures.digest()}),
         **config.settings(),
-        **({} if options.precision == "exact" else {"precision": options.precision}),
+        **said_of_precision(options.precision),
     }
     names = classifier.classes or source.classes
     with state.main_process_first():

@@ -272,6 +272,7 @@ def _tell_sweeps(options: argparse.Namespace, found: list[Sweep], card: Card | N
             print(f"T {one.config.steps}, {one.config.norm}, {one.config.loss}")
         print(sweep_table(one))
     best = found[0]
+    tell_notes(best.notes)
     if best.at_the_end:
         print("note: the best ε is the largest tried; a larger one may be better still")
     result = {

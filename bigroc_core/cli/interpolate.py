@@ -74,7 +74,7 @@ def add_walk(parser: argparse.ArgumentParser, fractions: Sequence[float]) -> Non
     shown = " ".join(f"{c:g}" for c in fractions)
     text = f"radii as shares of ‖x_t - x_s‖₂, from 0 to 1 (default {shown})"
     parser.add_argument("--c", nargs="+", type=float, default=list(fractions), metavar="C", help=text)
-    add_options(parser, Walk)
+    add_options(parser, Walk, leave_out=("precision",))
 
 
 def add_interpolate_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -98,6 +98,7 @@ def add_interpolate_parser(commands: argparse._SubParsersAction[argparse.Argumen
     )
     add_classifier_details(parser)
     add_walk(parser, FRACTIONS)
+    add_options(parser, Walk, ("precision",))
     add_device(parser)
 
 

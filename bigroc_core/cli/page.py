@@ -28,6 +28,12 @@ def add_page_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--share", action="store_true", help="also open a temporary public link through Gradio")
     parser.add_argument("--mcp", action="store_true", help="also serve the endpoints as MCP tools, at /gradio_api/mcp/")
+    parser.add_argument(
+        "--no-live",
+        dest="live",
+        action="store_false",
+        help="compute nothing beforehand: pictures do not follow while the strength is moved",
+    )
     add_classifier(parser, default=None, purpose="one more to offer on the page", view=False)
     parser.add_argument(
         "--generator", metavar="NAME", help="one more to offer: a file, a pipeline's folder, a Hub name"
@@ -62,7 +68,7 @@ def page_of(options: argparse.Namespace) -> Any:
     from bigroc_core.ui.page import build_page
 
     load_for_lending()
-    return build_page()
+    return build_page(options.live)
 
 
 def serve(page: Any, options: argparse.Namespace) -> None:

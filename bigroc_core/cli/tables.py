@@ -23,7 +23,7 @@ from bigroc_core.cli.outside_table import section, with_section
 from bigroc_core.evaluation.comparison import mean_and_std
 from bigroc_core.evaluation.report import cell
 from bigroc_core.experiments.tables import Tables, TablesRequest, tables
-from bigroc_core.files import write_bytes, write_text
+from bigroc_core.files import parsed_json, write_bytes, write_text
 from bigroc_core.generators.registry import embedded_generators
 
 # FIDs that P2 prints: none, robust classifier, non-robust joint, robust joint (Table 1); none, robust classifier, joint
@@ -222,7 +222,7 @@ def _commands_text(made: Tables) -> list[str]:
 def measured_before(path: Path) -> dict[str, dict[str, Any]]:
     """The rows that an earlier page's numbers hold, by generator; none where there is no such file, or another kind."""
     try:
-        found = json.loads(path.read_text("utf-8"))["measured"]
+        found = parsed_json(path.read_text("utf-8"))["measured"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     whole = isinstance(found, dict) and all(isinstance(one, dict) and "rows" in one for one in found.values())

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
-from bigroc_core.attack import Ball, L2Ball, LinfBall, RawGradient
+from bigroc_core.attack import Ball, L2Ball, LinfBall, OwnSteps, Radius, RawGradient
 from bigroc_core.checks import MAX_EPS, MAX_STEP_SIZE, MAX_STEPS, checked_l0, number, whole
 from bigroc_core.losses import LOSSES, LossName
+from bigroc_core.messages import short
 from bigroc_core.norms import NORMS as KNOWN_NORMS
 from bigroc_core.norms import NormName
 
@@ -57,10 +59,10 @@ class BoostConfig:
                 continue
             if not isinstance(value, str) or value not in allowed:
                 more = ", or a function of logits and labels" if name == "loss" else ""
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}{more}, not {value!r}")
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}{more}, not {short(value)}")
         if self.stop_at is not None and self.stop_at != "l0":
             if isinstance(self.stop_at, str):
-                raise ValueError(f"stop_at must be None, a number in (0, 1] or 'l0', not {self.stop_at!r}")
+                raise ValueError(f"stop_at must be None, a number in (0, 1] or 'l0', not {short(self.stop_at)}")
             set_field("stop_at", number(self.stop_at, "stop_at", 0, 1))
             if self.stop_at == 0:
                 raise ValueError("stop_at must be above 0 and at most 1, not 0: all would rest at once")
@@ -77,11 +79,23 @@ class BoostConfig:
         """The ball, and the direction that steps inside it take."""
         return self.masked()
 
-    def masked(self, mask: Tensor | None = None) -> Ball:
-        """The ball for δ = m ⊙ u: ‖m ⊙ u‖₂ ≤ eps, or |δ| ≤ m·eps. mask: m, (1, 1, H, W) or (N, 1, H, W)."""
+    def masked(self, mask: Tensor | None = None, eps: Radius | None = None) -> Ball:
+        """The ball for δ = m ⊙ u: ‖m ⊙ u‖₂ ≤ eps, or |δ| ≤ m·eps. mask: m, (1, 1, H, W) or (N, 1, H, W). eps: in
+        place of the config's, one per image (N,)."""
+        radius = self.eps if eps is None else eps
         # δ itself is what moves, along m ⊙ g, so that in L2 its length already is the masked one.
-        ball: Ball = L2Ball(self.eps) if self.norm == "l2" else LinfBall(self.eps if mask is None else self.eps * mask)
+        ball: Ball = L2Ball(radius)
+        if self.norm == "linf":
+            each = radius[:, None, None, None] if isinstance(radius, Tensor) and mask is not None else radius
+            ball = LinfBall(each if mask is None else each * mask)
         return ball if self.gradient == "normalized" else RawGradient(ball)
+
+    def of_radii(self, radii: Tensor, mask: Tensor | None = None) -> Ball:
+        """The same with a radius of each image's own, (N,), and steps of its own: `alpha` for that eps. The step size
+        to take them with is 1."""
+        own = self.step_size is not None
+        lengths = torch.full_like(radii, self.alpha) if own else radii / max(self.steps, 1)
+        return OwnSteps(self.masked(mask, radii), lengths)
 
     @property
     def loss_name(self) -> str:

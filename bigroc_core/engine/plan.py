@@ -46,6 +46,7 @@ class Plan:
     given_mask: Tensor | np.ndarray | None
     given_view: ViewName
     precision: str
+    radii: Tensor | None = None  # (N,): each image's own, in place of the config's eps
 
     def __post_init__(self) -> None:
         check_classifier(self.classifier)
@@ -95,7 +96,7 @@ class Plan:
             mask = self.mask if self.mask is None or len(self.mask) == 1 else self.mask[rows]
             mask = None if mask is None else mask.to(device)
             targets = self._targets(network, rows, size, mask)
-            motion = self._motion(device, mask)
+            motion = self._motion(device, mask, rows)
             rests = motion.rule(targets)
             graph = self._graph(network, x, targets, motion)
             if graph is None:
@@ -118,17 +119,24 @@ class Plan:
                 check_finite(standing.logits, f"after {step} steps", rows.start)
             yield standing
 
-    def _motion(self, device: torch.device, mask: Tensor | None) -> Motion:
+    def _motion(self, device: torch.device, mask: Tensor | None, rows: slice) -> Motion:
         stop_at, l0 = self.config.stop_at, self._on(device, self.l0)
-        ball = self.config.threat_model if mask is None else self.config.masked(mask)
+        ball, step_size = self.config.masked(mask), self.config.alpha
+        if self.radii is not None:
+            # As precise as a config's own eps.
+            radii = self.radii[rows].to(device, torch.float32 if device.type == "mps" else torch.float64)
+            if self.config.norm == "linf":
+                radii = radii.to(self.images.dtype)  # which a clamp by others would leave
+            ball, step_size = self.config.of_radii(radii, mask), 1.0
 
         def rule(targets: Targets) -> Rests | None:
             return None if stop_at is None else rest_rule(stop_at, l0, targets)
 
-        return Motion(ball, self.config.alpha, self.config.steps, rule)
+        return Motion(ball, step_size, self.config.steps, rule)
 
     def _graph(self, network: ViewedNetwork, x: Tensor, targets: Targets, motion: Motion) -> StepGraph | None:
-        if not network.fast or targets.mask is not None or not isinstance(self.config.loss, str):
+        whole = targets.mask is None and self.radii is None
+        if not network.fast or not whole or not isinstance(self.config.loss, str):
             return None
         l0 = None if self.l0 is None else tuple(self.l0.flatten().tolist())
         return step_graph((x.shape[1:], network.view, self.config, l0), x, targets, motion)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bigroc_core.attack import l2_norms
 from bigroc_core.evaluation.features import Extractor
-from bigroc_core.files import held, whole_or_not_at_all, write_text
+from bigroc_core.files import held, whole_or_not_at_all, write_bytes, write_text
 from bigroc_core.images import ImageSetWriter, is_unfinished, write_image_set
 from bigroc_core.streams import ImageStream, check_stream
 
@@ -166,7 +166,7 @@ class Run:
 
     def _measure(self, stage: Stage, seed: int) -> None:
         count, share = self.measuring.count, self.measuring.share
-        writers = self._writers(stage.pictures, seed) if stage.pictures else {}
+        writers = self._writers(stage.pictures, stage.source.identity, seed) if stage.pictures else {}
         self.measuring.tell(f"{stage.name}, seed {seed}", 0, count)
         for number, (start, size) in enumerate(self._shards()):
             if number % share.count == share.index:
@@ -189,19 +189,23 @@ class Run:
                 self._write_labels(writer, stage, seed)
                 writer.finish()
 
-    def _writers(self, pictures: Pictures, seed: int) -> dict[str, ImageSetWriter]:
-        """A writer for every variant whose images are not all written."""
-        writers, share = {}, self.measuring.share
+    def _writers(self, pictures: Pictures, content: str, seed: int) -> dict[str, ImageSetWriter]:
+        """A writer for every variant whose images are not all written. content: which images they are made of, by which
+        those written before are told from others' of the same names (else ValueError)."""
+        writers, share, said = {}, self.measuring.share, content.encode("utf-8", "surrogateescape")
         if share.index:
             share.wait()
         for name in pictures.variants:
             folder = pictures.folder / f"seed-{seed}" / plain_name(name)
-            # Laid in the run's folder with the first image, so that finished pictures are told from a stranger's.
+            # Laid in the run's folder with the first image, so that finished pictures are told from a stranger's. Once
+            # it was empty.
             mark = self.folder / f"pictures-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]}"
-            if mark.exists() and folder.is_dir() and not is_unfinished(folder):
+            ours = mark.exists() and mark.read_bytes() in (b"", said)
+            if ours and folder.is_dir() and not is_unfinished(folder):
                 continue
-            writers[name] = write_image_set(folder, self.measuring.count, SHARD, dict(self.settings))
-            mark.touch()
+            settings = {**self.settings, **({"images": content} if content else {})}
+            writers[name] = write_image_set(folder, self.measuring.count, SHARD, settings)
+            write_bytes(mark, said)
         if not share.index:
             share.wait()
         return writers

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from bigroc_core.catalogue import (
 )
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.debiasing import fit_debias
+from bigroc_core.experiments.masks import Masks, masks_of
 from bigroc_core.experiments.requests import (
     CONFIG_FIELDS,
     DEBIASED,
@@ -38,11 +40,13 @@ from bigroc_core.experiments.requests import (
     BoostingRequest,
     TargetRequest,
     recommended,
+    said_of_precision,
     why_estimated,
 )
 from bigroc_core.experiments.robustness import robustness_note
 from bigroc_core.experiments.sizes import (
     Pictures,
+    Reach,
     boost_by_size,
     changes,
     l2_of,
@@ -51,10 +55,9 @@ from bigroc_core.experiments.sizes import (
     per_value,
     rounded,
 )
-from bigroc_core.files import csv_bytes, one_line_each, zipped
-from bigroc_core.images import encode_png, from_uint8
 from bigroc_core.limits import MAX_KEPT_BYTES
 from bigroc_core.losses import realism
+from bigroc_core.settings import setting
 from bigroc_core.sources import GENERATOR, SourceImages, class_numbers, in_turn
 from bigroc_core.streams import ImageStream, generator_stream, labels_to
 
@@ -65,7 +68,14 @@ UNCLEAR = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class BoostRequest(BoostingRequest, TargetRequest):
-    """A run as asked for: which images, towards which classes, through which classifier, and how."""
+    """A run as asked for: which images, towards which classes, through which classifier, how, and where."""
+
+    mask_files: tuple[str, ...] = setting(
+        (),
+        "Grey pictures of the images' sizes, white where pixels may move: one for all images, or several whose names "
+        "begin with their image's number (001.png: the first).",
+        label="Masks",
+    )
 
     def conflicts(self) -> dict[str, str]:
         """A generator's classes that the classifier does not know."""
@@ -82,7 +92,9 @@ class BoostRequest(BoostingRequest, TargetRequest):
             settings["target_classes"] = list(self.target_classes)
         if self.target == DEBIASED:
             settings |= {"validation_count": self.validation_count, "validation_seed": self.validation_seed}
-        return settings | {name: getattr(self, name) for name in CONFIG_FIELDS}
+        masked = {"masks": [Path(file).name for file in self.mask_files]} if self.mask_files else {}
+        own = {name: getattr(self, name) for name in CONFIG_FIELDS}
+        return settings | own | masked | said_of_precision(self.precision)
 
 
 @dataclass
@@ -90,7 +102,7 @@ class Run:
     """A run as kept for one visitor: originals, N pictures, and as many again in each of `frames`, after `steps`.
 
     step: where the run stands; not every step's images are kept. logits: (N, C) by frame, as they are asked for.
-    rested: (N,) bool, images that the early stop left as they came.
+    rested: (N,) bool, images that the early stop left as they came. masks: where its images may change.
     """
 
     originals: Pictures
@@ -107,6 +119,7 @@ class Run:
     rested: np.ndarray | None = None
     seconds: float = 0.0
     finished: bool = False
+    masks: Masks | None = None
 
     @property
     def total_steps(self) -> int:
@@ -252,13 +265,16 @@ def stages(request: BoostRequest, device: str | None = None) -> Iterator[Run | S
     labels, debias = target_labels(request, read, classifier, device)
     # From 8 bits to 8 bits, as the command line does it: boosting the downloaded originals gives the same.
     originals = rounded(read.images)
+    masks = masks_of(request.mask_files, originals)
     every = max(1, math.ceil(config.steps / kept_frames(originals)))
     settings = request.settings() | read.resized_to()
-    for moment in boost_by_size(classifier, originals, labels, config, debias):
+    moving = boost_by_size(classifier, originals, labels, config, debias, Reach(masks), precision=request.precision)
+    for moment in moving:
         if moment.step == 0:
             of_people = request.source != GENERATOR and labels is None
             unclear = unclear_targets(moment.logits, read.names, classifier.classes) if of_people else ()
-            yield Run(originals, read.names, classifier.classes, moment.labels.numpy(), settings, read.notes + unclear)
+            targets, notes = moment.labels.numpy(), read.notes + unclear
+            yield Run(originals, read.names, classifier.classes, targets, settings, notes, masks=masks)
         if moment.step % every == 0 or moment.step == config.steps or bool(moment.resting.all()):
             yield Stage(moment.step, moment.pictures, moment.logits.numpy(), moment.resting.numpy(), moment.notes)
         else:
@@ -314,8 +330,11 @@ def boost(request: BoostRequest, device: str | None = None) -> Generator[Run, No
             run.frames.append(stage.images)
             run.steps.append(stage.step)
             run.preview = stage.logits
-            if stage.step == 0 and stage.logits is not None:
-                run.logits[0], run.rested = stage.logits, stage.resting
+            if stage.step == 0:
+                run.rested = stage.resting
+                # Those of a fast run are not what the files give.
+                if stage.logits is not None and request.precision == "exact":
+                    run.logits[0] = stage.logits
         yield run
     run.preview, run.finished = None, True
     yield run
@@ -326,21 +345,3 @@ def opening() -> Run:
     name, card = next(iter(generator_cards().items()))
     *_, run = boost(BoostRequest(target=GIVEN if card.conditional else ESTIMATED, **recommended(name)), "cpu")
     return run
-
-
-def archive(run: Run) -> bytes:
-    """A zip of original/NAME.png, boosted/NAME.png, results.csv and settings.json; always the same bytes."""
-    frame = len(run.frames) - 1
-    files = [
-        (f"{folder}/{i:03d}-{run.classes[run.targets[i]]}.png", encode_png(from_uint8(picture)))
-        for folder, pictures in (("original", run.originals), ("boosted", run.frames[frame]))
-        for i, picture in enumerate(pictures)
-    ]
-    table = [run.headers, *run.rows(frame)]
-    return zipped([*files, ("results.csv", csv_bytes(table)), ("settings.json", settings_json(run).encode())])
-
-
-def settings_json(run: Run) -> str:
-    """The run's settings as JSON."""
-    stopped = {} if run.finished else {"cancelled_after_step": run.steps[-1]}
-    return one_line_each(run.settings | stopped)

@@ -22,8 +22,9 @@ from bigroc_core.experiments.boost import BoostRequest, target_labels
 from bigroc_core.experiments.comparison import Comparison, Row, certainty_of, folder_of, packed, unpacked, walked
 from bigroc_core.experiments.growing import last
 from bigroc_core.experiments.kept import keep, kept, weights_digest
+from bigroc_core.experiments.masks import masks_of
 from bigroc_core.experiments.requests import DEBIASED, ESTIMATED, GIVEN, recommended
-from bigroc_core.experiments.sizes import boost_by_size, copied, rounded
+from bigroc_core.experiments.sizes import Reach, boost_by_size, copied, rounded
 from bigroc_core.limits import MAX_COMPARED, MAX_STEPS_PER_REQUEST
 from bigroc_core.norms import NORMS
 from bigroc_core.places import ASSETS
@@ -141,9 +142,11 @@ def compare(request: CompareRequest, device: str | None = None) -> Iterator[Comp
     labels, debias = target_labels(request, read, judge, device)
     originals = rounded(read.images)
     first = next(boost_by_size(judge, originals, labels, BoostConfig(eps=0.0, steps=0), debias))
+    masks = masks_of(request.mask_files, originals)
     # All of them before the first step, since each refuses here what it cannot do.
     streams = [
-        boost_by_size(mover, originals, first.labels, config) for mover, config in zip(movers, configs, strict=True)
+        boost_by_size(mover, originals, first.labels, config, None, Reach(masks), precision=request.precision)
+        for mover, config in zip(movers, configs, strict=True)
     ]
     targets = first.labels.numpy()
     before = certainty_of(judge, originals, targets)
@@ -156,6 +159,7 @@ def compare(request: CompareRequest, device: str | None = None) -> Iterator[Comp
         request.settings() | read.resized_to(),
         read.notes,
         total=sum(config.steps for config in configs),
+        masks=masks,
     )
     for place, (stream, config, mover) in enumerate(zip(streams, configs, movers, strict=True)):
         for _ in walked(run, place, stream, config.steps, judge, judged=mover is judge):
@@ -205,7 +209,7 @@ def commands(run: Comparison) -> str:
         own = snippets.as_command(settings, to)
         # Another classifier would estimate other targets.
         estimates_otherwise = settings["target"] != GIVEN.lower() and settings[CLASSIFIER] != run.settings[CLASSIFIER]
-        if own.startswith("#") or estimates_otherwise or settings["source"] == UPLOAD.lower():
+        if own.startswith("#") or "masks" in settings or estimates_otherwise or settings["source"] == UPLOAD.lower():
             own = snippets.command_for_folder(settings, "original", to)
         lines.append(own)
     if any(" boost original " in line for line in lines):

@@ -16,6 +16,7 @@ import torch
 
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.experiments.growing import settings_json
+from bigroc_core.experiments.masks import Masks, files_of
 from bigroc_core.experiments.sizes import Moment, Pictures, l2_of, linf_of, logits_by_size
 from bigroc_core.files import csv_bytes, zipped
 from bigroc_core.images import encode_png, from_uint8
@@ -41,7 +42,7 @@ class Comparison:
     """The same images boosted in several ways.
 
     originals: N pictures, and p of each one's target for each row (R, N); targets (N,): numbers of classes.
-    repeated: whether the originals are one image, N times.
+    repeated: whether the originals are one image, N times. masks: where its images may change.
     """
 
     originals: Pictures
@@ -57,6 +58,7 @@ class Comparison:
     doing: str = "reading the images"
     seconds: float = 0.0
     finished: bool = False
+    masks: Masks | None = None
 
     def l2(self, row: int) -> np.ndarray:
         """‖δ‖₂ (N,) of a row's 8-bit images."""
@@ -125,6 +127,8 @@ def archive(run: Comparison) -> bytes:
     if not run.repeated:
         labels = [[f"{i:03d}.png", run.classes[y]] for i, y in enumerate(run.targets)]
         files.append(("original/labels.csv", csv_bytes([["file", "label"], *labels])))
+    if run.masks is not None:
+        files += files_of(run.masks, run.originals, [f"{i:03d}.png" for i in range(len(run.originals))])
     files += [
         (f"{folder_of(row.name)}/{i:03d}-{run.classes[y]}.png", encode_png(from_uint8(row.images[i])))
         for row in run.rows

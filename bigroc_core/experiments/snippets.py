@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bigroc_core.catalogue import classifier_cards, generator_cards
-from bigroc_core.experiments.requests import CONFIG_FIELDS, DEBIASED, ESTIMATED, GIVEN
+from bigroc_core.experiments.requests import CONFIG_FIELDS, DEBIASED, ESTIMATED, GIVEN, said_of_precision
 from bigroc_core.sources import EXAMPLES, GENERATOR, example_class
 from bigroc_core.streams import GENERATOR_PREFIX
 
@@ -67,20 +67,32 @@ def as_python(settings: dict[str, Any]) -> str:
             "shift = bc.fit_debias(classifier, from_uint8(to_uint8(validation)))",
         ]
     fields = ", ".join(f"{name}={settings[name]!r}" for name in CONFIG_FIELDS)
-    lines += [
-        f"config = bc.BoostConfig({fields})",
+    masked = "masks" in settings
+    if masked:
+        lines += [
+            'paths = sorted(Path("masks").iterdir())  # of the unpacked download',
+            "masks = [read_image(path).pixels[:1] for path in paths]",
+        ]
+    lines += [f"config = bc.BoostConfig({fields})"]
+    how = "config=config" + "".join(f", precision={value!r}" for value in _precision(settings).values())
+    if from_files:
         # Each of them may be of a size of its own.
-        f"boosted = [bc.boost(classifier, image{', labels=[label]' if target else ''}, config=config).images[0] for "
-        f"image{', label' if target else ''} in {'zip(images, labels)' if target else 'images'}]"
-        if from_files
-        else f"boosted = bc.boost(classifier, images{target}, config=config).images",
+        each = ["image", *(["label"] if target else []), *(["mask"] if masked else [])]
+        given = "".join(f", {word}" for word in [*(["labels=[label]"] if target else []), *(["mask=mask"] * masked)])
+        drawn = "images" if len(each) == 1 else f"zip({', '.join(f'{name}s' for name in each)})"
+        lines += [f"boosted = [bc.boost(classifier, image{given}, {how}).images[0] for {', '.join(each)} in {drawn}]"]
+    else:
+        given = f"{target}, {how}{', mask=torch.stack(masks)' * masked}"
+        lines += [f"boosted = bc.boost(classifier, images{given}).images"]
+    lines += [
         "",
         'folder = Path("boosted")',
         "folder.mkdir(exist_ok=True)",
-        "for number, image in enumerate(boosted):",
+        "for number, image in enumerate(boosted, 1):",
         '    (folder / f"{number:03d}.png").write_bytes(encode_png(image))',
     ]
-    return script([], ["read_image"] if from_files else [], lines)
+    reads = from_files or masked
+    return script(["torch"] if masked and not from_files else [], ["read_image"] if reads else [], lines)
 
 
 def _reading(settings: dict[str, Any]) -> list[str]:
@@ -111,6 +123,11 @@ def _sample_arguments(settings: dict[str, Any]) -> str:
 
 def as_command(settings: dict[str, Any], to: str = "boosted") -> str:
     """The command that boosts such images into the folder `to`."""
+    if "masks" in settings:
+        return (
+            "# In the unpacked download, which holds images, targets and masks by the same names:\n"
+            + command_for_folder(settings, "original", to)
+        )
     targets = settings.get("target_classes", [])
     if len(targets) > 1 or settings.get("classes", IN_TURN) != IN_TURN:
         return "# One command takes one target class for all images, and all of a generator's classes: use the Python."
@@ -135,8 +152,13 @@ def as_command(settings: dict[str, Any], to: str = "boosted") -> str:
 
 def command_for_folder(settings: dict[str, Any], images: str, to: str) -> str:
     """The command that boosts a folder of images, towards the labels that it has, into the folder `to`."""
-    return command("boost", images, to, classifier=settings["classifier"], **_config(settings))
+    masked = {"mask": "masks"} if "masks" in settings else {}
+    return command("boost", images, to, classifier=settings["classifier"], **masked, **_config(settings))
 
 
 def _config(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: settings[name] for name in CONFIG_FIELDS}
+    return {name: settings[name] for name in CONFIG_FIELDS} | _precision(settings)
+
+
+def _precision(settings: dict[str, Any]) -> dict[str, str]:
+    return said_of_precision(settings.get("precision", "exact"))

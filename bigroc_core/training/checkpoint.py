@@ -56,7 +56,12 @@ def load_state(path: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
     if state["step"] == before < steps and {**state["recipe"], "steps": steps} == recipe:
         state["ends"].append(before)
         return state
-    raise ValueError(f"{path.parent} holds a run of another recipe; give another --run folder or remove it")
+    earlier = state["recipe"]
+    other = [key for key in dict.fromkeys((*earlier, *recipe)) if earlier.get(key) != recipe.get(key)]
+    raise ValueError(
+        f"{path.parent} holds a run of another recipe (of other {', '.join(other)}); give another --run folder or "
+        "remove it"
+    )
 
 
 def append_log(path: Path, entry: dict[str, Any]) -> None:

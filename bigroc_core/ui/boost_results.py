@@ -9,7 +9,8 @@ import gradio as gr
 
 from bigroc_core.checks import number
 from bigroc_core.experiments import snippets
-from bigroc_core.experiments.boost import Run, archive, settings_json
+from bigroc_core.experiments.boost import Run
+from bigroc_core.experiments.boost_files import archive, settings_json
 from bigroc_core.figures.metadata import FORMATS
 from bigroc_core.figures.results import figure_files
 from bigroc_core.images import from_uint8, to_pil
@@ -93,7 +94,7 @@ def enlarged(run: Run, frame: int, index: int) -> Any:
 def draw(run: Run, step: float) -> tuple[Any, ...]:
     """Make a figure of the step that is shown. Returns its preview and its files: PNG, PDF, SVG."""
     with explained():
-        files = figure_files(run, _place(run, step, 1)[0])
+        files = figure_files(run, place_in(run, step, 1)[0])
         paths = {format: saved(f"boosted.{format}", files[format]) for format in FORMATS}
         return gr.update(value=paths["png"], visible=True), *(
             gr.update(value=paths[format], visible=True) for format in FORMATS
@@ -107,13 +108,13 @@ def look(run: Run, step: float, image: float, gain: float) -> tuple[Any, ...]:
     table of that step.
     """
     with explained():
-        return at_step(run, *_place(run, step, image), checked_gain(gain))
+        return at_step(run, *place_in(run, step, image), checked_gain(gain))
 
 
 def pick(run: Run, step: float, gain: float, event: gr.EventData) -> tuple[Any, ...]:
     """Look closely at the image whose card was chosen."""
     with explained():
-        frame, index = _place(run, step, event.index + 1)
+        frame, index = place_in(run, step, event.index + 1)
         return index + 1, enlarged(run, frame, index), pictures.closeup(run, frame, index, checked_gain(gain))
 
 
@@ -122,6 +123,7 @@ def checked_gain(gain: float) -> float:
     return number(gain, "gain", 0, MAX_GAIN)
 
 
-def _place(run: Run, step: float, image: float) -> tuple[int, int]:
+def place_in(run: Run, step: float, image: float) -> tuple[int, int]:
+    """The kept frame, and the image, from 0, that the page's controls are at."""
     wanted = int(number(image, "image", -(2.0**31), 2.0**31))
     return run.frame_at(int(number(step, "step", 0, 2.0**31))), min(max(wanted, 1), len(run.targets)) - 1

@@ -9,7 +9,6 @@ from typing import Any
 import gradio as gr
 from torch import Tensor
 
-from bigroc_core.cards import Card
 from bigroc_core.catalogue import classifier_cards, compute_device, generator_cards
 from bigroc_core.experiments import boost as experiment
 from bigroc_core.experiments.boost import BoostRequest, Run
@@ -22,17 +21,18 @@ from bigroc_core.experiments.requests import (
     presets_for,
     why_estimated,
 )
-from bigroc_core.figures.metadata import FORMATS
 from bigroc_core.limits import (
     KEEP_FILES_SECONDS,
     MAX_IMAGES_PER_REQUEST,
     MAX_LIGHT_COMPUTING,
     MAX_OWN_SIDE,
 )
+from bigroc_core.messages import short
 from bigroc_core.norms import NORMS
 from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD, Source, example_paths, read_files
-from bigroc_core.ui import controls, links, models, pictures
-from bigroc_core.ui.boost_results import MAX_GAIN, checked_gain, draw, look, pick, preview, results
+from bigroc_core.ui import controls, dropped, kept, links, masks, models, pictures, repaint, strengths
+from bigroc_core.ui.boost_layout import OPENING_GAIN, lay_out_results
+from bigroc_core.ui.boost_results import checked_gain, preview, results
 from bigroc_core.ui.errors import explained, sentence
 from bigroc_core.ui.forms import Form, as_text, connect, endpoint, shared_names, stale_js
 from bigroc_core.ui.live import Stops, live
@@ -54,22 +54,12 @@ from bigroc_core.ui.turns import LARGE, SMALL, Line
 from bigroc_core.ui.values import ANY_OF, MOST, plainly
 
 STOPS = Stops()
-OPENING_GAIN = 5
 NORM_INFO = "L2: of the whole image. L∞: in every pixel."
 WATCHED: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
 UPLOAD_HINT = (
     f'<p class="note">Up to {MAX_IMAGES_PER_REQUEST} images at once, or a zip or .npz of them. They keep their size, '
     f"up to {MAX_OWN_SIDE[compute_device()]} pixels a side.</p>"
 )
-PICK_JS = """
-element.addEventListener('click', (event) => {
-  const card = event.target.closest('[data-index]');
-  if (!card) return;
-  element.querySelectorAll('.pair').forEach((other) => other.setAttribute('aria-pressed', other === card));
-  trigger('click', { index: Number(card.dataset.index) });
-});
-"""
-COLUMNS = ["number", "str", "str", "number", "str", *["number"] * 5]
 # The controls that a link restores, by their names in it.
 SHARED = tuple(shared_names(BoostRequest))
 
@@ -107,7 +97,7 @@ def check_upload(files: list[str] | None, classifier: str) -> str:
         return UPLOAD_HINT
     with explained():
         if classifier not in classifier_cards():
-            raise ValueError(f"there is no classifier {classifier!r:.60} here")
+            raise ValueError(f"there is no classifier {short(classifier)} here")
         read, refused = read_files([Path(file) for file in files], None, compute_device())
         count, sizes = (0, "") if read is None else (len(read.images), f", {_sizes_of(read.images)}")
         total = max(count, len(files)) if count + len(refused) <= len(files) else count + len(refused)
@@ -176,11 +166,6 @@ def classes_update(classifier: str, chosen: Sequence[str] = ()) -> dict[str, Any
     return gr.update(choices=names, value=list(chosen))
 
 
-def all_classes(cards: Mapping[str, Card]) -> tuple[str, ...]:
-    """The classes of any of these models."""
-    return tuple(dict.fromkeys(name for card in cards.values() for name in card.classes))
-
-
 def show_target(target: str) -> tuple[Any, ...]:
     """Show the controls that belong to the chosen target."""
     return gr.update(visible=target == GIVEN), gr.update(visible=target == DEBIASED)
@@ -202,7 +187,8 @@ def restored(values: dict[str, Any]) -> list[Any]:
     norm, eps = values.get("norm", "l2"), values.get("eps", 0)
     if eps > (most := NORMS[norm].most):
         raise ValueError(f"eps is at most {most:g} in this norm, not {eps:g}")
-    size = (Source(kind=source, generator=generator).typical_size("cpu")) or controls.SMALL
+    known_size = Source(kind=source, generator=generator).typical_size("cpu")
+    size = known_size or controls.SMALL
     updates = {name: gr.update(value=values[name]) if name in values else gr.skip() for name in SHARED}
     if "classifier" in values:
         loss = values.get("loss", "ce")
@@ -227,14 +213,19 @@ def restored(values: dict[str, Any]) -> list[Any]:
             updates |= {"steps": gr.update(value=usual["steps"]), "step_size": as_text(usual["step_size"])}
     shown_targets, debias_box = show_target(target)
     updates["target_classes"] |= shown_targets
-    return [*updates.values(), *show_source(source), debias_box, marked, size_text(size), models.facts(classifier)]
+    # Of uploads nothing is known before they are here.
+    sized = size_text(size) if known_size else gr.skip()
+    return [*updates.values(), *show_source(source), debias_box, marked, sized, models.facts(classifier)]
 
 
 # ------------------------------------------------------------------------------------------------------- the layout
 
 
-def build(opening: Run) -> tuple[links.Restorable, Form]:
-    """Lay the tab out and connect it; returns what a link to it restores, and its controls."""
+def build(opening: Run, live: bool = True) -> tuple[links.Restorable, Form, kept.Back]:
+    """Lay the tab out and connect it; returns what a link to it restores, its controls, and what a reload brings back.
+
+    live: whether moving the strength shows pictures computed beforehand.
+    """
     first, classifier = opening.settings["generator"], opening.settings["classifier"]
     size = generator_cards()[first].input_size
     start = {name: opening.settings[name] for name in CONFIG_FIELDS}
@@ -250,39 +241,52 @@ def build(opening: Run) -> tuple[links.Restorable, Form]:
                 form.add("target", elem_id="target", info=target_info(why_estimated(GENERATOR, first, classifier)))
                 known_classes = list(dict.fromkeys(classifier_cards()[classifier].classes))
                 targets = form.add("target_classes", choices=known_classes, visible=target == GIVEN)
-                setattr(targets, ANY_OF, all_classes(classifier_cards()))
+                setattr(targets, ANY_OF, models.all_classes(classifier_cards()))
                 with gr.Column(visible=False) as debias_box:
                     form.add("validation_count")
                     form.add("validation_seed")
             strength = _lay_out_strength(form, first, classifier, size)
-            with gr.Row(elem_id="boost-buttons"):
-                go = gr.Button("Boost", variant="primary", elem_id="boost", scale=3)
-                stop = gr.Button("Cancel", variant="stop", elem_id="cancel", scale=1, min_width=90)
+            # Never off the screen: what moves the pictures, and what begins a run.
+            with gr.Column(elem_id="boost-bar"):
+                with gr.Row(elem_id="boost-strength"):
+                    form.controls["eps"].render()
+                    moving = strengths.lay_out(live)
+                with gr.Row(elem_id="boost-buttons"):
+                    go = gr.Button("Boost", variant="primary", elem_id="boost", scale=3)
+                    stop = gr.Button("Cancel", variant="stop", elem_id="cancel", scale=1, min_width=90)
             with gr.Accordion("All settings", open=False):
                 strength.paper.render()
                 with gr.Row():
                     form.add("step_size", placeholder="ε/T")
                     form.add("stop_at", placeholder="off")
                 form.add("gradient")
+                form.add("precision")
             links.link_button("boost", form.shared, run="boost")
+            place_of_settings = gr.Column()
         with gr.Column(scale=8, min_width=320):
-            gain, outputs = _lay_out_results(opening, run, first)
+            looked, others, outputs = lay_out_results(opening, run, first)
+            painted = masks.lay_out(form)
     by_name: dict[str, Any] = form.controls
     says = "Stop the run after its current step; what it has reached stays, can be looked at step by step, and "
-    connect(
+    boosted = connect(
         form,
         boost,
         STOPS,
         outputs,
         (go, stop),
         ("boost", "cancel_boost", says + "downloaded."),
-        extras={"gain": gain},
+        extras={"gain": looked[2]},
         line_of=line_of,
     )
+    strengths.connect(by_name["eps"], strength.size, run, moving, boosted)
+    ended = [boosted, *repaint.connect(run, looked, outputs[7], others, outputs, STOPS)]
+    memory = kept.remember(run, form, ended, form.shared)
+    boosted.then(repaint.offer_others, run, others, api_visibility="private", queue=False)
+    masks.connect(painted, by_name, run, looked[1])
     connect_presets(form, strength)
-    moved = [one.input for name, one in by_name.items() if name != "files"]
+    moved = [one.input for name, one in by_name.items() if name not in ("files", "mask_files")]
     gr.on(
-        [*moved, strength.presets.input, strength.paper.input, by_name["files"].upload],
+        [*moved, strength.presets.input, strength.paper.input, by_name["files"].upload, by_name["mask_files"].change],
         None,
         js=stale_js("status"),
         api_visibility="private",
@@ -308,16 +312,21 @@ def build(opening: Run) -> tuple[links.Restorable, Form]:
         models.fetch, chosen, known, api_name="fetch", api_visibility="private", concurrency_limit=4, **WATCHED
     )
     linked = [*form.shared.values(), *boxes, debias_box, strength.presets, strength.size, known]
-    return links.Restorable(tab="boost", shared=form.shared, outputs=linked, apply=restored), form
+    restorable = links.Restorable(tab="boost", shared=form.shared, outputs=linked, apply=restored)
+    with place_of_settings:
+        dropped.lay_out(restorable)
+    back = kept.Back(memory, outputs, strength.size, lambda one: results(one, 0, OPENING_GAIN))
+    return restorable, form, back
 
 
 def _lay_out_strength(form: Form, generator: str, classifier: str, size: tuple[int, int]) -> Strength:
-    """Presets, ε, steps, norm and loss."""
+    """Presets, steps, norm and loss; and ε, which is shown elsewhere."""
     presets = presets_for(generator, classifier, size)
     eps, steps = form.values["eps"], form.values["steps"]
     with gr.Group():
         radio = preset_radio(presets)
-        strength: Any = form.add("eps", elem_id="eps", **controls.eps_range("l2", size, eps))
+        usual: dict[str, Any] = {"elem_id": "eps", "info": "How far an image may move.", "scale": 4, "min_width": 200}
+        strength: Any = form.add("eps", **usual, render=False, **controls.eps_range("l2", size, eps))
         setattr(strength, MOST, NORMS["l2"].most)
         reading = controls.html(readings(eps, steps, size), elem_classes="inset")
         origin = controls.html(said_of(presets["recommended"], classifier), elem_classes="inset", elem_id="origin")
@@ -341,7 +350,7 @@ def _lay_out_source(form: Form, first: str) -> tuple[list[gr.Column], gr.HTML]:
                 form.add("count")
                 form.add("seed")
             drawn = form.add("classes", choices=list(card.classes), visible=card.conditional)
-            setattr(drawn, ANY_OF, all_classes(generator_cards()))
+            setattr(drawn, ANY_OF, models.all_classes(generator_cards()))
         with gr.Column(visible=False) as upload_box:
             form.put(
                 "files", plainly(gr.File(label="Your images", file_count="multiple", height=150, elem_id="upload"))
@@ -352,71 +361,3 @@ def _lay_out_source(form: Form, first: str) -> tuple[list[gr.Column], gr.HTML]:
             said = f'<p class="note">{len(examples)} images made by these generators.</p>'
             controls.html(pictures.thumbs(read) + said, elem_classes="inset")
     return [generator_box, upload_box, example_box], note
-
-
-def _lay_out_results(opening: Run, run: gr.State, generator: str) -> tuple[gr.Slider, list[Any]]:
-    """What a run shows, with the example in it; returns the control of the difference, and the outputs of a run."""
-    shown = results(opening, 0, OPENING_GAIN)
-    text = f"An example to begin with: {len(opening.targets)} images of {generator}, {opening.total_steps} steps"
-    status = controls.html(pictures.progress(1, 1, text, "finished"), elem_id="status", label="Status")
-    facts = controls.html(shown[2], elem_id="facts", label="Summary")
-    grid: Any = controls.html(shown[3], elem_id="grid", label="Images", js_on_load=PICK_JS, elem_classes="scrollbox")
-    controls.html(
-        '<p class="note">Left original, right boosted; the bar is p(y|x), the tick where it began. Choose a '
-        "picture to see it large below. Numbers are of the 8-bit images you download.</p>"
-    )
-    with gr.Row():
-        whole: dict[str, Any] = {"step": 1, "min_width": 200}
-        last = max(opening.total_steps, 1)
-        step = controls.slider(
-            0, last, "Step of the run", value=opening.steps[-1], info="0 is the original.", elem_id="step", **whole
-        )
-        count = len(opening.targets)
-        image = controls.slider(1, count, "Image", value=1, info="The one shown large.", elem_id="image", **whole)
-        told = "How much it is amplified."
-        gain = controls.slider(1, MAX_GAIN, "Difference ×", value=OPENING_GAIN, info=told, elem_id="gain", **whole)
-    with gr.Row(equal_height=False):
-        compare = gr.ImageSlider(
-            shown[6]["value"],
-            label="Before / after",
-            format="png",
-            type="pil",
-            interactive=False,
-            elem_id="compare",
-            elem_classes="pixelated",
-            height=300,
-            max_height=300,
-            buttons=["fullscreen"],
-            scale=2,
-            min_width=280,
-        )
-        with gr.Column(scale=3, min_width=300):
-            large = controls.html(shown[7], elem_id="closeup", label="Close-up")
-    with gr.Accordion("All numbers", open=False):
-        table = controls.table(shown[8], COLUMNS, "Per image", elem_id="table")
-    with gr.Row():
-        save = gr.DownloadButton("Download images and settings (zip of PNG, CSV, JSON)", shown[9], elem_id="download")
-        make = gr.Button("Make a figure of this", elem_id="figure-of-this", min_width=200)
-    drawn = gr.Image(label="Figure", visible=False, interactive=False, type="filepath", elem_id="drawn", buttons=[])
-    with gr.Row():
-        files = [
-            gr.DownloadButton(format.upper(), visible=False, elem_id=f"drawn-{format}", size="sm") for format in FORMATS
-        ]
-    make.click(draw, [run, step], [drawn, *files], api_name="draw", api_visibility="private", show_progress_on=drawn)
-    with gr.Accordion("Repeat this run: Python, command line, settings", open=False):
-        python = controls.code(shown[10], "python", "Python", elem_id="python")
-        command = controls.code(shown[11], "shell", "Command line", elem_id="command")
-        settings = controls.code(shown[12], "json", "Settings", elem_id="settings")
-    looking: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
-    gr.on(
-        [step.input, image.input, gain.input],
-        look,
-        [run, step, image, gain],
-        [facts, grid, compare, large, table],
-        api_name="look",
-        api_visibility="undocumented",
-        trigger_mode="always_last",
-        **looking,
-    )
-    grid.click(pick, [run, step, gain], [image, compare, large], api_name="pick", api_visibility="private", **looking)
-    return gain, [run, status, facts, grid, step, image, compare, large, table, save, python, command, settings]

@@ -99,7 +99,7 @@ def said_of_room(error: OSError, name: str = "a file") -> str:
     if isinstance(error, NotWritten):
         name, why = error.path.name, error.why
     else:
-        name, why = Path(os.fsdecode(error.filename or name)).name, error.strerror
+        name, why = Path(os.fsdecode(error.filename or name)).name, error.strerror or "no reason given"
     return f"{name!r} could not be written on the server ({why}): ask for it again once its host has made room"
 
 

@@ -19,7 +19,18 @@ RUN_JS = """() => {
   const query = new URLSearchParams(location.search), button = query.get('%(run)s');
   if (query.get('tab') === '%(tab)s' && %(buttons)s.includes(button)) document.querySelector('#' + button)?.click();
 }"""
-BUTTONS = ("boost", "compared", "balls", "aligned", "interpolate", "debias")
+# These buttons, and the tabs that they are in.
+BUTTONS = {
+    "boost": "boost",
+    "compared": "boost",
+    "balls": "threat-models",
+    "aligned": "every-class",
+    "interpolate": "interpolate",
+    "debias": "debias",
+}
+# What address.js keeps in the browser's bar: settings as they change, and those that the last run had.
+SETTINGS_JS = "(...values) => { window.settingsAre?.(%(tab)s, %(names)s, values); }"
+RAN_JS = "(...values) => { window.settingsAre?.(%(tab)s, %(names)s, values, %(button)s); }"
 
 # A link is made in the browser, which alone knows under which address it reached the page.
 LINK_JS = """(...values) => {
@@ -67,9 +78,11 @@ def nothing_but(tab: str) -> Restorable:
     return Restorable(tab, {}, [], lambda _values: [])
 
 
-def follow_links(page: gr.Blocks, tabs: gr.Tabs, restorable: Sequence[Restorable]) -> None:
-    """Restore a tab when the page is opened by a link to it."""
+def follow_links(page: gr.Blocks, tabs: gr.Tabs, restorable: Sequence[Restorable]) -> dict[str, Any]:
+    """Restore a tab when the page is opened by a link to it. Returns the events by tab; that of the Boost tab presses
+    no button yet."""
     address = gr.Textbox(visible=False, label="Query of the page's address")
+    events = {}
     for one in restorable:
         # Through the queue, without which a warning does not reach the page; it waits for no computation there.
         followed = page.load(
@@ -81,9 +94,11 @@ def follow_links(page: gr.Blocks, tabs: gr.Tabs, restorable: Sequence[Restorable
             concurrency_limit=None,
             show_progress="hidden",
         )
-        if one.shared:
-            press = {"run": RUN, "tab": one.tab, "buttons": json.dumps(BUTTONS)}
+        events[one.tab] = followed
+        if one.shared and one.tab != "boost":
+            press = {"run": RUN, "tab": one.tab, "buttons": json.dumps(list(BUTTONS))}
             followed.then(None, js=RUN_JS % press, api_visibility="private")
+    return events
 
 
 def _follower(one: Restorable, tabs: gr.Tabs) -> Callable[[str], Any]:
@@ -124,6 +139,8 @@ def link_button(
         info="It restores these controls, and is in the clipboard where the browser allows it. "
         "Uploaded images are not part of it.",
     )
+    if not name:
+        follow_settings(tab, shared)
     code = LINK_JS % {
         "tab": json.dumps(tab),
         "names": json.dumps(list(shared)),
@@ -133,6 +150,13 @@ def link_button(
     ask.click(
         lambda: gr.update(visible=True), None, shown, api_visibility="private", queue=False, show_progress="hidden"
     )
+
+
+def follow_settings(tab: str, shared: Mapping[str, gr.components.Component]) -> None:
+    """Write a tab's settings into the page's address as they change."""
+    controls: list[Any] = list(shared.values())
+    js = SETTINGS_JS % {"tab": json.dumps(tab), "names": json.dumps(list(shared))}
+    gr.on([one.change for one in controls], None, controls, None, js=js, api_visibility="private")
 
 
 def read(query: QueryParams, shared: Mapping[str, gr.components.Component]) -> tuple[dict[str, Any], list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from threading import Lock
 
@@ -56,6 +56,11 @@ def fetch(classifier: str) -> Iterator[str]:
         yield f'<p class="note warn" role="alert">{escape(why)}.</p>{facts(classifier)}'
     else:
         yield facts(classifier)
+
+
+def all_classes(cards: Mapping[str, Card]) -> tuple[str, ...]:
+    """The classes of any of these models."""
+    return tuple(dict.fromkeys(name for card in cards.values() for name in card.classes))
 
 
 def classes_said(card: Card) -> str:

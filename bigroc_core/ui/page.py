@@ -10,7 +10,7 @@ import gradio as gr
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.experiments import boost as boosting
 from bigroc_core.experiments import compare as comparing
-from bigroc_core.experiments import every_class, interpolate
+from bigroc_core.experiments import debias, every_class, interpolate
 from bigroc_core.experiments import threat_models as threats
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_QUEUE_LENGTH, MAX_UPLOAD_BYTES
 from bigroc_core.ui import (
@@ -23,6 +23,7 @@ from bigroc_core.ui import (
     figures_tab,
     generators_tab,
     interpolate_tab,
+    kept,
     links,
     threat_models_tab,
 )
@@ -39,8 +40,11 @@ INTRODUCTION = """<h1>BIGRoC</h1><p>Make generated images better: each is moved,
 gradients of a robust classifier. Choose images, move the strength, press Boost.</p>"""
 
 
-def build_page() -> gr.Blocks:
-    """The page. ValueError if checkpoints/ holds no classifier or no generator."""
+def build_page(live: bool = True) -> gr.Blocks:
+    """The page. ValueError if checkpoints/ holds no classifier or no generator.
+
+    live: whether moving the strength shows pictures computed beforehand.
+    """
     if not classifier_cards() or not generator_cards():
         raise ValueError(
             "checkpoints/ holds no classifier or no generator: clone the whole repository, or train them "
@@ -54,10 +58,10 @@ def build_page() -> gr.Blocks:
         controls.html(INTRODUCTION + stories_html(), elem_id="head")
         with gr.Tabs() as tabs:
             with gr.Tab("Boost", id="boost"):
-                boost, form = boost_tab.build(boosting.opening())
+                boost, form, back = boost_tab.build(boosting.opening(), live)
                 restorable = [compare_panel.build(comparing.opening(), boost, form)]
             with gr.Tab("Debias", id="debias"):
-                restorable.append(debias_tab.build(debias_tab.opening_study()))
+                restorable.append(debias_tab.build(debias.opening()))
             with gr.Tab("Threat models", id=threat_models_tab.TAB):
                 restorable += threat_models_tab.build(threats.opening(), every_class.opening())
             with gr.Tab("Interpolate", id="interpolate"):
@@ -72,7 +76,9 @@ def build_page() -> gr.Blocks:
             with gr.Tab("About", id="about"):
                 about_tab.build()
             restorable += [links.nothing_but(tab) for tab in ("generators", "about")]
-        links.follow_links(page, tabs, restorable)
+        events = links.follow_links(page, tabs, restorable)
+        kept.bring_back(events["boost"], form, back)
+        page.load(None, None, None, js=kept.address_js(restorable), api_visibility="private")
     refuse_plainly(page)
     keep_sessions_light(page)
     # Gradio would make a table of all earlier events' times after each of them.

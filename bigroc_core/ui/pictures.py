@@ -18,6 +18,8 @@ from bigroc_core.ui.errors import readable
 
 # Sides up to which pictures are enlarged without smoothing, and above which lists of many show them smaller.
 SMALL_SIDE, LIST_SIDE = 128, 192
+# Classes that are all shown as buttons.
+MANY_CLASSES = 12
 # Notes that a line opens to.
 MAX_NOTES = 100
 # Bytes of a picture that is remembered: 64 by 64 pixels.
@@ -28,20 +30,29 @@ def picture(pixels: np.ndarray, description: str) -> str:
     """An <img> of (H, W, 3) uint8 pixels with its description for those who do not see it."""
     alt = escape(description, quote=True)
     kind = "px" if is_small(pixels.shape) else "photo"
+    return f'<img class="{kind}" decoding="sync" alt="{alt}" src="{address(pixels)}">'
+
+
+def address(pixels: np.ndarray) -> str:
+    """(H, W, 3) uint8 pixels as the address of a PNG that stands in it whole."""
     # Small ones are remembered, because a run draws its originals again with every preview.
-    address = _remembered_address if pixels.nbytes <= MAX_REMEMBERED else _address
-    return f'<img class="{kind}" decoding="sync" alt="{alt}" src="{address(pixels.tobytes(), pixels.shape)}">'
+    return (_remembered_address if pixels.nbytes <= MAX_REMEMBERED else _address)(pixels.tobytes(), pixels.shape)
 
 
 def listed(pixels: np.ndarray, description: str) -> str:
     """The same where many stand side by side: a large picture is brought to LIST_SIDE."""
+    shown = picture(small(pixels), description)
+    # Shown as what it is a picture of.
+    return shown if is_small(pixels.shape) else shown.replace('class="px"', 'class="photo"')
+
+
+def small(pixels: np.ndarray) -> np.ndarray:
+    """A picture brought to LIST_SIDE where it is larger."""
     share = LIST_SIDE / max(pixels.shape[:2])
     if share >= 1:
-        return picture(pixels, description)
+        return pixels
     height, width = (max(1, round(side * share)) for side in pixels.shape[:2])
-    small = Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX)
-    # Shown as what it is a picture of.
-    return picture(np.asarray(small), description).replace('class="px"', 'class="photo"')
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
 
 
 def is_small(shape: Sequence[int]) -> bool:
@@ -104,9 +115,21 @@ def realism_scale(card: Card, label: int, before: float, after: float) -> str:
 def pairs(run: Run, frame: int, selected: int) -> str:
     """The grid: per image original and boosted side by side, its class, p(y | x) before → after and ‖δ‖₂, of a joint
     model also how real it reads before → after, and which images were left as they came."""
+    cards = [
+        f'<button type="button" class="pair" data-index="{i}" aria-pressed="{str(i == selected).lower()}" '
+        f'title="Image {i + 1}: {escape(run.names[i], quote=True)}">'
+        f'<span class="two">{listed(run.originals[i], f"original {i + 1}")}'
+        f'{listed(run.frames[frame][i], f"boosted {i + 1}")}</span><span class="said">{said}</span></button>'
+        for i, said in enumerate(captions(run, frame))
+    ]
+    return f'<div class="pairs" role="group" aria-label="Original and boosted images">{"".join(cards)}</div>'
+
+
+def captions(run: Run, frame: int) -> list[str]:
+    """What stands under each pair of images, as HTML."""
     before, after, lengths = run.chances(0), run.chances(frame), run.l2(frame)
     real = [run.realism(0), run.realism(frame)] if run.joint else []
-    cards = []
+    said = []
     for i, y in enumerate(run.targets):
         name = escape(run.classes[y])
         start, now = float(before[i, y]), float(after[i, y])
@@ -118,27 +141,33 @@ def pairs(run: Run, frame: int, selected: int) -> str:
                 f"{realism_scale(run.card, int(y), was, now_real)}"
                 f'<span class="line num"><span>realism</span><span>{was:.2f} → <b>{now_real:.2f}</b></span></span>'
             )
-        cards.append(
-            f'<button type="button" class="pair" data-index="{i}" aria-pressed="{str(i == selected).lower()}" '
-            f'title="Image {i + 1}: {escape(run.names[i], quote=True)}">'
-            f'<span class="two">{listed(run.originals[i], f"original {i + 1}")}'
-            f"{listed(run.frames[frame][i], f'boosted {i + 1}')}</span>"
+        said.append(
             f'<span class="line"><b>{name}</b><span class="num">{size}</span></span>'
             f'<span class="bar" aria-hidden="true"><i style="width:{100 * now:.1f}%"></i>'
             f'<u style="left:{100 * start:.1f}%"></u></span>'
-            f'<span class="line num">{percent(start)} → <b>{percent(now)}</b></span>{reading}</button>'
+            f'<span class="line num">{percent(start)} → <b>{percent(now)}</b></span>{reading}'
         )
-    return f'<div class="pairs" role="group" aria-label="Original and boosted images">{"".join(cards)}</div>'
+    return said
 
 
 def summary(run: Run, frame: int) -> str:
+    """`facts`, and of a joint model how to read them."""
+    legend = (
+        '<p class="note">Realism is softplus(f<sub>y</sub>), how real an image of its class reads to the joint '
+        "model. On its scale: shaded, where the middle 90 % of real images lie; the line, their mean ℓ₀; thin, the "
+        "image before; thick, after.</p>"
+    )
+    return facts(run, frame) + legend * run.joint
+
+
+def facts(run: Run, frame: int) -> str:
     """One line over all images: mean p(y | x), agreement with the target and ‖δ‖₂ of the 8-bit images; with an early
-    stop how many were left as they came; of a joint model their realism and how to read it."""
+    stop how many were left as they came; of a joint model their realism."""
     before, after, rows = run.chances(0), run.chances(frame), np.arange(len(run.targets))
     p0, p1 = before[rows, run.targets].mean(), after[rows, run.targets].mean()
     read0 = (before.argmax(1) == run.targets).mean()
     read1 = (after.argmax(1) == run.targets).mean()
-    count, real, legend = f"<div><small>images</small><b>{len(run.targets)}</b></div>", "", ""
+    count, real = f"<div><small>images</small><b>{len(run.targets)}</b></div>", ""
     if run.settings["stop_at"] is not None:
         count = f"<div><small>images left untouched</small><b>{run.untouched.sum()} of {len(run.targets)}</b></div>"
     if run.joint:
@@ -147,18 +176,13 @@ def summary(run: Run, frame: int) -> str:
             f"<div><small>realism, real: {l0:.2f}</small>"
             f"<b>{run.realism(0).mean():.2f} → {run.realism(frame).mean():.2f}</b></div>"
         )
-        legend = (
-            '<p class="note">Realism is softplus(f<sub>y</sub>), how real an image of its class reads to the joint '
-            "model. On its scale: shaded, where the middle 90 % of real images lie; the line, their mean ℓ₀; thin, the "
-            "image before; thick, after.</p>"
-        )
     return (
         '<div class="facts">'
         f"<div><small>mean p(y|x)</small><b>{percent(p0)} → {percent(p1)}</b></div>"
         f"<div><small>read as their class</small><b>{percent(read0)} → {percent(read1)}</b></div>"
         f"<div><small>mean ‖δ‖₂</small><b>{run.l2(frame).mean():.2f}</b></div>"
         f"<div><small>change per value</small><b>{run.per_value(frame).mean():.1f}/255</b></div>"
-        f"{count}{real}</div>{legend}"
+        f"{count}{real}</div>"
     )
 
 
@@ -194,8 +218,21 @@ def closeup(run: Run, frame: int, index: int, gain: float) -> str:
         f'<p class="note"><b>Image {index + 1}</b> → {escape(run.classes[y])}: p(y|x) '
         f"{percent(float(before[y]))} → <b>{percent(float(after[y]))}</b>, ‖δ‖₂ {run.l2(frame)[index]:.2f}"
         f" ({run.per_value(frame)[index]:.1f}/255 per value), ‖δ‖∞ {change:.3f}. Reads now as {top}. {real}{rests}"
-        f"Difference: signed, ×{gain:g}, mid grey is no change{clipped}.</p>"
+        f"Difference: signed, ×{gain:g}, mid grey is no change{clipped}.</p>{towards(run, frame, index)}"
     )
+
+
+def towards(run: Run, frame: int, index: int) -> str:
+    """Classes that a click moves one image towards: all, or the likeliest of many."""
+    y, names = int(run.targets[index]), run.classes
+    likeliest = np.argsort(-run.chances(frame)[index])[:MANY_CLASSES]
+    shown = list(range(len(names))) if len(names) <= MANY_CLASSES else [int(c) for c in likeliest]
+    chips = "".join(
+        f'<button type="button" data-class="{escape(names[c], quote=True)}" aria-pressed="{str(c == y).lower()}">'
+        f"{escape(names[c])}</button>"
+        for c in shown
+    )
+    return f'<div class="towards" role="group" aria-label="Repaint image {index + 1} towards">{chips}</div>'
 
 
 def progress(done: int, total: int, text: str, state: str = "running") -> str:

@@ -95,6 +95,11 @@ class Line:
             self._serve()
             return turn
 
+    @property
+    def at_work(self) -> int:
+        """How many compute or wait to."""
+        return self.lanes - len(self._free) + len(self._waiting)
+
     def leave(self, turn: Turn) -> None:
         """Give up the place, or the lane once the run has ended."""
         with self._lock:

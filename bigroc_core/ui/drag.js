@@ -1,0 +1,33 @@
+// While the strength is moved: the nearest of those computed beforehand in place of the run's own pictures, and which.
+(eps) => {
+  const grid = document.querySelector('#grid .pairs'), held = document.querySelector('#strengths pre');
+  if (!held || !grid || !document.querySelector('#live input')?.checked) return;
+  const told = window.strengths?.text === held.textContent ? window.strengths.told : JSON.parse(held.textContent);
+  window.strengths = { text: held.textContent, told };
+  const cards = [...grid.querySelectorAll('.pair')];
+  const norm = document.querySelector('#norm input:checked')?.value;
+  if (norm !== told.norm || cards.length !== told.rungs[0].cards.length) return;
+  const facts = () => document.querySelector('#facts .facts');
+  const boosted = (card) => card.querySelector('.two img:last-child');
+  let own = window.ownStrength;
+  if (!own || own.grid !== grid) {
+    const shown = cards.map((card) => [boosted(card).src, card.querySelector('.said').innerHTML]);
+    window.ownStrength = own = { grid, eps: told.eps, cards: shown, facts: facts()?.outerHTML };
+  }
+  const away = (one) => Math.abs(one.eps - eps);
+  const nearest = [own, ...told.rungs].reduce((best, one) => (away(one) < away(best) ? one : best));
+  nearest.cards.forEach(([source, said], i) => {
+    boosted(cards[i]).src = source;
+    cards[i].querySelector('.said').innerHTML = said;
+  });
+  const closeup = document.querySelector('#closeup .closeup');
+  const chosen = cards.findIndex((card) => card.getAttribute('aria-pressed') === 'true');
+  if (closeup && chosen >= 0) {
+    closeup.querySelectorAll('img')[1].src = nearest.cards[chosen][0];
+    closeup.querySelectorAll('figcaption')[1].textContent = `ε ${nearest.eps}`;
+  }
+  if (facts() && nearest.facts) facts().outerHTML = nearest.facts;
+  document.querySelector('#status .status span').dataset.shown = nearest === own ? `shown: ε ${own.eps}, the run's own`
+    : `shown: ε ${nearest.eps}, the nearest of ${told.rungs.length - 1} computed in ${told.steps} steps`;
+  window.strengthShown = performance.now();
+}

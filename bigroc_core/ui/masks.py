@@ -1,0 +1,184 @@
+"""A brush that marks where an image may change: painted on the image, kept as a grey picture under its number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from bigroc_core.experiments.boost import Run
+from bigroc_core.experiments.masks import number_in
+from bigroc_core.images import encode_png, from_uint8
+from bigroc_core.ui import controls, pictures
+from bigroc_core.ui.boost_results import place_in
+from bigroc_core.ui.downloads import saved
+from bigroc_core.ui.errors import explained
+from bigroc_core.ui.forms import Form
+from bigroc_core.ui.values import plainly
+
+COLOUR, OPACITY = (99, 102, 241), 0.5
+# The side that small images are painted on at, in whole squares a pixel.
+CANVAS = 384
+HINT = "Nothing is marked: every image may change everywhere."
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+
+
+@dataclass(frozen=True)
+class Painting:
+    """What is laid out: the box, the canvas, which image is on it, a note, and the buttons."""
+
+    box: gr.Accordion
+    canvas: gr.ImageEditor
+    number: gr.State
+    note: gr.HTML
+    take: gr.Button
+    forget: gr.Button
+    forget_all: gr.Button
+
+
+def lay_out(form: Form) -> Painting:
+    """The canvas, folded in, and the form's control of masks."""
+    with gr.Accordion("Where images may change", open=False, elem_id="where") as box:
+        controls.html(
+            '<p class="note">Paint where the image may change; elsewhere it comes back as it was. The next run keeps '
+            "to it. Undo and eraser stand beside the canvas; an image without paint may change everywhere.</p>"
+        )
+        number = gr.State(0)
+        rgba = f"rgba({COLOUR[0]}, {COLOUR[1]}, {COLOUR[2]}, {OPACITY})"
+        canvas = gr.ImageEditor(
+            label="Paint where it may change",
+            type="numpy",
+            image_mode="RGBA",
+            format="png",
+            sources=(),
+            transforms=(),
+            layers=False,
+            brush=gr.Brush(colors=[rgba], default_color=rgba, color_mode="fixed"),
+            eraser=gr.Eraser(),
+            height=460,
+            elem_id="mask-canvas",
+            buttons=[],
+        )
+        note = controls.html(f'<p class="note">{HINT}</p>', elem_id="mask-note")
+        with gr.Row():
+            take = gr.Button("Paint on the image shown large", size="sm", elem_id="mask-take")
+            forget = gr.Button("Forget this image's mask", size="sm", elem_id="mask-forget")
+            forget_all = gr.Button("Forget all masks", size="sm", elem_id="mask-forget-all")
+        kept = gr.File(
+            label="Masks: painted above, or grey pictures of yours (001.png: the first image's)",
+            file_count="multiple",
+            height=120,
+            elem_id="mask-files",
+        )
+        form.put("mask_files", plainly(kept))
+    return Painting(box, canvas, number, note, take, forget, forget_all)
+
+
+def connect(painting: Painting, by_name: Mapping[str, Any], run: gr.State, image: gr.Slider) -> None:
+    """Let the canvas take the image shown large, and keep what is painted; other images take their masks away."""
+    files = by_name["mask_files"]
+    given, shown = [run, image, files], [painting.canvas, painting.number, painting.note]
+    gr.on([painting.take.click, painting.box.expand], put_on_canvas, given, shown, **QUIET)
+    painting.canvas.input(
+        keep,
+        [run, painting.number, painting.canvas, files],
+        [files, painting.note],
+        trigger_mode="always_last",
+        **QUIET,
+    )
+    painting.forget.click(forgotten, [painting.number, files], files, **QUIET).then(
+        put_on_canvas, given, shown, **QUIET
+    )
+    painting.forget_all.click(lambda: None, None, files, **QUIET).then(put_on_canvas, given, shown, **QUIET)
+    files.upload(said, files, painting.note, **QUIET)
+    changed = [by_name[name].input for name in ("source", "generator")]
+    gr.on([*changed, by_name["files"].upload], dropped, files, [files, painting.note], **QUIET)
+
+
+def put_on_canvas(run: Run, image: float, files: list[str] | None) -> tuple[Any, ...]:
+    """The image shown large, with the paint that it has, to paint on."""
+    with explained():
+        _, index = place_in(run, 0, image)
+        picture = run.originals[index]
+        factor = scale_of(picture.shape)
+        background = np.repeat(np.repeat(picture, factor, 0), factor, 1)
+        value: dict[str, Any] = {"background": background, "layers": [], "composite": None}
+        if (path := _by_number(files).get(index + 1)) is not None:
+            value["layers"] = [_paint(path, background.shape)]
+        label = f"Paint where image {index + 1} may change"
+        return gr.update(value=value, label=label), index + 1, said(files)
+
+
+def keep(run: Run, number: int, value: Mapping[str, Any] | None, files: list[str] | None) -> tuple[Any, ...]:
+    """What is painted on the canvas, as the mask of the image on it."""
+    with explained():
+        # Without a composite nothing was painted: the canvas has taken the image that it was given.
+        if not 1 <= number <= len(run.originals) or not value or value.get("composite") is None:
+            return gr.skip(), gr.skip()
+        height, width = run.originals[number - 1].shape[:2]
+        mask = painted(value.get("layers") or (), (height, width))
+        masks = _by_number(files)
+        if mask is None:
+            masks.pop(number, None)
+        else:
+            grey = np.rint(255 * np.repeat(mask[:, :, None], 3, 2)).astype(np.uint8)
+            masks[number] = saved(f"{number:03d}.png", encode_png(from_uint8(grey)))
+        listed = [masks[one] for one in sorted(masks)] or None
+        return listed, said(listed)
+
+
+def painted(layers: Sequence[Any], size: tuple[int, int]) -> np.ndarray | None:
+    """The mask (H, W) in [0, 1] that layers (h, w, 4) of paint make of an image of that size; None for no paint."""
+    alpha = [np.asarray(layer)[:, :, 3].astype(np.float32) / 255 for layer in layers if layer is not None]
+    if not alpha:
+        return None
+    together = np.clip(np.maximum.reduce(alpha) / OPACITY, 0, 1)
+    whole = Image.fromarray(together, "F").resize((size[1], size[0]), Image.Resampling.BOX)
+    mask = np.clip(np.asarray(whole), 0, 1)
+    return mask if mask.max() >= 1 / 255 else None
+
+
+def scale_of(shape: Sequence[int]) -> int:
+    """How many pixels of the canvas' picture one of the image's is wide."""
+    return max(1, CANVAS // max(shape[:2])) if pictures.is_small(shape) else 1
+
+
+def said(files: list[str] | None) -> str:
+    """Which images have a mask, as HTML."""
+    numbers = sorted(_by_number(files))
+    if files and not numbers:
+        return '<p class="note">One mask for all images.</p>'
+    some = ", ".join(map(str, numbers))
+    return f'<p class="note">{f"Marked: image {some}. The others may change everywhere." if numbers else HINT}</p>'
+
+
+def forgotten(number: int, files: list[str] | None) -> list[str] | None:
+    """The masks without that of one image."""
+    masks = _by_number(files)
+    masks.pop(number, None)
+    return [masks[one] for one in sorted(masks)] or None
+
+
+def dropped(files: list[str] | None) -> tuple[Any, ...]:
+    """No masks, where there are other images now than they were painted on."""
+    if not files:
+        return gr.skip(), gr.skip()
+    gr.Info("The masks belonged to other images, and are taken away.")
+    return None, said(None)
+
+
+def _by_number(files: list[str] | None) -> dict[int, str]:
+    numbered = {number_in(Path(file).name): str(file) for file in files or ()}
+    return {number: file for number, file in numbered.items() if number is not None}
+
+
+def _paint(path: str, shape: Sequence[int]) -> np.ndarray:
+    """A mask file as a layer of paint of a canvas' size."""
+    mask = Image.open(path).convert("L").resize((shape[1], shape[0]), Image.Resampling.NEAREST)
+    alpha = np.rint(np.asarray(mask).astype(np.float32) * OPACITY).astype(np.uint8)
+    return np.dstack([*(np.full_like(alpha, level) for level in COLOUR), alpha])

@@ -1,0 +1,141 @@
+"""What the page does with a finished run: other strengths at once, one image towards another class, painted masks."""
+
+from __future__ import annotations
+
+import html
+import io
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import bigroc_core as bc
+from bigroc_core.experiments.boost import BoostRequest, Run, boost
+from bigroc_core.experiments.boost_files import archive
+from bigroc_core.experiments.masks import masks_of
+from bigroc_core.experiments.repaint import repainted
+from bigroc_core.experiments.strengths import STRENGTHS, key_of, radii_up_to, steps_for, strengths
+from bigroc_core.images import from_uint8, to_uint8
+from bigroc_core.ui import masks as painting
+from bigroc_core.ui import strengths as page
+
+STEPS = 3
+
+
+def finished(**settings: object) -> Run:
+    usual = {"eps": 1.0, "steps": STEPS, "count": 3, "generator": "cifar10-cgan"}
+    *_, run = boost(BoostRequest(**usual | settings), "cpu")
+    return run
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    return finished()
+
+
+def test_strengths_are_what_boosting_at_each_of_them_gives(run: Run) -> None:
+    *_, several = strengths(run, 16.0, STEPS)
+    assert isinstance(several, Run)
+    assert several.steps == list(range(STRENGTHS + 1))
+    np.testing.assert_array_equal(several.frames[0], run.originals)
+    classifier = bc.load_classifier(run.settings["classifier"], device="cpu")
+    for number, eps in enumerate(radii_up_to(16.0), 1):
+        config = bc.BoostConfig(eps=eps, steps=STEPS, step_size=run.settings["step_size"])
+        alone = bc.boost(classifier, from_uint8(run.originals), torch.from_numpy(run.targets), config)
+        away = np.abs(to_uint8(alone.images).astype(int) - several.frames[number])
+        assert away.mean() < 0.5, eps  # rounding, which a network amplifies over the steps
+    data = page.as_data(several, 16.0, STEPS)
+    told = json.loads(html.unescape(data.removeprefix("<pre hidden>").removesuffix("</pre>")))
+    assert [rung["eps"] for rung in told["rungs"]] == [0.0, *radii_up_to(16.0)]
+    assert all(len(rung["cards"]) == 3 for rung in told["rungs"])
+
+
+def test_runs_that_differ_in_strength_alone_share_theirs(run: Run) -> None:
+    assert key_of(run, 16.0) == key_of(finished(eps=2.0), 16.0)
+    assert key_of(run, 16.0) != key_of(finished(seed=1), 16.0)
+    assert key_of(run, 16.0) != key_of(run, 0.5)
+    assert steps_for(replace(run, seconds=1e6)) == 0
+    assert steps_for(replace(run, seconds=0.1)) == STEPS
+
+
+def test_a_repainted_image_is_that_of_a_run_towards_that_class(run: Run) -> None:
+    again = repainted(run, 1, "truck")
+    names = [run.classes[y] for y in run.targets]
+    assert again.settings["target_classes"] == [names[0], "truck", names[2]]
+    whole = finished(target_classes=tuple(again.settings["target_classes"]))
+    for frame, expected in zip(again.frames, whole.frames, strict=True):
+        assert np.abs(frame[1].astype(int) - expected[1]).mean() < 0.5
+        assert frame.shape == expected.shape
+    for kept in (0, 2):
+        np.testing.assert_array_equal(again.frames[-1][kept], run.frames[-1][kept])
+    last = len(run.frames) - 1
+    assert again.chances(last)[1, again.targets[1]] > run.chances(last)[1, again.targets[1]]
+    assert [run.classes[y] for y in run.targets] == names, "the run itself stays as it was"
+    with pytest.raises(ValueError, match="no class 'nothing'"):
+        repainted(run, 0, "nothing")
+
+
+def grey(folder: Path, name: str, pixels: np.ndarray) -> str:
+    Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
+    return str(folder / name)
+
+
+def test_a_masked_run_leaves_the_rest_and_its_download_repeats_it(tmp_path: Path) -> None:
+    half = np.zeros((32, 32))
+    half[:, :16] = 255
+    file = grey(tmp_path, "002-anything.png", half)
+    run = finished(mask_files=(file,))
+    moved = (run.frames[-1] != run.originals).any(axis=3)
+    assert not moved[1, :, 16:].any()
+    assert moved[1, :, :16].any()
+    assert moved[0, :, 16:].any(), "an image without a mask may change everywhere"
+    with zipfile.ZipFile(io.BytesIO(archive(run))) as kept:
+        names = kept.namelist()
+        masks = sorted(name for name in names if name.startswith("masks/"))
+        assert [name.split("/")[1] for name in masks] == [
+            name.split("/")[1] for name in sorted(names) if name.startswith("boosted/")
+        ]
+        assert np.array_equal(np.asarray(Image.open(kept.open(masks[1])))[:, :, 0], half)
+        rows = kept.read("results.csv").decode().splitlines()
+        assert [row.split(",")[0] for row in rows[1:]] == [name.removeprefix("masks/") for name in masks]
+        assert [row.split(",")[2] for row in rows[1:]] == ["1", "2", "3"]
+        settings = json.loads(kept.read("settings.json"))
+    assert settings["version"] == bc.__version__
+    assert set(settings["weights"]) == {"cifar10-cgan", run.settings["classifier"]}
+    again = repainted(run, 1, "truck")
+    assert not (again.frames[-1] != again.originals).any(axis=3)[1, :, 16:].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "value", "said"),
+    [
+        ("1.png", (32, 32), 0, "black everywhere"),
+        ("1.png", (16, 32), 255, "has its image's size"),
+        ("4.png", (32, 32), 255, "one of the 3 images"),
+        ("0.png", (32, 32), 255, "one of the 3 images"),
+        ("all.png", (8, 8), 255, "has its image's size"),
+    ],
+)
+def test_masks_that_cannot_be_are_refused_by_name(
+    tmp_path: Path, run: Run, name: str, shape: tuple[int, int], value: int, said: str
+) -> None:
+    file = grey(tmp_path, name, np.full(shape, value))
+    with pytest.raises(ValueError, match=said) as refused:
+        masks_of([file], run.originals)
+    assert name in str(refused.value)
+
+
+def test_paint_becomes_a_mask_and_paint_again() -> None:
+    layer = np.zeros((384, 384, 4), np.uint8)
+    layer[:96, :, 3] = round(255 * painting.OPACITY)
+    mask = painting.painted([layer], (32, 32))
+    assert mask is not None
+    assert mask[:8].min() == pytest.approx(1, abs=0.01)
+    assert mask[8:].max() == 0
+    assert painting.painted([np.zeros_like(layer)], (32, 32)) is None
+    assert painting.painted([], (32, 32)) is None
