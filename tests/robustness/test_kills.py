@@ -124,7 +124,7 @@ def test_a_killed_run_ends_with_the_same_bytes(name: str, inputs: Path, tmp_path
     assert expected
     hit, wrong = {"at random": 0, "in the last writing": 0}, []
     for number in range(KILLS):
-        # Until it is hit: one that had ended shows nothing, and a busy machine takes longer at one time than at another.
+        # Until it is hit: one that had ended shows nothing, and a busy machine takes longer at one time than another.
         for attempt in range(TRIES):
             folder = place(f"{number}-{attempt}")
             if number % 2 == 0:
