@@ -10,7 +10,15 @@ from typing import Any
 
 from bigroc_core.cli.classifier_options import add_classifier, classifier_named
 from bigroc_core.cli.fields import add_options, values_of
-from bigroc_core.cli.options import Commands, add_data, add_device, command_line, process_share, progress_bars
+from bigroc_core.cli.options import (
+    Commands,
+    add_data,
+    add_device,
+    command_line,
+    kept_outputs,
+    process_share,
+    progress_bars,
+)
 from bigroc_core.cli.outside_table import section, with_section
 from bigroc_core.evaluation.comparison import mean_and_std
 from bigroc_core.evaluation.report import cell
@@ -71,6 +79,11 @@ def run_tables(options: argparse.Namespace) -> None:
     output: Path = options.output
     if output.suffix != ".md":
         raise ValueError(f"--output must end in .md, not {output.name!r}")
+    with kept_outputs(options):
+        _tables(options, output)
+
+
+def _tables(options: argparse.Namespace, output: Path) -> None:
     share, device = process_share(options.device)
     classifier = classifier_named(options, options.classifier)
     values = values_of(TablesRequest, options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import shlex
 from pathlib import Path
 
@@ -212,7 +213,7 @@ def test_the_page_has_every_table_and_a_second_run_boosts_nothing_for_them(tmp_p
     assert again["measured"] == numbers["measured"]
 
 
-def test_rows_of_an_earlier_page_are_kept_while_their_command_and_models_are_the_same(tmp_path, monkeypatch):
+def test_rows_of_an_earlier_page_are_kept_while_their_command_and_models_are_the_same(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     measured: list[str] = []
 
@@ -245,6 +246,17 @@ def test_rows_of_an_earlier_page_are_kept_while_their_command_and_models_are_the
     assert main(words) == 0
     assert len(measured) == 2
     assert (tmp_path / "page.json").read_bytes() == kept
+
+    # Nor do they go where there is no room for what is new.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        assert main(words) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "error: [Errno 27] page.json could not be written (File too large)" in capsys.readouterr().err
+    assert (tmp_path / "page.json").read_bytes() == kept
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.json", "page.md"]
 
     # Other weights of one generator, then other settings of all.
     real = measuring.checkpoint_hash

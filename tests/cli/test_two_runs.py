@@ -17,6 +17,7 @@ COMMANDS = {
     "sweep": ["sweep", "generator:cifar10-cgan", "--output", "OUT.json"],
     "evaluate-classifier": ["evaluate-classifier", "cifar10-robust", "--data", "nowhere", "--output", "OUT.json"],
     "evaluate-joint": ["evaluate-joint", "cifar10-joint", "--data", "nowhere", "--output", "OUT.json"],
+    "tables": ["tables", "--data", "nowhere", "--output", "OUT.md"],
     "train": ["train", "generator", "--name", "tiny", "--family", "dcgan", "--run", "OUT", "--data", "nowhere"],
 }
 

@@ -25,7 +25,7 @@ KILLS = int(os.environ.get("BIGROC_KILLS", "10"))
 # What differs from one run to the next by itself.
 TIMES = ("seconds", "images_per_second")
 # The changes to files that a run ends with.
-LAST = 12
+LAST, TRIES = 12, 8
 
 MODELS = ("--classifier", "boosts.safetensors", "--control", "controls.safetensors", "--judge", "judges.safetensors")
 TINY = ("--batch-size", "16", "--precision", "fp32", "--save-minutes", "0", "--run", "out", "--name", "mine")
@@ -122,23 +122,28 @@ def test_a_killed_run_ends_with_the_same_bytes(name: str, inputs: Path, tmp_path
     assert commands.run(words, whole) == 0, said(whole)
     seconds, expected, changes = time.monotonic() - began, written(whole), int((whole / COUNT).read_text())
     assert expected
-    hit, wrong = {"at random": 0, "in the last writing": 0, "when all was written": 0}, []
+    hit, wrong = {"at random": 0, "in the last writing": 0}, []
     for number in range(KILLS):
-        folder = place(str(number))
-        if number % 2 == 0:
-            moment, status = "at random", commands.run_killed(words, folder, draws.uniform(0.02, 0.98) * seconds)
-        else:
-            at = changes - draws.randrange(LAST)
-            moment, status = "in the last writing", commands.run(words, folder, at)
-        assert status in (0, -signal.SIGKILL, -signal.SIGALRM), said(folder)
-        # When all was written, and only the process and its lock were still there, the run had ended.
-        ended = {name: data for name, data in written(folder).items() if not name.endswith(".lock")} == expected
-        hit["when all was written" if ended else moment] += status != 0
+        # Until it is hit: one that had ended shows nothing, and a busy machine takes longer at one time than another.
+        for attempt in range(TRIES):
+            folder = place(f"{number}-{attempt}")
+            if number % 2 == 0:
+                moment, status = "at random", commands.run_killed(words, folder, draws.uniform(0.02, 0.98) * seconds)
+                seconds *= 1.0 if status else 0.7
+            else:
+                at = changes - draws.randrange(LAST)
+                moment, status = "in the last writing", commands.run(words, folder, at)
+            assert status in (0, -signal.SIGKILL, -signal.SIGALRM), said(folder)
+            # When all was written, and only the process and its lock were still there, the run had ended.
+            ended = {name: data for name, data in written(folder).items() if not name.endswith(".lock")} == expected
+            if status and not ended:
+                hit[moment] += 1
+                break
         if commands.run(words, folder) != 0 and not (ended and "exists already" in said(folder)[-1]):
             wrong.append(f"kill {number}, {moment}: {said(folder)[-1:]}")
         elif (found := written(folder)) != expected:
             keys = [key for key in {*found, *expected} if found.get(key) != expected.get(key)]
             wrong.append(f"kill {number}, {moment}: {sorted(keys)} differ")
-    print(f"\n{name}: {seconds:.1f} s, {changes} changes; of {KILLS} kills: {hit}")
+    print(f"\n{name}: {changes} changes; killed before the end, and gone on: {hit} of {KILLS}")
     assert wrong == []
-    assert hit["at random"] + hit["in the last writing"] >= KILLS // 2
+    assert sum(hit.values()) == KILLS
