@@ -43,6 +43,13 @@ def test_the_block_as_it_once_was_is_refused(space: Path) -> None:
     assert "python_version is 3.11, and ZeroGPU runs 3.10.13 or 3.12.12" in said
 
 
+@pytest.mark.parametrize("name", ["README.md", "requirements.txt", "pyproject.toml"])
+def test_a_file_that_is_not_there_is_named(space: Path, name: str) -> None:
+    (space / name).unlink()
+    (said,) = checker.check(space)
+    assert name in said
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

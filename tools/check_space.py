@@ -111,9 +111,11 @@ def check(folder: Path) -> list[str]:
     """All that is wrong, a sentence each."""
     try:
         entries = front_matter((folder / "README.md").read_text("utf-8"))
+        return [*wrong_entries(entries), *wrong_beside(entries, folder)]
+    except FileNotFoundError as error:
+        return [f"there is no {error.filename}, which a Space needs"]
     except ValueError as error:
         return [str(error)]
-    return [*wrong_entries(entries), *wrong_beside(entries, folder)]
 
 
 if __name__ == "__main__":
