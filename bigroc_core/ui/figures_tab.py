@@ -193,7 +193,9 @@ def build() -> links.Restorable:
     quiet: dict[str, Any] = {"api_visibility": "undocumented", "queue": False, "show_progress": "hidden"}
     chosen, generator = form.controls["figure"], form.controls["generator"]
     followers = [form.controls[name] for name in FOLLOWING]
-    chosen.input(show_figure, chosen, [says, *followers], api_name="show_figure", **quiet)  # type: ignore[attr-defined]
+    other = chosen.input(  # type: ignore[attr-defined]
+        show_figure, chosen, [says, *followers], api_name="show_figure", **quiet
+    )
     generator.input(  # type: ignore[attr-defined]
         show_generator,
         [chosen, generator],
@@ -202,13 +204,9 @@ def build() -> links.Restorable:
         **quiet,
     )
     files: Any = form.controls["files"]
-    files.change(
-        show_own,
-        [chosen, generator, files],
-        [form.controls[name] for name in OF_GENERATED],
-        api_name="show_own",
-        **quiet,
-    )
+    own = [form.controls[name] for name in OF_GENERATED]
+    files.change(show_own, [chosen, generator, files], own, api_name="show_own", **quiet)
+    other.then(show_own, [chosen, generator, files], own, api_name="show_own_of_another", **quiet)
     return links.Restorable(
         "figures",
         form.shared,
