@@ -9,6 +9,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from bigroc_core.catalogue import models_of_a_run
 from bigroc_core.cli.boost import add_boost_parser, run_boost
@@ -30,9 +31,16 @@ from bigroc_core.messages import printable
 from bigroc_core.models_file import use_models_file
 
 
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the words of a command, however long they are."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line; each command's options carry the function that runs it as `carry_out`."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="bigroc" if Path(sys.argv[0]).stem == "bigroc" else "python -m bigroc_core",
         description="Boost generated images with adversarially robust classifiers.",
     )
@@ -87,9 +95,29 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise Terminated
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException | str) -> str:
     """An error's text as one printable line of bounded length."""
     return printable(" ".join(str(error)[:20_000].split()), 2_000)
+
+
+def _of_output() -> OSError | None:
+    """What is wrong with where this prints to: a file on a full disk, a reader that has gone."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # Else the interpreter, as it ends, would try again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OSError(error.errno, f"what this prints could not be written to where it goes ({error.strerror})")
+    return None
+
+
+def _end_bars() -> None:
+    """End the progress bars that are still there, so that what is said next has a line of its own."""
+    if "tqdm" in sys.modules:
+        from tqdm import tqdm
+
+        for bar in list(getattr(tqdm, "_instances", ())):
+            bar.close()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -105,10 +133,13 @@ def main(arguments: list[str] | None = None) -> int:
             use_models_file(options.models)
         with models_of_a_run():
             options.carry_out(options)
+        sys.stdout.flush()
     except (ValueError, OSError, MemoryError) as error:
-        print("error:", one_line(error), file=sys.stderr)
+        _end_bars()
+        print("error:", one_line(_of_output() or error), file=sys.stderr)
         return 2
     except Exception as error:
+        _end_bars()
         if isinstance(error, ImportError) and (group := GROUPS.get((error.name or "").partition(".")[0])):
             print(f'error: this needs the package {error.name}, not installed: pip install "{group}"', file=sys.stderr)
             return 2
@@ -122,6 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 70
     except KeyboardInterrupt as interrupt:
+        _end_bars()
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -121,27 +122,45 @@ def boost_stream(
     return (snapshots[0] for snapshots in _snapshots([plan], every))
 
 
+@dataclass(frozen=True)
+class Group:
+    """Images (N, 3, H, W) of one size, with labels, a mask and radii (N,) of their own.
+
+    radii: of each image, in place of the config's eps: what `boost` gives at that eps, several of them in one batch.
+    """
+
+    images: Tensor
+    labels: Labels | None = None
+    mask: Mask | None = None
+    radii: Tensor | None = None
+
+
 def boost_streams(
     classifier: nn.Module,
-    groups: Sequence[Tensor],
-    labels: Sequence[Labels | None],
+    groups: Sequence[Group],
     config: BoostConfig = DEFAULTS,
     debias: Debias | None = None,
-    masks: Sequence[Mask | None] | None = None,
     batch_size: int | None = None,
-    radii: Sequence[Tensor | None] | None = None,
+    precision: str = "exact",
 ) -> Iterator[tuple[Snapshot, ...]]:
     """`boost_stream` of several groups of images, each of a size of its own, step by step together.
 
-    One copy of the network serves all of them. labels, masks: a group's each. radii: of each image of a group (n,), in
-    place of the config's eps: what `boost` gives at that eps, for several of them in one batch. The last snapshots come
-    once the images of all groups rest.
+    One copy of the network serves all of them. The last snapshots come once the images of all groups rest.
     """
-    nothing = [None] * len(groups)
-    given = zip(groups, labels, masks or nothing, radii or nothing, strict=True)
     plans = [
-        Plan(classifier, images.detach().clone(), some, config, debias, batch_size, mask, None, "exact", own)
-        for images, some, mask, own in given
+        Plan(
+            classifier,
+            group.images.detach().clone(),
+            group.labels,
+            config,
+            debias,
+            batch_size,
+            group.mask,
+            None,
+            precision,
+            group.radii,
+        )
+        for group in groups
     ]
     return _snapshots(plans, 1)
 

@@ -19,6 +19,7 @@ from bigroc_core.classifiers.registry import (
     preference,
 )
 from bigroc_core.engine.frozen import never_changes
+from bigroc_core.engine.precision import PrecisionName
 from bigroc_core.generators.registry import describe_generator, embedded_generators, load_generator
 from bigroc_core.generators.sampling import Generator
 from bigroc_core.models_file import (
@@ -41,6 +42,11 @@ _HUB: list[bool] = []
 def compute_device() -> str:
     """Where boosting runs."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def usual_precision() -> PrecisionName:
+    """What the page computes in unless told otherwise."""
+    return "fast" if compute_device() == "cuda" else "exact"
 
 
 def classifier_named(name: str, device: str) -> Classifier:

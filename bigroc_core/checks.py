@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from bigroc_core.messages import short
 
 MAX_EPS = 10_000.0  # beyond the L2 distance between a black and a white image of 5,700 × 5,700 pixels
 MAX_STEPS = 10_000
@@ -24,6 +27,8 @@ Labels = Tensor | np.ndarray | Sequence[int] | int
 def check_classifier(classifier: object) -> None:
     if not isinstance(classifier, nn.Module):
         raise ValueError(f"classifier must be a torch.nn.Module from images to logits, not {type(classifier).__name__}")
+    if any(map(is_lazy, classifier.parameters())):
+        raise ValueError("the classifier has lazy layers, whose sizes are not known yet: show it an image first")
 
 
 def check_images(images: object) -> None:
@@ -126,7 +131,7 @@ def number(value: Any, name: str, least: float, most: float) -> float:
     # NaN fails both comparisons, and a whole number beyond floats the second.
     if not fair or not least <= value <= min(most, MAX_FLOAT):
         bounds = f"from {least:g} on" if most == math.inf else f"from {least:g} to {most:g}"
-        raise ValueError(f"{name} must be a number {bounds}, not {_shown(value)}")
+        raise ValueError(f"{name} must be a number {bounds}, not {short(value)}")
     return float(value)
 
 
@@ -139,11 +144,5 @@ def whole(value: Any, name: str, least: int, most: int) -> int:
         exact = int(value) if fair else least - 1
     if isinstance(value, bool) or not least <= exact <= most:
         bounds = f"from {least:,} on" if most >= 2**53 else f"from {least:,} to {most:,}"
-        raise ValueError(f"{name} must be a whole number {bounds}, not {_shown(value)}")
+        raise ValueError(f"{name} must be a whole number {bounds}, not {short(value)}")
     return exact
-
-
-def _shown(value: object) -> str:
-    """As the person wrote it, but no more than fits a line: numpy's own repr names its types."""
-    text = str(value) if isinstance(value, np.generic) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from bigroc_core.boosting import logits_of
+from bigroc_core.checks import MAX_FLOAT
 from bigroc_core.engine.views import ViewName
+from bigroc_core.messages import short
 
 
 def fit_debias(
@@ -26,8 +27,8 @@ def fit_debias(
     images' dtype and on their device: the `debias` of `boost`, whose targets are then argmax(f(x) + d). Raises
     ValueError for images `boost` would refuse and for an `a` that is not a finite number.
     """
-    if isinstance(a, bool) or not isinstance(a, int | float) or not math.isfinite(a):
-        raise ValueError(f"a must be a finite number (the papers take 1), not {a!r}")
+    if isinstance(a, bool) or not isinstance(a, int | float) or not -MAX_FLOAT <= a <= MAX_FLOAT:
+        raise ValueError(f"a must be a finite number (the papers take 1), not {short(a)}")
     logits = logits_of(classifier, validation_images, batch_size, view)
     # Each column is summed pairwise, so float32 keeps its digits over any number of images.
     return a - logits.mean(dim=0)

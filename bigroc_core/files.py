@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import glob
 import io
 import json
 import os
@@ -19,6 +20,8 @@ from bigroc_core.limits import MAX_CARD_BYTES
 # What a settings file may nest, and how large its whole numbers may be.
 MAX_DEPTH = 16
 MAX_INTEGER = 2**63
+# Why a parser gives up where the syntax is right.
+TOO_MUCH = "it nests too deep, or has a number of thousands of digits"
 
 
 def one_line_each(entries: dict[str, Any]) -> str:
@@ -27,28 +30,77 @@ def one_line_each(entries: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
+class NotWritten(OSError):
+    """A file that could not be written. path: which one. why: what the system says."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        self.path, self.why = path, error.strerror or str(error)
+        super().__init__(
+            error.errno,
+            f"{path} could not be written ({self.why}). Nothing written so far is lost: "
+            "once that is mended, for instance by making room, the same command goes on",
+        )
+
+
 @contextlib.contextmanager
-def whole_or_not_at_all(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write a file or a folder to: if all goes well it takes the place of `path`, or of an
-    empty folder there, and if not it vanishes. Raises OSError, naming `path` and saying that nothing is lost, where it
-    cannot be written."""
+def whole_or_not_at_all(path: Path, folder: bool = False) -> Iterator[Path]:
+    """A path beside `path` to write a file to, or a folder: if all goes well it takes the place of `path`, or of an
+    empty folder there, and if not it vanishes; if the process is killed, with the next writing of `path`. Raises
+    NotWritten, naming `path` and saying that nothing is lost, where it cannot be written."""
     # Not the process number: processes on several machines may share it, and the folder.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     make_folder(path.parent)
+    _remove_abandoned(path)
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with contextlib.ExitStack() as stack:
+            _claim(temporary, folder, stack)
+            yield temporary
+            os.replace(temporary, path)
     except OSError as error:
-        raise OSError(
-            error.errno,
-            f"{path} could not be written ({error.strerror or error}). Nothing written so far is lost: "
-            "once that is mended, for instance by making room, the same command goes on",
-        ) from error
+        raise NotWritten(path, error) from error
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _claim(temporary: Path, folder: bool, stack: contextlib.ExitStack) -> None:
+    """Make it, and lock it for as long as this process writes to it."""
+    if folder:
+        temporary.mkdir()
+    with contextlib.suppress(ImportError):
+        import fcntl  # not on Windows
+
+        while True:
+            file = os.open(temporary, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT, 0o666)
+            stack.callback(os.close, file)
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+            # Before it was locked, another may have taken it for abandoned.
+            if is_there(temporary) and os.path.samestat(os.fstat(file), os.stat(temporary)):
+                return
+            if folder:
+                temporary.mkdir(exist_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed writers of `path` left behind: nobody holds it any more."""
+    with contextlib.suppress(ImportError, OSError):
+        import fcntl
+
+        for one in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):
+            with contextlib.suppress(OSError):
+                file = os.open(one, os.O_RDONLY)
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    _remove(one)
+                finally:
+                    os.close(file)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -157,15 +209,19 @@ def read_settings_text(path: Path) -> str:
 
 def read_json(path: Path) -> Any:
     """What a JSON file says; ValueError, saying why, if it cannot be read or `check_plain` refuses it."""
-    text = read_settings_text(path)
-    try:
-        entries = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(str(error)) from error
-    except (RecursionError, ValueError) as error:  # nested too deep; a number of thousands of digits
-        raise ValueError("it nests too deep, or has a number of too many digits") from error
+    entries = parsed_json(read_settings_text(path))
     check_plain(entries)
     return entries
+
+
+def parsed_json(text: str | bytes) -> Any:
+    """What JSON says; ValueError, saying why, for what is none or is more than any of ours."""
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except (RecursionError, ValueError) as error:
+        raise ValueError(TOO_MUCH) from error
 
 
 def check_plain(value: Any, depth: int = 0) -> None:

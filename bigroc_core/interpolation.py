@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bigroc_core.attack import TINY, L2Ball, input_gradient, l2_norms, scaled, targeted_pgd, usable
 from bigroc_core.checks import MAX_STEPS, check_classifier, check_images, checked_batch_size, number, whole
 from bigroc_core.engine.batching import in_batches
-from bigroc_core.engine.precision import private_modes
+from bigroc_core.engine.precision import check_precision, private_modes
 from bigroc_core.engine.results import numbered
 from bigroc_core.engine.viewed import ViewedNetwork, viewed_copy
 from bigroc_core.engine.views import ViewName, centre_of, view_of
@@ -95,6 +95,7 @@ def interpolate(
     warm_start: bool = False,
     batch_size: int | None = None,
     view: ViewName = None,
+    precision: str = "exact",
 ) -> Tensor:
     """P1 Eq. 3: for each fraction c the image within c·‖x_t - x_s‖₂ of x_s whose features are nearest to x_t's.
 
@@ -106,16 +107,17 @@ def interpolate(
     steps: T of P1 Alg. 1, with α = 2.5·ε/T. weights: wᵢ of the levels, default 1 each.
     warm_start: begin each c where the next smaller c ended, instead of at the source. Then frames follow one path, and
         T steps are taken from frame to frame: smoother, and by the last frame as many times longer.
-    view: what the classifier sees of images of another size than its own, as in `boost`.
+    view: what the classifier sees of images of another size than its own, as in `boost`. precision: "exact", or "fast"
+        for features in bfloat16 where the hardware computes it, as in `boost`.
 
     Returns frames (F, N, 3, H, W), on the device of `source`. An image whose gradient is NaN or infinite stays where
     that was, and is warned of. Raises ValueError for bad input, naming it; MemoryError
     where a single image does not fit.
     """
-    path = _Path(classifier, source, target, fractions, steps, weights, features, warm_start, view)
+    path = _Path(classifier, source, target, fractions, steps, weights, features, warm_start, view, precision)
     given = checked_batch_size(batch_size)
 
-    with path.network() as network, private_modes(network.device):
+    with path.network() as network, private_modes(network.device, network.fast):
 
         def compute(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
             points = {point.place: point for point in path.points(network, x, y)}
@@ -142,6 +144,7 @@ def interpolate_stream(
     features: Sequence[str] | None = None,
     warm_start: bool = False,
     view: ViewName = None,
+    precision: str = "exact",
 ) -> Iterator[PathPoint]:
     """The run of `interpolate` while it happens: fraction by fraction, smallest first, each from step 0 on.
 
@@ -150,16 +153,16 @@ def interpolate_stream(
     refused at the call, not at the first point.
     """
     own, other = source.detach().clone(), target.detach().clone()  # the caller may write to theirs meanwhile
-    return _points(_Path(classifier, own, other, fractions, steps, weights, features, warm_start, view))
+    return _points(_Path(classifier, own, other, fractions, steps, weights, features, warm_start, view, precision))
 
 
 def _points(path: _Path) -> Iterator[PathPoint]:
     device = path.source.device
     with path.network() as network:
-        with private_modes(network.device):
+        with private_modes(network.device, network.fast):
             points = path.points(network, path.source, path.target)
         while True:
-            with private_modes(network.device):
+            with private_modes(network.device, network.fast):
                 point = next(points, None)
             if point is None:
                 return
@@ -213,9 +216,11 @@ class _Path:
     features: Sequence[str] | None
     warm_start: bool
     given_view: ViewName
+    precision: str = "exact"
 
     def __post_init__(self) -> None:
         check_classifier(self.classifier)
+        check_precision(self.precision)
         for name, images in (("source", self.source), ("target", self.target)):
             try:
                 check_images(images)
@@ -240,7 +245,7 @@ class _Path:
 
     def network(self) -> AbstractContextManager[ViewedNetwork]:
         """Lends the private copy that the walks look through."""
-        return viewed_copy(self.classifier, self.source, self.view, self.names)
+        return viewed_copy(self.classifier, self.source, self.view, self.names, self.precision)
 
     def points(self, network: ViewedNetwork, x: Tensor, y: Tensor) -> Iterator[PathPoint]:
         """Every point of every fraction's walk, on the network's device."""

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import reprlib
+from typing import Any
+
+import numpy as np
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+_SHORT.maxlevel = 2
+
 
 def printable(text: str, most: int = 120) -> str:
     """The text with everything that cannot be shown escaped, and its middle left out beyond `most` characters.
@@ -19,3 +28,12 @@ def _escaped(character: str) -> str:
     if "\udc80" <= character <= "\udcff":
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
+
+
+def short(value: Any) -> str:
+    """A value of any kind as a message quotes it: printable, and never long."""
+    try:
+        shown = str(value) if isinstance(value, np.generic) else _SHORT.repr(value)  # numpy's own names its types
+    except ValueError:  # Python writes out no whole number of more than 4,300 digits
+        return "a number of thousands of digits"
+    return shown if len(shown) <= 60 else f"{shown[:59]}…"

@@ -35,7 +35,7 @@ from typing import Any
 from bigroc_core.boosting import BoostConfig
 from bigroc_core.cards import CHECKPOINTS, MAX_NAME_BYTES, MAX_SIDE
 from bigroc_core.checks import MAX_L0
-from bigroc_core.files import check_plain, is_there, read_settings_text
+from bigroc_core.files import TOO_MUCH, check_plain, is_there, read_settings_text
 from bigroc_core.messages import printable
 from bigroc_core.presets import settings_of
 
@@ -158,13 +158,14 @@ def _read(path: Path, _changed: int, _size: int) -> tuple[ModelEntry, ...]:
         raise ValueError(f"{path} cannot be read: {error}") from error
     try:
         tables = tomllib.loads(text)
-        check_plain(tables)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not TOML: {' '.join(str(error).split())[:200]}") from error
-    except RecursionError as error:
-        raise ValueError(f"{path} cannot be read: it nests too deep") from error
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {TOO_MUCH}") from error
+    try:
+        check_plain(tables)
     except ValueError as error:
-        raise ValueError(f"{path} cannot be read: {str(error)[:200]}") from error
+        raise ValueError(f"{path} cannot be read: {error}") from error
     if unknown := [key for key in tables if key not in ("classifier", "generator")]:
         raise ValueError(f"{path}: {unknown[0][:80]!r} is not known; there are [[classifier]] and [[generator]]")
     entries = [

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bigroc_core.checks import number, whole
+from bigroc_core.messages import short
 
 Choices = Sequence[Any] | Callable[[], Sequence[Any]]
 
@@ -26,7 +27,8 @@ class Setting:
 
     help: one line for programs and the command line. label, info: what the page calls it and says under it. least,
     most: bounds of a number. step: of the page's slider. choices: the values that it can take, or (words, value)
-    pairs, or a function that gives them where they depend on the models at hand.
+    pairs, or a function that gives them where they depend on the models at hand. added: programs called the endpoint
+    before it was there, so it comes last.
     """
 
     help: str
@@ -36,6 +38,7 @@ class Setting:
     most: float | None = None
     step: float | None = None
     choices: Choices | None = None
+    added: bool = False
 
     def options(self) -> list[tuple[str, Any]]:
         """The choices as (words, value) pairs; empty where anything goes."""
@@ -133,11 +136,11 @@ def _read(value: Any, hint: Any, name: str, told: Setting) -> Any:
         if value is None:
             return ()
         if isinstance(value, str) or not isinstance(value, Sequence):
-            raise ValueError(f"{name} must be a list, not {value!r:.60}")
+            raise ValueError(f"{name} must be a list, not {short(value)}")
         return tuple(_read(one, kind, each, told) for one in value)
     if origin is bool:
         if not isinstance(value, bool):
-            raise ValueError(f"{name} must be true or false, not {value!r:.60}")
+            raise ValueError(f"{name} must be true or false, not {short(value)}")
         return value
     if origin is int:
         return whole(value, name, int(told.least or 0), int(told.most or 2**53))
@@ -149,9 +152,9 @@ def _read(value: Any, hint: Any, name: str, told: Setting) -> Any:
     if value == "" and callable(told.choices) and allowed:
         return allowed[0]
     if allowed and value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r:.60}")
+        raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {short(value)}")
     if not isinstance(value, str):
-        raise ValueError(f"{name} must be a text, not {value!r:.60}")
+        raise ValueError(f"{name} must be a text, not {short(value)}")
     return value
 
 
@@ -169,5 +172,5 @@ def _read_optional(value: Any, kinds: tuple[Any, ...], name: str, told: Setting)
             value = float(text)
         except ValueError:
             also = f", {' or '.join(map(repr, words))}" if words else ""
-            raise ValueError(f"{name} must be a number{also} or empty, not {text!r:.60}") from None
+            raise ValueError(f"{name} must be a number{also} or empty, not {short(text)}") from None
     return _read(value, kind, name, told)

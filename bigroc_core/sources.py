@@ -262,8 +262,9 @@ class Source:
         if size is None:
             check_own_pixels(fitted.pixels, device)
         names = tuple(f"{self.generator}-{self.seed}-{self.start + i:03d}" for i in range(self.count))
-        notes = tuple(f"each image: {note}" for note in fitted.notes)
-        return SourceImages(tuple(fitted.pixels), labels, names, notes, bool(notes))
+        notes = [f"{self.generator}: {note}" for note in generator.notes]
+        notes += [f"each image: {note}" for note in fitted.notes]
+        return SourceImages(tuple(fitted.pixels), labels, names, tuple(notes), bool(fitted.notes))
 
 
 def _draw(
@@ -357,11 +358,12 @@ def read_files(
     names, notes, refused, resized = [], [], [], False
     for path in paths:
         try:
-            found, left_out = _images_in(path, MAX_IMAGES_PER_REQUEST - len(images))
+            found, left_out, guessed = _images_in(path, MAX_IMAGES_PER_REQUEST - len(images))
         except ValueError as error:
             refused.append(str(error))
             continue
         refused += left_out
+        notes += guessed
         for name, read in found:
             side = MAX_OWN_SIDE[torch.device(device).type]
             fitted = shrunk_to(read.pixels, side) if size is None else fit_to(read.pixels, size)
@@ -380,13 +382,13 @@ def _is_set(path: Path) -> bool:
     return path.suffix.lower() in (".zip", ".npz")
 
 
-def _images_in(path: Path, room: int) -> tuple[list[tuple[str, ReadImage]], list[str]]:
-    """The image of a file, or the first of a zip or .npz, as many as there is room for, by name; and what is to be said
-    of others."""
+def _images_in(path: Path, room: int) -> tuple[list[tuple[str, ReadImage]], list[str], list[str]]:
+    """The image of a file, or the first of a zip or .npz, as many as there is room for, by name; what is to be said of
+    others; and what was guessed about all of them."""
     if not _is_set(path):
         if not room:
             raise ValueError(f"{path.name}: {MAX_IMAGES_PER_REQUEST} images can be boosted at once here")
-        return [(path.name, read_image(path, name=path.name, limits=UPLOAD_LIMITS))], []
+        return [(path.name, read_image(path, name=path.name, limits=UPLOAD_LIMITS))], [], []
     whole = open_image_set(path, "own", labelled=False, limits=UPLOAD_LIMITS)
     found, refused = [], []
     for index in range(min(len(whole), room)):
@@ -400,7 +402,7 @@ def _images_in(path: Path, room: int) -> tuple[list[tuple[str, ReadImage]], list
             f"{path.name}: its first {room} of {len(whole):,} images are taken; {MAX_IMAGES_PER_REQUEST} can be "
             "boosted at once here, any number on the command line"
         )
-    return found, refused
+    return found, refused, [f"{path.name}: {note}" for note in whole.notes]
 
 
 def check_own_pixels(images: Sequence[Tensor] | Tensor, device: str) -> None:

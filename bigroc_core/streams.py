@@ -14,13 +14,16 @@ import torch
 from torch import Tensor
 
 from bigroc_core.cards import Card
+from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.generators.registry import load_generator
-from bigroc_core.generators.sampling import Generator
+from bigroc_core.generators.sampling import SEEDS, Generator
 from bigroc_core.images import ImageSet, fit_to, from_uint8, open_image_set, to_uint8
 from bigroc_core.images.classes import class_table
 
 GENERATOR_PREFIX = "generator:"
+# Whose numbers a generator draws by.
+MAX_IMAGES = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def generator_stream(generator: Generator, size: tuple[int, int] | None = None) 
         labelled=bool(generator.classes),
         classes=generator.classes or None,
         card=generator.card,
+        notes=generator.notes,
     )
 
 
@@ -110,8 +114,9 @@ def relabelled(source: ImageStream, name: str, table: Tensor) -> ImageStream:
 
 def check_stream(source: ImageStream, count: int, seeds: Sequence[int]) -> None:
     """ValueError unless a stream can give `count` images of each of these seeds."""
-    if count < 1:
-        raise ValueError(f"count must be at least 1, not {count}")
+    whole(count, "count", 1, MAX_IMAGES)
+    for seed in seeds:
+        whole(seed, "each of the seeds", 0, SEEDS - 1)
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds must be one or more different numbers, not {list(seeds)}")
     if source.size is not None and count > source.size:

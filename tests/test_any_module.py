@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from textbook import CLASSES, conv_net, some_images, transformer
 from torch import Tensor, nn
 
 import bigroc_core as bc
 from bigroc_core.boosting import logits_of
+from bigroc_core.images import open_image_set, write_image_set
 
 FEW = bc.BoostConfig(eps=0.8, steps=4)
 LABELS = torch.arange(4) % CLASSES
@@ -75,12 +77,35 @@ def test_a_default_device_is_not_where_things_are_made():
     expected = bc.boost(small, x, debias=shift, config=config, view=8, mask=mask)
     labelled = bc.boost(small, x, [0, 1, 2, 3], FEW)
     frames = bc.interpolate(small, x, x.flip(0), (0.5,), steps=2, features=["0"])
+    fitted = bc.fit_debias(small, x)
     # "meta" stands for a GPU: whatever is made there by mistake cannot be computed with.
     with torch.device("meta"):
         result = bc.boost(small, x, debias=shift, config=config, view=8, mask=mask)
         assert torch.equal(result.images, expected.images)
         assert torch.equal(bc.boost(small, x, [0, 1, 2, 3], FEW).images, labelled.images)
         assert torch.equal(bc.interpolate(small, x, x.flip(0), (0.5,), steps=2, features=["0"]), frames)
+        assert torch.equal(bc.fit_debias(small, x), fitted)
+
+
+def test_models_are_read_and_images_drawn_whatever_the_default_device(tmp_path):
+    network = torchvision.models.resnet18(num_classes=7).eval()
+    torch.save(network.state_dict(), tmp_path / "net.pt")
+    written = write_image_set(tmp_path / "set.npz", 2, 2, {})
+    written.write(0, some_images(2, dtype=torch.float32), None)
+    written.finish()
+
+    def read() -> list[Tensor]:
+        generator, classifier = bc.load_generator("cifar10-cgan"), bc.load_classifier("cifar10-robust")
+        images, labels = generator.sample(2, labels=[3, 5], seed=1)
+        foreign = bc.load_classifier(tmp_path / "net.pt", arch="resnet18")
+        result = bc.boost(classifier, images, labels, FEW)
+        from_file = open_image_set(tmp_path / "set.npz").batch(0, 2).images
+        return [images, labels, result.images, foreign(images.cpu()), from_file]
+
+    expected = read()
+    with torch.device("meta"):
+        found = read()
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
 # --- what depends on the batch ---------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from answering import config_of, free_port
+from PIL import Image
 from test_docs import ROOT, commands, words_of
 from torchvision import models
 
@@ -69,7 +70,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def here(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A reader's folder: images by class, an .npz, two pictures, and a checkpoint."""
+    """A reader's folder: images by class, an .npz, two pictures, a mask, and a checkpoint."""
     for number, example in enumerate(sorted((ROOT / "assets" / "examples").glob("*.png"))[:3]):
         name = example.stem.partition("-")[0]
         (tmp_path / "my-images" / name).mkdir(parents=True)
@@ -77,6 +78,7 @@ def here(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         shutil.copy(example, tmp_path / f"{'abc'[number]}.png")
     shutil.copytree(ROOT / "assets" / "examples", tmp_path / "assets" / "examples")
     images, labels = bc.load_generator("cifar10-cgan").sample(18)
+    Image.new("L", (32, 32), 255).save(tmp_path / "mask.png")
     np.savez(tmp_path / "samples.npz", arr_0=to_uint8(images), arr_1=labels.numpy())
     (tmp_path / weights.name).symlink_to(weights)
     monkeypatch.chdir(tmp_path)

@@ -39,8 +39,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
 
     def write(*sizes: int) -> None:
-        with whole_or_not_at_all(out) as folder:
-            folder.mkdir()
+        with whole_or_not_at_all(out, folder=True) as folder:
             for number, size in enumerate(sizes):
                 (folder / str(number)).write_bytes(bytes(size))
 
@@ -77,6 +76,18 @@ def test_two_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
         second.write_bytes(b"second")
     assert path.read_bytes() == b"first"  # which was done last
     assert [one.name for one in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "out[1].npz"
+    others = {".out[1].npz.tmp", ".out[1].npz.0123456789abcdeg.tmp", ".out1.npz.0123456789abcdef.tmp"}
+    for name in others:
+        (tmp_path / name).write_bytes(b"of somebody else")
+    (tmp_path / ".out[1].npz.0123456789abcdef.tmp").write_bytes(b"half")
+    (tmp_path / ".out[1].npz.fedcba9876543210.tmp").mkdir()
+    (tmp_path / ".out[1].npz.fedcba9876543210.tmp" / "0").write_bytes(b"half")
+    write_bytes(path, b"whole")
+    assert {one.name for one in tmp_path.iterdir()} == {path.name, *others}
 
 
 def test_a_table_comes_back_as_it_was() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bigroc_core.cards import CIFAR10_CLASSES, Card, read_card
+from bigroc_core.cards import CIFAR10_CLASSES, MAX_SIDE, Card, read_card
 from bigroc_core.classifiers.architectures import expected_shapes, head_shape, new_network
 from bigroc_core.classifiers.checkpoints import read_checkpoint, read_safetensors
 from bigroc_core.classifiers.preprocessing import channels, preprocessing_of
@@ -26,6 +26,7 @@ from bigroc_core.classifiers.state_dicts import (
     load_weights,
     state_dict_of,
 )
+from bigroc_core.messages import short
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def read_foreign(path: Path, arch: str | None, classes: int | None) -> Loaded:
     check_fit({n: own.get(n, torch.Size()) if s is None else s for n, s in expected.items()}, state.weights, fitting)
     count = _classes_of(own, architecture, expected, fitting) or classes or 1000
     if classes is not None and count != classes:
-        raise ValueError(f"{what} has {count} classes, not the {classes} asked for")
+        raise ValueError(f"{what} has {count} classes, not the {short(classes)} asked for")
     network = new_network(architecture, count)
     load_weights(network, state.weights, fitting)
     return _loaded(path.name, architecture, count, state, network)
@@ -172,8 +173,8 @@ def with_preprocessing(
     if std is not None:
         changes["std"] = channels("std", std, positive=True)
     if input_size is not None:
-        size = (input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
-        if len(size) != 2 or not all(isinstance(side, int) and side >= 1 for side in size):
-            raise ValueError(f"input_size must be a positive number of pixels or (height, width), not {input_size!r}")
+        size = tuple(input_size) if isinstance(input_size, Sequence) else (input_size, input_size)
+        if len(size) != 2 or not all(isinstance(side, int) and 1 <= side <= MAX_SIDE for side in size):
+            raise ValueError(f"input_size must be 1 to {MAX_SIDE} pixels, or (height, width), not {short(input_size)}")
         changes["input_size"] = size
     return dataclasses.replace(loaded, card=dataclasses.replace(loaded.card, **changes))  # type: ignore[arg-type]

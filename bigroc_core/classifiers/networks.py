@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bigroc_core.cards import MAX_SIDE, Card
+from bigroc_core.messages import short
 
 
 def _activation(name: str) -> nn.Module:
@@ -74,7 +75,7 @@ class ResNet9(nn.Module):
     ) -> None:
         super().__init__()
         if pool not in ("before", "after"):
-            raise ValueError(f"pool must be 'before' or 'after', not {pool!r}")
+            raise ValueError(f"pool must be 'before' or 'after', not {short(pool)}")
         self.stem = ConvBlock(3, width, activation, stride=stem_stride)
         self.stage1 = nn.Sequential(ConvBlock(width, 2 * width, activation, pool), ResidualBlock(2 * width, activation))
         self.stage2 = ConvBlock(2 * width, 4 * width, activation, pool)

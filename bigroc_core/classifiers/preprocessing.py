@@ -12,6 +12,7 @@ from torch import nn
 from bigroc_core.cards import CIFAR10_CLASSES
 from bigroc_core.classifiers.architectures import INCEPTIONS
 from bigroc_core.classifiers.robustness_networks import CIFAR_RESNETS
+from bigroc_core.messages import short
 
 Channels = tuple[float, float, float]
 
@@ -84,9 +85,12 @@ def _guess(whose: str) -> str:
 
 def channels(name: str, values: Sequence[float], *, positive: bool = False) -> tuple[float, float, float]:
     """Three finite numbers, one per channel; ValueError naming them otherwise."""
-    numbers = tuple(float(value) for value in values)
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError, OverflowError):
+        numbers = ()
     fair = len(numbers) == 3 and all(map(math.isfinite, numbers)) and (not positive or min(numbers) > 0)
     if not fair:
         kind = "positive numbers" if positive else "numbers"
-        raise ValueError(f"{name} must be three {kind}, one per channel, not {numbers}")
+        raise ValueError(f"{name} must be three {kind}, one per channel, not {short(values)}")
     return numbers[0], numbers[1], numbers[2]

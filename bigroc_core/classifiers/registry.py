@@ -19,7 +19,9 @@ from bigroc_core.classifiers.hub_models import HUB_CLASSIFIERS
 from bigroc_core.classifiers.networks import NETWORKS, Classifier, check_forward
 from bigroc_core.classifiers.published import hub_file, hub_file_named, timm_classifier, torchvision_classifier
 from bigroc_core.classifiers.robustbench_zoo import robustbench_classifier
+from bigroc_core.default_device import on_cpu
 from bigroc_core.files import is_there
+from bigroc_core.messages import short
 from bigroc_core.models_file import added_models, model_entries
 
 
@@ -106,6 +108,7 @@ def _parameters(architecture: str, classes: int, arguments: dict[str, Any]) -> i
     return sum(parameter.numel() for parameter in network.parameters())
 
 
+@on_cpu
 def load_classifier(
     source: str | os.PathLike[str],
     arch: str | None = None,
@@ -180,7 +183,7 @@ def check_card(card: Card, name: str, arch: str | None, classes: int | None) -> 
     if arch is not None and card.architecture not in (arch, f"cifar_{arch}"):
         raise ValueError(f"{name} is a {card.architecture}, not the {arch} asked for: leave arch out")
     if classes is not None and len(card.classes) != classes:
-        raise ValueError(f"{name} has {len(card.classes)} classes, not the {classes} asked for")
+        raise ValueError(f"{name} has {len(card.classes)} classes, not the {short(classes)} asked for")
 
 
 def _find(name: str, arch: str | None, classes: int | None) -> Loaded:

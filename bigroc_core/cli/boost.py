@@ -15,6 +15,7 @@ from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import refuse_judge
 from bigroc_core.cli.classifier_options import add_classifier, classifier_of, given_options
+from bigroc_core.cli.fields import add_options
 from bigroc_core.cli.options import (
     add_boosting,
     add_class_mapping,
@@ -27,14 +28,15 @@ from bigroc_core.cli.options import (
     process_state,
     tell_notes,
 )
-from bigroc_core.engine.precision import PRECISIONS
 from bigroc_core.evaluation import fingerprint
 from bigroc_core.experiments.boost import debias_shift
+from bigroc_core.experiments.requests import BoostingRequest, said_of_precision
 from bigroc_core.files import held
 from bigroc_core.images import write_image_set
 from bigroc_core.images.classes import OPTION
 from bigroc_core.images.masks import Masks, masks_for
 from bigroc_core.messages import printable
+from bigroc_core.overlapping import overlapped
 from bigroc_core.presets import settings_of
 from bigroc_core.sources import DEBIAS_SEED
 from bigroc_core.streams import ImageStream, open_stream
@@ -42,6 +44,8 @@ from bigroc_core.streams import ImageStream, open_stream
 if TYPE_CHECKING:
     from accelerate import PartialState
 
+# Images of one size: their numbers in the set, pixels, labels and masks.
+_Group = tuple[list[int], Tensor, Tensor | None, Tensor | None]
 # Images of a written batch, which are held together, as float32 about 400 MB.
 MAX_BATCH_PIXELS = 2**25
 
@@ -77,12 +81,7 @@ def add_boost_parser(commands: argparse._SubParsersAction[argparse.ArgumentParse
     )
     add_boosting(parser)
     parser.add_argument("--batch-size", type=int, default=256, help="images per written batch")
-    parser.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default="exact",
-        help="fast: in bfloat16 where the hardware computes it; the same outcome, other last digits",
-    )
+    add_options(parser, BoostingRequest, ("precision",))
     parser.add_argument("--device", help="torch device; default CUDA where there is one")
 
 
@@ -137,7 +136,7 @@ def _boost(options: argparse.Namespace, state: PartialState) -> None:
         "view": view,
         **({} if masks is None else {"mask": masks.pictures.digest()}),
         **config.settings(),
-        **({} if options.precision == "exact" else {"precision": options.precision}),
+        **said_of_precision(options.precision),
     }
     names = classifier.classes or source.classes
     with state.main_process_first():
@@ -155,19 +154,31 @@ def _boost(options: argparse.Namespace, state: PartialState) -> None:
             desc="boost",
             disable=not state.is_main_process,
         ) as bar:
-            for start, stop in mine:
-                boosted: list[Tensor] = [torch.empty(0)] * (stop - start)
-                towards = torch.empty(stop - start, dtype=torch.int64)
-                for rows in _of_one_size(source, start, stop):
-                    images, labels = _drawn(source, options.seed, rows)
+
+            def read(batch: tuple[int, int]) -> list[_Group]:
+                return [_read(source, masks, options.seed, rows, device) for rows in _of_one_size(source, *batch)]
+
+            def boosted(groups: list[_Group]) -> tuple[list[Tensor], Tensor]:
+                made: dict[int, tuple[Tensor, int]] = {}
+                for rows, images, labels, mask in groups:
                     chosen = labels if targets == "own" else options.target if targets != "estimated" else None
-                    mask = None if masks is None else masks.batch(rows)
                     more: dict[str, Any] = {"mask": mask, "view": view, "precision": options.precision}
-                    result = boost(classifier, images.to(device), chosen, config, shift, **more)
-                    for row, image, label in zip(rows, result.images.cpu(), result.labels.tolist(), strict=True):
-                        boosted[row - start], towards[row - start] = image, label
+                    result = boost(classifier, images.to(device, non_blocking=True), chosen, config, shift, **more)
+                    made |= zip(rows, zip(result.images.cpu(), result.labels.tolist(), strict=True), strict=True)
                     bar.update(len(rows))
-                writer.write(start, boosted, towards)
+                in_order = [made[row] for row in sorted(made)]
+                return [image for image, _ in in_order], torch.tensor([label for _, label in in_order])
+
+            def write(batch: tuple[int, int], made: tuple[list[Tensor], Tensor]) -> None:
+                writer.write(batch[0], *made)
+
+            if not _overlaps(device):
+                for batch in mine:
+                    write(batch, boosted(read(batch)))
+            elif source.card is not None and drawing != "cpu":  # what draws is what boosts
+                overlapped(mine, lambda batch: batch, lambda batch: boosted(read(batch)), write)
+            else:
+                overlapped(mine, read, boosted, write)
     except ValueError:
         if state.is_main_process:
             writer.withdraw()
@@ -194,6 +205,18 @@ def _batch_size(source: ImageStream, count: int, options: argparse.Namespace) ->
         )
     largest = max(height * width for height, width in shapes)
     return max(1, min(wanted, MAX_BATCH_PIXELS // largest))
+
+
+def _overlaps(device: torch.device) -> bool:
+    """Whether reading and writing leave alone what computes."""
+    return device.type != "cpu"
+
+
+def _read(source: ImageStream, masks: Masks | None, seed: int, rows: list[int], device: torch.device) -> _Group:
+    images, labels = _drawn(source, seed, rows)
+    # What lies in pinned memory goes to a GPU while others compute.
+    images = images.pin_memory() if device.type == "cuda" else images
+    return rows, images, labels, None if masks is None else masks.batch(rows)
 
 
 def _of_one_size(source: ImageStream, start: int, stop: int) -> list[list[int]]:

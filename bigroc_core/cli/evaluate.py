@@ -18,9 +18,9 @@ from bigroc_core.cli.options import (
     add_measured_images,
     add_sweeping,
     boosting,
-    check_outputs,
     command_line,
     finish,
+    kept_outputs,
     preset_of,
     probability_or_l0,
     process_share,
@@ -151,7 +151,11 @@ def measurement_of(options: argparse.Namespace) -> Measurement:
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """Carry out a parsed `evaluate` command."""
-    check_outputs(options)
+    with kept_outputs(options):
+        _evaluate(options)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
     share, device = process_share(options.device)
     asked = measurement_of(options)
     opened = asked.opened(device)
@@ -226,7 +230,11 @@ def add_sweep_parser(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def run_sweep(options: argparse.Namespace) -> None:
     """Carry out a parsed `sweep` command."""
-    check_outputs(options)
+    with kept_outputs(options):
+        _sweep(options)
+
+
+def _sweep(options: argparse.Namespace) -> None:
     _embedded_generator_card(options)
     share, device = process_share(options.device)
     asked = Sweeping(
@@ -264,6 +272,7 @@ def _tell_sweeps(options: argparse.Namespace, found: list[Sweep], card: Card | N
             print(f"T {one.config.steps}, {one.config.norm}, {one.config.loss}")
         print(sweep_table(one))
     best = found[0]
+    tell_notes(best.notes)
     if best.at_the_end:
         print("note: the best ε is the largest tried; a larger one may be better still")
     result = {

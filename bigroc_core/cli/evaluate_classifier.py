@@ -18,6 +18,7 @@ from bigroc_core.cli.options import (
     command_line,
     default_device,
     finish,
+    kept_outputs,
     mapping_of,
     progress_bars,
     require_embedded,
@@ -68,6 +69,11 @@ def add_evaluate_classifier_parser(commands: Commands[argparse.ArgumentParser]) 
 
 def run_evaluate_classifier(options: argparse.Namespace) -> None:
     """Carry out a parsed `evaluate-classifier` command."""
+    with kept_outputs(options):
+        _evaluate_classifier(options)
+
+
+def _evaluate_classifier(options: argparse.Namespace) -> None:
     if options.write_card:
         require_embedded(options.classifier, embedded_classifiers())
     if options.size is not None:

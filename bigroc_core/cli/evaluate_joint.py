@@ -19,10 +19,10 @@ from bigroc_core.cli.options import (
     Commands,
     add_class_mapping,
     add_common,
-    check_outputs,
     command_line,
     default_device,
     finish,
+    kept_outputs,
     mapping_of,
     require_embedded,
     tell_notes,
@@ -82,9 +82,13 @@ def add_evaluate_joint_parser(commands: Commands[argparse.ArgumentParser]) -> No
 
 def run_evaluate_joint(options: argparse.Namespace) -> None:
     """Carry out a parsed `evaluate-joint` command."""
+    with kept_outputs(options):
+        _evaluate_joint(options)
+
+
+def _evaluate_joint(options: argparse.Namespace) -> None:
     if options.write_card:
         require_embedded(options.classifier, embedded_classifiers())
-    check_outputs(options)
     if options.count < 1:
         raise ValueError(f"--count must be at least 1, not {options.count}")
     classifier = classifier_of(options, default_device(options.device))

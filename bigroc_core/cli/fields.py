@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import typing
 from collections.abc import Callable, Collection
 from dataclasses import MISSING
 from typing import Any, Literal
 
+from bigroc_core.files import parsed_json
 from bigroc_core.settings import Setting
 
 
@@ -99,8 +99,8 @@ def _either(words: Collection[str], kind: type) -> Callable[[str], Any]:
 
 def _json_object(text: str) -> dict[str, object]:
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
+        value = parsed_json(text)
+    except ValueError as error:
         raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError('expected a JSON object such as {"width": 32}')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,9 @@ from bigroc_core.figures.kinds import (
 from bigroc_core.figures.metadata import FORMATS
 from bigroc_core.figures.recipe import Recipe, check_models, recipe_in
 from bigroc_core.figures.requests import FigureRequest
+from bigroc_core.files import parsed_json
 from bigroc_core.generators.registry import embedded_generators
+from bigroc_core.messages import short
 from bigroc_core.sources import UPLOAD, OneImage
 from bigroc_core.streams import GENERATOR_PREFIX
 
@@ -230,16 +231,16 @@ def recipe_for(options: argparse.Namespace, draft: drafts.Draft) -> Recipe:
 
 def _sweep(path: Path) -> Recipe:
     try:
-        return drafts.sweep_recipe(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, RecursionError) as error:
+        return drafts.sweep_recipe(parsed_json(path.read_text("utf-8")))
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} is not what `sweep --output` writes: {error}") from error
 
 
 def _training(path: Path) -> Recipe:
     try:
-        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        lines = [parsed_json(line) for line in path.read_text("utf-8").splitlines()]
         return drafts.training_recipe(path.parent.name, lines)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} is no log of `train joint`: {error}") from error
 
 
@@ -300,6 +301,10 @@ def _numbered(named: str) -> OneImage:
     if not named.startswith(GENERATOR_PREFIX):
         return _image(named)
     *name, seed, number = named.rsplit(":", 2)
-    if len(name) != 1 or name[0] == GENERATOR_PREFIX[:-1] or not (seed.isdecimal() and number.isdecimal()):
-        raise ValueError(f"--pair takes image files or generator:NAME:SEED:NUMBER, not {named!r}")
+    if len(name) != 1 or name[0] == GENERATOR_PREFIX[:-1] or not all(map(_is_number, (seed, number))):
+        raise ValueError(f"--pair takes image files or generator:NAME:SEED:NUMBER, not {short(named)}")
     return _image(name[0], int(seed), int(number))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 20

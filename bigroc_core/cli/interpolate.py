@@ -24,7 +24,7 @@ from bigroc_core.cli.fields import add_options, values_of
 from bigroc_core.cli.options import add_device, default_device, tell_notes
 from bigroc_core.experiments.frames import Interpolation, animation, frame_files
 from bigroc_core.experiments.interpolate import Walk, walked
-from bigroc_core.files import whole_or_not_at_all
+from bigroc_core.files import held, whole_or_not_at_all
 from bigroc_core.generators.registry import load_generator
 from bigroc_core.images import fit_to, from_uint8, read_image, to_uint8
 from bigroc_core.images.image import SUFFIXES
@@ -74,7 +74,7 @@ def add_walk(parser: argparse.ArgumentParser, fractions: Sequence[float]) -> Non
     shown = " ".join(f"{c:g}" for c in fractions)
     text = f"radii as shares of ‖x_t - x_s‖₂, from 0 to 1 (default {shown})"
     parser.add_argument("--c", nargs="+", type=float, default=list(fractions), metavar="C", help=text)
-    add_options(parser, Walk)
+    add_options(parser, Walk, leave_out=("precision",))
 
 
 def add_interpolate_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -98,11 +98,17 @@ def add_interpolate_parser(commands: argparse._SubParsersAction[argparse.Argumen
     )
     add_classifier_details(parser)
     add_walk(parser, FRACTIONS)
+    add_options(parser, Walk, ("precision",))
     add_device(parser)
 
 
 def run_interpolate(options: argparse.Namespace) -> None:
     """Carry out a parsed `interpolate` command."""
+    with held(options.out):
+        _interpolate(options)
+
+
+def _interpolate(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     began = time.perf_counter()
@@ -128,8 +134,9 @@ def run_interpolate(options: argparse.Namespace) -> None:
             bar.update(run.done - bar.n)
     assert run is not None
     tell_notes([*(note for classifier in classifiers for note in classifier.notes), *run.notes])
-    with whole_or_not_at_all(options.out) as temporary:
-        _write(run, temporary, options.out.suffix.lower())
+    suffix = options.out.suffix.lower()
+    with whole_or_not_at_all(options.out, folder=suffix not in (".gif", ".npz")) as temporary:
+        _write(run, temporary, suffix)
     print(f"{run.distances.size} frames in {options.out}")
 
 

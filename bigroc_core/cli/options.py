@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from bigroc_core.cli.fields import add_options, values_of
 from bigroc_core.evaluation import ALONE, MEASURES, Share
 from bigroc_core.experiments.measuring import Subject
 from bigroc_core.experiments.requests import CONFIG_FIELDS, BoostingRequest
-from bigroc_core.files import write_text
+from bigroc_core.files import held, write_text
 from bigroc_core.images.classes import OPTION, parse_mapping
 from bigroc_core.presets import settings_of
 from bigroc_core.streams import ImageStream
@@ -234,12 +235,18 @@ def finish(options: argparse.Namespace, result: dict[str, Any]) -> None:
         print(f"written: {options.output}")
 
 
-def check_outputs(options: argparse.Namespace) -> None:
-    """ValueError where a result could not be written to, before hours are spent on it."""
-    for name in ("output", "csv", "latex"):
-        path = getattr(options, name, None)
-        if path is not None and path.is_dir():
-            raise ValueError(f"--{name} {path} is a folder; a file is written")
+@contextlib.contextmanager
+def kept_outputs(options: argparse.Namespace) -> Iterator[None]:
+    """Keep other runs away from where results go. ValueError where one is writing there, or where a result could not be
+    written to, before hours are spent on it."""
+    with contextlib.ExitStack() as stack:
+        for name in ("output", "csv", "latex"):
+            path = getattr(options, name, None)
+            if path is not None and path.is_dir():
+                raise ValueError(f"--{name} {path} is a folder; a file is written")
+            if path is not None and process_state().is_main_process:
+                stack.enter_context(held(path))
+        yield
 
 
 def require_embedded(name: str, cards: dict[str, Card]) -> None:

@@ -15,7 +15,7 @@ from bigroc_core.cli.outside_table import section, with_section
 from bigroc_core.evaluation.comparison import mean_and_std
 from bigroc_core.evaluation.report import cell
 from bigroc_core.experiments.tables import Tables, TablesRequest, tables
-from bigroc_core.files import whole_or_not_at_all, write_text
+from bigroc_core.files import parsed_json, write_bytes, write_text
 from bigroc_core.generators.registry import embedded_generators
 
 # FIDs that P2 prints: none, robust classifier, non-robust joint, robust joint (Table 1); none, robust classifier, joint
@@ -91,8 +91,7 @@ def write(made: Tables, output: Path) -> None:
         from bigroc_core.figures.drawing import quality_against_time, render
 
         picture = output.with_name(f"{output.stem}-curve.png")
-        with whole_or_not_at_all(picture) as path:
-            path.write_bytes(render(quality_against_time(made.curve, made.request.judge), "png"))
+        write_bytes(picture, render(quality_against_time(made.curve, made.request.judge), "png"))
     write_text(output, page(made, picture))
 
 
@@ -210,7 +209,7 @@ def _commands_text(made: Tables) -> list[str]:
 def measured_before(path: Path) -> dict[str, dict[str, Any]]:
     """The rows that an earlier page's numbers hold, by generator; none where there is no such file, or another kind."""
     try:
-        found = json.loads(path.read_text("utf-8"))["measured"]
+        found = parsed_json(path.read_text("utf-8"))["measured"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     whole = isinstance(found, dict) and all(isinstance(one, dict) and "rows" in one for one in found.values())

@@ -13,6 +13,7 @@ from torch import Tensor
 from bigroc_core.attack import Ball, L2Ball, LinfBall, OwnSteps, Radius, RawGradient
 from bigroc_core.checks import MAX_EPS, MAX_STEP_SIZE, MAX_STEPS, checked_l0, number, whole
 from bigroc_core.losses import LOSSES, LossName
+from bigroc_core.messages import short
 from bigroc_core.norms import NORMS as KNOWN_NORMS
 from bigroc_core.norms import NormName
 
@@ -58,10 +59,10 @@ class BoostConfig:
                 continue
             if not isinstance(value, str) or value not in allowed:
                 more = ", or a function of logits and labels" if name == "loss" else ""
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}{more}, not {value!r}")
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}{more}, not {short(value)}")
         if self.stop_at is not None and self.stop_at != "l0":
             if isinstance(self.stop_at, str):
-                raise ValueError(f"stop_at must be None, a number in (0, 1] or 'l0', not {self.stop_at!r}")
+                raise ValueError(f"stop_at must be None, a number in (0, 1] or 'l0', not {short(self.stop_at)}")
             set_field("stop_at", number(self.stop_at, "stop_at", 0, 1))
             if self.stop_at == 0:
                 raise ValueError("stop_at must be above 0 and at most 1, not 0: all would rest at once")

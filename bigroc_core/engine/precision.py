@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Literal, get_args
 
 import torch
 
 from bigroc_core.engine.exactness import exact_arithmetic, fast_arithmetic
+from bigroc_core.messages import short
 
-PRECISIONS = ("exact", "fast")
+PrecisionName = Literal["exact", "fast"]
+PRECISIONS: tuple[str, ...] = get_args(PrecisionName)
 
 
 def fastest_precision() -> str:
@@ -34,7 +37,7 @@ def computes_bf16(device: torch.device) -> bool:
 def check_precision(precision: object) -> None:
     """ValueError unless it is "exact" or "fast"."""
     if not isinstance(precision, str) or precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {short(precision)}")
 
 
 def is_fast(device: torch.device, dtype: torch.dtype) -> bool:

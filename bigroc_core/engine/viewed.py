@@ -51,8 +51,13 @@ class ViewedNetwork:
         return as_logits(output, len(images)).to(self.dtype)
 
     def features(self, images: Tensor, names: Sequence[str]) -> list[Tensor]:
-        """What the submodules of these dotted names make of the images, each (n, ...)."""
-        return self._network.features(self.view(images), names)
+        """What the submodules of these dotted names make of the images, each (n, ...), of the run's own precision."""
+        seen = self.view(images)
+        if not self.fast:
+            return self._network.features(seen, names)
+        with reduced(self.device):
+            found = self._network.features(seen, names)
+        return [feature.to(self.dtype) for feature in found]
 
     def batch_size(self, images: Tensor, given: int | None) -> BatchSize:
         """How many of these images (N, 3, H, W) to compute at once: as given, or what suits their pixels as seen."""

@@ -19,6 +19,7 @@ from bigroc_core.engine.batching import is_out_of_memory
 from bigroc_core.engine.frozen import frozen_copy
 from bigroc_core.engine.logits import as_logits
 from bigroc_core.engine.precision import private_modes
+from bigroc_core.messages import short
 
 INPUT, NATIVE = "input", "native"
 MAX_SIDE = 4_096
@@ -124,7 +125,7 @@ def view_of(classifier: nn.Module, image: Size, view: ViewName = None) -> View:
         return as_it_is
     if view is not None and view != INPUT:
         if isinstance(view, str):
-            raise ValueError(f"view must be None, 'input', 'native' or a side in pixels, not {view!r}")
+            raise ValueError(f"view must be None, 'input', 'native' or a side in pixels, not {short(view)}")
         square = whole(view, "view (None, 'input', 'native' or a side in pixels)", 1, MAX_SIDE)
         if side not in (None, (square, square)) and not takes_any_size(classifier, side):
             raise ValueError(f"{_takes_only(classifier, side)} and none of {_by((square, square))}: take view 'input'")

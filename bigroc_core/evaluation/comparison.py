@@ -161,15 +161,17 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
 
 class Way(NamedTuple):
     """A way of boosting: through this classifier, with these settings. view: what it sees of images of another size
-    than its own, as in `boost`."""
+    than its own, precision: of what its steps are computed in, as in `boost`."""
 
     classifier: Classifier
     config: BoostConfig
     view: ViewName = None
+    precision: str = "exact"
 
     def boost(self, images: Tensor, labels: Tensor | None, debias: Tensor | None = None) -> BoostResult:
         """Images (N, 3, H, W) boosted this way."""
-        return boost(self.classifier, images, labels, self.config, debias, view=self.view)
+        more: dict[str, Any] = {"view": self.view, "precision": self.precision}
+        return boost(self.classifier, images, labels, self.config, debias, **more)
 
     @property
     def name(self) -> str:
@@ -183,6 +185,7 @@ class Way(NamedTuple):
         parts += ["ℓ₀ given"] if config.l0 is not None else []
         if config.stop_at is not None:
             parts.append("until ℓ₀" if config.stop_at == "l0" else f"until p {config.stop_at:g}")
+        parts += [] if self.precision == "exact" else [self.precision]
         return ", ".join(parts)
 
     def settings(self) -> dict[str, Any]:
@@ -191,8 +194,9 @@ class Way(NamedTuple):
             "classifier": fingerprint(self.classifier),
             "l0": self.classifier.card.l0,
             "config": self.config.settings(),
-            # Not said where it is the classifier's own, as runs of before have it.
+            # Not said where it is as usual, as runs of before have it.
             **({} if self.view is None else {"view": self.view}),
+            **({} if self.precision == "exact" else {"precision": self.precision}),
         }
 
 
@@ -261,7 +265,7 @@ class Ways:
             # knows no realism.
             realistic = config.loss_name == "combined" and config.l0 is None and self.control.card.l0 is None
             whole = dataclasses.replace(config, stop_at=None, loss="ce" if realistic else config.loss)
-            other_way = Way(self.control, whole, self.main.view).boost(images, result.labels)
+            other_way = self.main._replace(classifier=self.control, config=whole).boost(images, result.labels)
             made[self.control_name] = moved_by(images, other_way.images - images, lengths)
         if self.random_direction:
             noise = latents(tuple(images.shape[1:]), seed + DIRECTION_SEED, range(start, start + len(images)))

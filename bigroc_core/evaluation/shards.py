@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,10 +21,12 @@ from torch import Tensor
 
 from bigroc_core.attack import l2_norms
 from bigroc_core.evaluation.features import Extractor
-from bigroc_core.files import held, whole_or_not_at_all, write_text
+from bigroc_core.files import held, whole_or_not_at_all, write_bytes, write_text
 from bigroc_core.images import ImageSetWriter, is_unfinished, write_image_set
 from bigroc_core.streams import ImageStream, check_stream
 
+# How the folders begin that large arrays lie in while a metric reads them.
+JOINED = ".joined-"
 # Images per shard: the unit of resuming and of splitting, and the batch that is boosted together.
 SHARD = 250
 
@@ -102,10 +105,12 @@ class Measuring:
     def kept(self, settings: Mapping[str, Any]) -> Iterator[Run]:
         """The run of these settings: in its folder, or in one that vanishes again."""
         with contextlib.ExitStack() as stack:
-            scratch = stack.enter_context(tempfile.TemporaryDirectory())
+            folder = self.run or Path(stack.enter_context(tempfile.TemporaryDirectory()))
             if self.run is not None and self.share.index == 0:
                 stack.enter_context(held(self.run))
-            run = Run(self.run or Path(scratch), settings, self)
+                for abandoned in self.run.glob(f"{JOINED}*"):  # by one that was killed
+                    shutil.rmtree(abandoned, ignore_errors=True)
+            run = Run(folder, settings, self)
             run.open()
             yield run
 
@@ -161,7 +166,7 @@ class Run:
 
     def _measure(self, stage: Stage, seed: int) -> None:
         count, share = self.measuring.count, self.measuring.share
-        writers = self._writers(stage.pictures, seed) if stage.pictures else {}
+        writers = self._writers(stage.pictures, stage.source.identity, seed) if stage.pictures else {}
         self.measuring.tell(f"{stage.name}, seed {seed}", 0, count)
         for number, (start, size) in enumerate(self._shards()):
             if number % share.count == share.index:
@@ -184,19 +189,23 @@ class Run:
                 self._write_labels(writer, stage, seed)
                 writer.finish()
 
-    def _writers(self, pictures: Pictures, seed: int) -> dict[str, ImageSetWriter]:
-        """A writer for every variant whose images are not all written."""
-        writers, share = {}, self.measuring.share
+    def _writers(self, pictures: Pictures, content: str, seed: int) -> dict[str, ImageSetWriter]:
+        """A writer for every variant whose images are not all written. content: which images they are made of, by which
+        those written before are told from others' of the same names (else ValueError)."""
+        writers, share, said = {}, self.measuring.share, content.encode("utf-8", "surrogateescape")
         if share.index:
             share.wait()
         for name in pictures.variants:
             folder = pictures.folder / f"seed-{seed}" / plain_name(name)
-            # Laid in the run's folder with the first image, so that finished pictures are told from a stranger's.
+            # Laid in the run's folder with the first image, so that finished pictures are told from a stranger's. Once
+            # it was empty.
             mark = self.folder / f"pictures-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]}"
-            if mark.exists() and folder.is_dir() and not is_unfinished(folder):
+            ours = mark.exists() and mark.read_bytes() in (b"", said)
+            if ours and folder.is_dir() and not is_unfinished(folder):
                 continue
-            writers[name] = write_image_set(folder, self.measuring.count, SHARD, dict(self.settings))
-            mark.touch()
+            settings = {**self.settings, **({"images": content} if content else {})}
+            writers[name] = write_image_set(folder, self.measuring.count, SHARD, settings)
+            write_bytes(mark, said)
         if not share.index:
             share.wait()
         return writers
@@ -240,24 +249,25 @@ class Run:
     @contextlib.contextmanager
     def on_disk(self, stage: str, variant: str, seed: int, what: str) -> Iterator[Tensor]:
         """All of `what` as one (N, D) tensor whose memory is a file, for metrics that read across the whole set."""
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".joined-") as scratch:
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=JOINED) as scratch:
             path = Path(scratch) / "joined.npy"
-            join(path, self.measuring.count, self.values(stage, variant, seed, what))
+            with whole_or_not_at_all(path) as temporary:
+                join(temporary, self.measuring.count, self.values(stage, variant, seed, what))
             yield mapped(path)
 
 
 def join(path: Path, count: int, parts: Iterator[np.ndarray]) -> None:
     """Write parts (n, D) as one .npy of `count` rows with one of them in memory at a time."""
-    joined: np.memmap | None = None
-    start = 0
-    for part in parts:
-        if joined is None:
-            joined = np.lib.format.open_memmap(path, "w+", part.dtype, (count, *part.shape[1:]))
-        joined[start : start + len(part)] = part
-        start += len(part)
-    assert joined is not None
-    assert start == count
-    joined.flush()
+    rows = 0
+    # Not through a map of the file: where there is no room, the system kills who writes to one.
+    with open(path, "wb") as file:
+        for part in parts:
+            if file.tell() == 0:
+                header = np.lib.format.header_data_from_array_1_0(part) | {"shape": (count, *part.shape[1:])}
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(part.tobytes())
+            rows += len(part)
+    assert rows == count
 
 
 def mapped(path: Path) -> Tensor:

@@ -56,7 +56,8 @@ class SweepPoint:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What `sweep` found. measure: of MEASURES. best: of the full runs the one that `sweep` chose."""
+    """What `sweep` found. measure: of MEASURES. best: of the full runs the one that `sweep` chose. notes: what was
+    guessed about the images it was chosen against, and about the network that chose."""
 
     source: str
     chooser: str
@@ -67,6 +68,7 @@ class Sweep:
     config: BoostConfig
     points: tuple[SweepPoint, ...]
     best: SweepPoint
+    notes: tuple[str, ...] = ()
 
     @property
     def at_the_end(self) -> bool:
@@ -167,6 +169,7 @@ class _Tries:
                 debias=self.debias,
                 every=every,
                 view=self.way.view,
+                precision=self.way.precision,
             )
         }
         last = seen[max(seen)]
@@ -255,6 +258,7 @@ def sweep(
         "classifier": fingerprint(way.classifier),
         "config": config.settings(),
         **({} if way.view is None else {"view": way.view}),
+        **({} if way.precision == "exact" else {"precision": way.precision}),
         "debias": None if debias is None else debias.tolist(),
         "shard": SHARD,
     }

@@ -40,11 +40,13 @@ from bigroc_core.experiments.requests import (
     BoostingRequest,
     TargetRequest,
     recommended,
+    said_of_precision,
     why_estimated,
 )
 from bigroc_core.experiments.robustness import robustness_note
 from bigroc_core.experiments.sizes import (
     Pictures,
+    Reach,
     boost_by_size,
     changes,
     l2_of,
@@ -91,7 +93,8 @@ class BoostRequest(BoostingRequest, TargetRequest):
         if self.target == DEBIASED:
             settings |= {"validation_count": self.validation_count, "validation_seed": self.validation_seed}
         masked = {"masks": [Path(file).name for file in self.mask_files]} if self.mask_files else {}
-        return settings | {name: getattr(self, name) for name in CONFIG_FIELDS} | masked
+        own = {name: getattr(self, name) for name in CONFIG_FIELDS}
+        return settings | own | masked | said_of_precision(self.precision)
 
 
 @dataclass
@@ -265,7 +268,8 @@ def stages(request: BoostRequest, device: str | None = None) -> Iterator[Run | S
     masks = masks_of(request.mask_files, originals)
     every = max(1, math.ceil(config.steps / kept_frames(originals)))
     settings = request.settings() | read.resized_to()
-    for moment in boost_by_size(classifier, originals, labels, config, debias, masks):
+    moving = boost_by_size(classifier, originals, labels, config, debias, Reach(masks), precision=request.precision)
+    for moment in moving:
         if moment.step == 0:
             of_people = request.source != GENERATOR and labels is None
             unclear = unclear_targets(moment.logits, read.names, classifier.classes) if of_people else ()
@@ -326,8 +330,11 @@ def boost(request: BoostRequest, device: str | None = None) -> Generator[Run, No
             run.frames.append(stage.images)
             run.steps.append(stage.step)
             run.preview = stage.logits
-            if stage.step == 0 and stage.logits is not None:
-                run.logits[0], run.rested = stage.logits, stage.resting
+            if stage.step == 0:
+                run.rested = stage.resting
+                # Those of a fast run are not what the files give.
+                if stage.logits is not None and request.precision == "exact":
+                    run.logits[0] = stage.logits
         yield run
     run.preview, run.finished = None, True
     yield run

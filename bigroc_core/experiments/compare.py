@@ -24,7 +24,7 @@ from bigroc_core.experiments.growing import last
 from bigroc_core.experiments.kept import keep, kept, weights_digest
 from bigroc_core.experiments.masks import masks_of
 from bigroc_core.experiments.requests import DEBIASED, ESTIMATED, GIVEN, recommended
-from bigroc_core.experiments.sizes import boost_by_size, copied, rounded
+from bigroc_core.experiments.sizes import Reach, boost_by_size, copied, rounded
 from bigroc_core.limits import MAX_COMPARED, MAX_STEPS_PER_REQUEST
 from bigroc_core.norms import NORMS
 from bigroc_core.places import ASSETS
@@ -145,7 +145,7 @@ def compare(request: CompareRequest, device: str | None = None) -> Iterator[Comp
     masks = masks_of(request.mask_files, originals)
     # All of them before the first step, since each refuses here what it cannot do.
     streams = [
-        boost_by_size(mover, originals, first.labels, config, None, masks)
+        boost_by_size(mover, originals, first.labels, config, None, Reach(masks), precision=request.precision)
         for mover, config in zip(movers, configs, strict=True)
     ]
     targets = first.labels.numpy()

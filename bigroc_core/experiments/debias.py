@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from bigroc_core.boosting import logits_of
-from bigroc_core.catalogue import classifier_named, compute_device, generator_named, on_gpu, pixels_of
+from bigroc_core.catalogue import (
+    classifier_cards,
+    classifier_named,
+    compute_device,
+    generator_cards,
+    generator_named,
+    on_gpu,
+    pixels_of,
+)
 from bigroc_core.debiasing import class_histogram, fit_debias, histogram_entropy
+from bigroc_core.experiments.growing import last
+from bigroc_core.experiments.kept import keep, kept, weights_digest
 from bigroc_core.experiments.requests import BallRequest, TargetRequest
 from bigroc_core.images import fit_to, from_uint8, to_uint8
 from bigroc_core.limits import MAX_SAMPLES_PER_REQUEST
+from bigroc_core.places import ASSETS
 from bigroc_core.settings import Request, like, setting
 
 CHUNK = 64
+# The finished example the tab opens with, which would take seconds of the server's start.
+KEPT = ASSETS / "debias.npz"
+ARRAYS = ("images", "plain", "debiased", "shift")
 
 
 @dataclass
@@ -130,3 +146,41 @@ def computing(request: DebiasRequest, device: str | None = None) -> int:
 
 
 study_on_gpu = on_gpu(computing)(study_of)
+
+
+def opening_request(count: int = 200) -> DebiasRequest:
+    """The example the page opens with: a generator without labels, whose images' classes have to be estimated."""
+    cards = generator_cards()
+    name = next((name for name, card in cards.items() if not card.conditional), next(iter(cards)))
+    return DebiasRequest(generator=name, classifier=next(iter(classifier_cards())), count=count, validation_count=count)
+
+
+def unpacked(entries: Mapping[str, Any]) -> Study:
+    """The study that `keep_opening` kept; KeyError or ValueError where it is none."""
+    settings = json.loads(str(entries["settings"]))
+    arrays = {name: entries[name] for name in ARRAYS}
+    study = Study(tuple(json.loads(str(entries["classes"]))), settings, finished=True, **arrays)
+    study.done = study.total = settings["count"] + settings["validation_count"]
+    return study
+
+
+def opening(path: Path = KEPT) -> Study:
+    """The finished example: the kept one, or where models have changed since, one of fewer images, on the CPU."""
+    request = opening_request()
+    return kept(
+        path,
+        weights_digest((request.classifier, request.generator)),
+        dataclasses.asdict(request),
+        unpacked,
+        lambda: last(study_of(opening_request(50), "cpu")),
+    )
+
+
+def keep_opening(path: Path = KEPT) -> None:
+    """Make the example anew: `python -m bigroc_core.experiments.opening`."""
+    request = opening_request()
+    study = last(study_of(request, "cpu"))
+    told = {"settings": study.settings, "classes": study.classes}
+    entries = {name: getattr(study, name) for name in ARRAYS}
+    entries |= {name: np.array(json.dumps(value)) for name, value in told.items()}
+    keep(path, weights_digest((request.classifier, request.generator)), entries)

@@ -17,6 +17,7 @@ from bigroc_core import catalogue as models
 from bigroc_core.boosting import BoostConfig, boost
 from bigroc_core.cards import Card
 from bigroc_core.catalogue import classifier_cards, generator_cards
+from bigroc_core.engine.precision import PrecisionName
 from bigroc_core.evaluation import Sweep
 from bigroc_core.evaluation.kernel import LEAST
 from bigroc_core.evaluation.lite0 import DIMENSIONS, INSTALL, is_installed
@@ -130,6 +131,8 @@ class EvaluateRequest(Request):
         choices=tuple(LITE0),
     )
 
+    precision: PrecisionName = like(BallRequest, "precision")
+
     def __post_init__(self) -> None:
         if self.eps_from == PRESET:  # it has an ε and steps of its own, so these need not even be numbers
             object.__setattr__(self, "eps", DEFAULT_EPS)
@@ -174,6 +177,7 @@ class EvaluateRequest(Request):
             random_direction=RANDOM in self.compare_with,
             judge=judge_for(self.card),
             debias=self.debias,
+            precision=self.precision,
             outside=Outside(
                 metrics=(
                     *(INCEPTION[name] for name in INCEPTION if name in self.inception),
@@ -348,7 +352,7 @@ def _about_the_images(request: EvaluateRequest, opened: Opened) -> list[str]:
         notes.append(f"{request.classifier} boosts, so it is no control beside itself and was left out.")
     if request.source == GENERATOR:
         labelled = "Targets are the classes that the generator was asked for"
-        return [f"{labelled if stream.labelled else targets}.", *notes]
+        return [f"{labelled if stream.labelled else targets}.", *map(_sentence, opened.notes), *notes]
     size = stream.size or 0
     used = f"the first {request.count:,} of {size:,}" if request.count < size else f"all {size:,}"
     targets = f"Targets are the labels of {stream.name}" if stream.labelled else targets
@@ -385,7 +389,7 @@ class Stages:
     TRIAL_IMAGES, TRIAL_STEPS = 16, 2
 
     def __init__(self, asked: Measurement, report: Callable[..., None]) -> None:
-        self._report, steps = report, asked.config.steps
+        self._report, self._precision, steps = report, asked.precision, asked.config.steps
         boosts = 2 if asked.control else 1
         variants = 1 + boosts + asked.random_direction
         read = self.READ + (self.INCEPTION_READ if asked.outside.metrics else 0)
@@ -409,9 +413,10 @@ class Stages:
         images, labels = opened.stream.draw(0, 0, self.TRIAL_IMAGES)
         trial = BoostConfig(steps=self.TRIAL_STEPS)
         # The first call prepares the network, which later ones find done.
-        boost(opened.classifier, images[:1], None if labels is None else labels[:1], config=trial)
+        first = None if labels is None else labels[:1]
+        boost(opened.classifier, images[:1], first, config=trial, precision=self._precision)
         began = time.monotonic()
-        boost(opened.classifier, images, labels, config=trial)
+        boost(opened.classifier, images, labels, config=trial, precision=self._precision)
         step = (time.monotonic() - began) / (len(images) * self.TRIAL_STEPS)
         self._report("trying the first images", 0.0, step * self._whole)
 

@@ -32,7 +32,7 @@ from bigroc_core.experiments.comparison import Comparison, Row, certainty_of, un
 from bigroc_core.experiments.growing import described, digits, last
 from bigroc_core.experiments.kept import kept, weights_digest
 from bigroc_core.experiments.one_image import OneImageRequest
-from bigroc_core.experiments.requests import BallRequest, ProbabilityStopRequest, StepSizeRequest
+from bigroc_core.experiments.requests import BallRequest, ProbabilityStopRequest, StepSizeRequest, said_of_precision
 from bigroc_core.experiments.sizes import boost_by_size
 from bigroc_core.images import to_uint8
 from bigroc_core.places import ASSETS
@@ -76,11 +76,16 @@ class EveryClassRequest(ProbabilityStopRequest, StepSizeRequest, BallRequest, On
     def settings(self) -> dict[str, Any]:
         """Everything that decides the result, as plain JSON."""
         own = {name: getattr(self, name) for name in ("eps", "steps", "step_size", "stop_at")}
-        return {"image": self.image.settings(), "classifiers": list(self.classifiers), **own}
+        images = {"image": self.image.settings(), "classifiers": list(self.classifiers)}
+        return images | own | said_of_precision(self.precision)
 
 
 def towards_every_class(
-    networks: Sequence[Classifier], image: Tensor, config: BoostConfig, batch_size: int | None = None
+    networks: Sequence[Classifier],
+    image: Tensor,
+    config: BoostConfig,
+    batch_size: int | None = None,
+    precision: str = "exact",
 ) -> Iterator[Comparison]:
     """P1 Fig. 2: one image moved towards every class, a row per network.
 
@@ -101,7 +106,7 @@ def towards_every_class(
     run = Comparison(originals, before, targets.numpy(), first.classes, rows, {}, repeated=True)
     run.total = len(rows) * config.steps
     for place, network in enumerate(networks):
-        stream = boost_by_size(network, originals, targets, config, batch_size=batch_size)
+        stream = boost_by_size(network, originals, targets, config, batch_size=batch_size, precision=precision)
         for _ in walked(run, place, stream, config.steps, network):
             yield run
     run.finished = True
@@ -114,7 +119,8 @@ def align(request: EveryClassRequest, device: str | None = None) -> Iterator[Com
     device = device or compute_device()
     networks = [classifier_named(name, device) for name in request.classifiers]
     image, notes = request.image.read(None, device)
-    yield from described(towards_every_class(networks, image, request.config), request.settings(), notes, began)
+    growing = towards_every_class(networks, image, request.config, precision=request.precision)
+    yield from described(growing, request.settings(), notes, began)
 
 
 def computing(request: EveryClassRequest, device: str | None = None) -> int:

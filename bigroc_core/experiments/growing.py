@@ -25,6 +25,7 @@ class Growing(Protocol):
 
 
 R = TypeVar("R", bound=Growing)
+T = TypeVar("T")
 
 
 def described(growing: Iterator[R], settings: dict[str, Any], notes: Sequence[str], began: float) -> Iterator[R]:
@@ -38,8 +39,8 @@ def described(growing: Iterator[R], settings: dict[str, Any], notes: Sequence[st
         yield run
 
 
-def last(growing: Iterator[R]) -> R:
-    """The run once it has ended."""
+def last(growing: Iterator[T]) -> T:
+    """What is yielded last: the run once it has ended."""
     *_, run = growing
     return run
 

@@ -26,12 +26,13 @@ from bigroc_core.catalogue import (
     pixels_of,
 )
 from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.engine.precision import PrecisionName
 from bigroc_core.engine.views import ViewName
 from bigroc_core.experiments.frames import Interpolation
 from bigroc_core.experiments.growing import described, digits, last
 from bigroc_core.experiments.kept import keep, kept, weights_digest
 from bigroc_core.experiments.one_image import image_in, not_uploaded, of_side
-from bigroc_core.experiments.requests import BallRequest
+from bigroc_core.experiments.requests import BallRequest, said_of_precision
 from bigroc_core.images import from_uint8, to_uint8
 from bigroc_core.interpolation import MAX_WEIGHT, feature_distance, interpolate_stream
 from bigroc_core.limits import MAX_FRACTIONS
@@ -56,19 +57,29 @@ def class_of_side(side: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Walk:
-    """From one image to another. fractions: c, ascending. steps: T per frame. weights: of the levels of features, None
-    for 1 each. warm_start: whether each frame begins where the last one ended. view: what the classifiers see of images
-    of another size than their own, as in `boost`."""
+class Manner:
+    """How an image is moved towards another.
 
-    source: OneImage
-    target: OneImage
-    classifiers: tuple[str, ...]
+    fractions: c, ascending. steps: T per frame. weights: of the levels of features, None for 1 each. warm_start:
+    whether each frame begins where the last one ended. view: what the classifiers see of images of another size than
+    their own, and precision: what the steps are computed in, as in `boost`.
+    """
+
     fractions: tuple[float, ...]
     steps: int = setting(60, "PGD steps T per frame")
     weights: tuple[float, ...] | None = setting(None, "one per resolution, fine to coarse; default 1 each")
     warm_start: bool = setting(False, "begin each frame where the one of the next smaller c ended")
     view: ViewName = None
+    precision: PrecisionName = like(BallRequest, "precision")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walk(Manner):
+    """From one image to another, through each of the classifiers, by their names."""
+
+    source: OneImage
+    target: OneImage
+    classifiers: tuple[str, ...]
 
     def settings(self) -> dict[str, Any]:
         """Everything that decides the result, as plain JSON."""
@@ -81,6 +92,7 @@ class Walk:
             "weights": None if self.weights is None else list(self.weights),
             "warm_start": self.warm_start,
             **({} if self.view is None else {"view": self.view}),
+            **said_of_precision(self.precision),
         }
 
 
@@ -131,6 +143,7 @@ class InterpolateRequest(Request):
     )
     source_file: str | None = of_side("file", "source")
     target_file: str | None = of_side("file", "target")
+    precision: PrecisionName = like(BallRequest, "precision")
 
     @property
     def walk(self) -> Walk:
@@ -144,6 +157,7 @@ class InterpolateRequest(Request):
             steps=self.steps,
             weights=self.weights or None,
             warm_start=self.warm_start,
+            precision=self.precision,
         )
 
     def conflicts(self) -> dict[str, str]:
@@ -165,25 +179,20 @@ class InterpolateRequest(Request):
 
 
 def between(
-    classifiers: Sequence[Classifier],
-    source: Tensor,
-    target: Tensor,
-    fractions: Sequence[float],
-    steps: int,
-    weights: Sequence[float] | None = None,
-    warm_start: bool = False,
-    view: ViewName = None,
+    classifiers: Sequence[Classifier], source: Tensor, target: Tensor, manner: Manner
 ) -> Iterator[Interpolation]:
     """P1 Eq. 3 from one image towards another, through each of the classifiers in turn, on their device.
 
-    source, target: (3, H, W) in [0, 1], taken at 8-bit levels. fractions: ascending. view: as in `boost`. The run,
-    growing, yielded after each step, the last time finished. ValueError for what `bigroc_core.interpolate` refuses.
+    source, target: (3, H, W) in [0, 1], taken at 8-bit levels. The run, growing, yielded after each step, the last time
+    finished. ValueError for what `bigroc_core.interpolate` refuses.
     """
+    fractions, steps, weights, view = manner.fractions, manner.steps, manner.weights, manner.view
+    way = (fractions, steps, weights, None, manner.warm_start, view, manner.precision)
     run = Interpolation.begin(source, target, [one.card.name for one in classifiers], fractions, steps)
     for strip, classifier in enumerate(classifiers):
         x, y = (from_uint8(pixels)[None].to(classifier.mean.device) for pixels in (run.source, run.target))
         run.at_source[strip] = float(feature_distance(classifier, x, y, weights, view=view))
-        for point in interpolate_stream(classifier, x, y, fractions, steps, weights, None, warm_start, view):
+        for point in interpolate_stream(classifier, x, y, *way):
             frame, c = to_uint8(point.images[0]), fractions[point.place]
             run.frames[strip, point.place] = frame
             run.done += point.step > 0
@@ -215,8 +224,7 @@ def walked(
     for classifier in classifiers:
         note = view_note(classifier, (source.shape[1], source.shape[2]), walk.view)
         seen += [note] if note else []
-    way = (walk.fractions, walk.steps, walk.weights, walk.warm_start, walk.view)
-    yield from described(between(classifiers, source, target, *way), walk.settings(), (*notes, *seen), began)
+    yield from described(between(classifiers, source, target, walk), walk.settings(), (*notes, *seen), began)
 
 
 def computing(walk: Walk, device: str | None = None) -> int:
@@ -256,6 +264,7 @@ def as_python(settings: dict[str, Any]) -> str:
             size = "" if side == "source" else ", size=tuple(source.shape[2:])"
             lines += [f"{side} = read_image({path!r}{size}).pixels[None]"]
     options = f"steps={settings['steps']}, weights={settings['weights']}, warm_start={settings['warm_start']}"
+    options += "".join(f", precision={settings[name]!r}" for name in ("precision",) if name in settings)
     return (
         "\n".join(
             [
@@ -291,6 +300,7 @@ def as_command(settings: dict[str, Any]) -> str:
     words += ["--c", *map(digits, settings["c"]), "--steps", str(settings["steps"])]
     if settings["weights"] is not None:
         words += ["--weights", *map(digits, settings["weights"])]
+    words += ["--precision", settings["precision"]] if "precision" in settings else []
     return shlex.join([*words, "--warm-start"] if settings["warm_start"] else words)
 
 

@@ -137,7 +137,8 @@ class References:
     """The real images that names stand for: splits of a data set, which is read only if it is needed, or image sets.
 
     data: where the data lie; None for what the statistics beside a judge are of, else CIFAR-10 where it is looked for.
-    size: of the images that are compared with them, (height, width); None for that of whoever looks at them.
+    size: of the images that are compared with them, (height, width); None for that of whoever looks at them. notes:
+    what was guessed about those that were read.
     """
 
     def __init__(
@@ -149,6 +150,12 @@ class References:
     ) -> None:
         self.names, self._data, self._progress, self._size = names, data, progress, size
         self._splits: dict[tuple[int, int], Splits] = {}
+        self._notes: dict[str, None] = {}  # in order, each once
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Each once."""
+        return tuple(self._notes)
 
     def _images(self, name: str, card: Card, fitted: bool = True) -> tuple[ImageStream, str]:
         """A reference's images, and a digest of them. Those of a set keep their size where they have but one; fitted:
@@ -157,6 +164,7 @@ class References:
             if card.input_size not in self._splits:
                 self._splits = {card.input_size: splits_for(card, self._data, self._size)}
             (splits,) = self._splits.values()
+            self._note(splits.name, splits.notes)
             images = splits.reference(name)
             return tensor_stream(f"{splits.name} {name}", images), content_of(images)
         found, wanted = open_image_set(name, "own"), None
@@ -164,7 +172,11 @@ class References:
         if len(set(map(found.own_size, range(len(found))))) > 1:
             wanted = card.input_size if fitted else None
             found = open_image_set(name, wanted)
+        self._note(Path(name).name, found.notes)
         return dataclasses.replace(image_set_stream(found), name=Path(name).name), f"{digest} {wanted}"
+
+    def _note(self, name: str, notes: Sequence[str]) -> None:
+        self._notes |= dict.fromkeys(f"{name}: {note}" for note in notes)
 
     def in_features_of(self, classifier: Classifier) -> dict[str, FeatureStatistics]:
         """Their statistics in a classifier's features, by title: those beside it, else measured."""

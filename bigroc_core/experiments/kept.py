@@ -10,13 +10,21 @@ import io
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from bigroc_core.cards import weights_of
-from bigroc_core.experiments.growing import R
 from bigroc_core.files import write_bytes
+
+
+class Settled(Protocol):
+    """What says with which settings it was made."""
+
+    settings: dict[str, Any]
+
+
+R = TypeVar("R", bound=Settled)
 
 
 def weights_digest(names: Sequence[str]) -> str:

@@ -100,6 +100,7 @@ class Measurement(Subject):
         words += ["--debias", self.debias] if self.debias else []
         words += ["--beside", *(one.text for one in self.beside)] if self.beside else []
         words += ["--debias-seed", self.debias_seed] if self.debias and self.debias_seed != DEBIAS_SEED else []
+        words += self.said_of_precision
         return shlex.join(["python", "-m", "bigroc_core", *map(str, words)])
 
 
@@ -147,7 +148,7 @@ def measure(asked: Measurement, opened: Opened, progress: Progress | None = None
     if asked.find is not None:
         swept = _eps_found(asked, asked.find, opened, seeds, measuring)
         config = dataclasses.replace(swept.chosen, step_size=None)
-    main = Way(classifier, config, opened.view)
+    main = Way(classifier, config, opened.view, asked.precision)
     ways = Ways(
         main=main,
         beside=[one.way(main) for one in asked.beside],
@@ -155,12 +156,15 @@ def measure(asked: Measurement, opened: Opened, progress: Progress | None = None
         random_direction=asked.random_direction,
         debias=shift,
     )
-    told = ways.settings() | {"debias": asked.debiasing()}
-    run = asked.run or asked.folder("evaluate", told)
+    run = asked.run or asked.folder("evaluate", ways.settings() | {"debias": asked.debiasing()})
     measuring = dataclasses.replace(measuring, run=run, images_to=asked.images_to)
     found = evaluate(opened.stream, ways, judges, measuring)
     seen = view_note(judge, opened.size) if judge is not None else None
-    notes = (*notes, *([seen] if seen else []))
+    of_networks = [
+        note for one in (control, judge, *(way.classifier for way in ways.beside)) if one for note in one.notes
+    ]
+    told = [*of_networks, *references.notes, *(swept.notes if swept else ()), *notes, *([seen] if seen else [])]
+    notes = tuple(note for note in dict.fromkeys(told) if note not in opened.notes)
     return Measured(asked, found, swept, classifier.card.name, control.card.name if control else None, notes)
 
 
@@ -183,13 +187,14 @@ def _floor(
     found = {network.kind: references.features(network, name, opened.classifier.card, whole) for network in networks}
     least = min(real.count for real in found.values())
     if measuring.count <= least:
-        return found, ()
+        return found, references.notes
     if asked.floor is not None:
         raise ValueError(
             f"the floor is that of as many real images, and {name} has {least:,} of the {measuring.count:,} wanted: "
             f"measure fewer, or take --floor {NO_FLOOR}"
         )
-    return {}, (f"There are only {least:,} real {name} images, so the floor of {measuring.count:,} is not told.",)
+    few = f"There are only {least:,} real {name} images, so the floor of {measuring.count:,} is not told."
+    return {}, (*references.notes, few)
 
 
 def _eps_found(

@@ -19,10 +19,13 @@ from bigroc_core.cards import Card
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import load_classifier, refuse_judge
 from bigroc_core.debiasing import fit_debias
+from bigroc_core.engine.precision import PrecisionName
 from bigroc_core.engine.views import ViewName
 from bigroc_core.evaluation import ImageStream, Way
+from bigroc_core.experiments.requests import BallRequest
 from bigroc_core.images.classes import OPTION, parse_mapping
-from bigroc_core.settings import setting
+from bigroc_core.messages import short
+from bigroc_core.settings import like, setting
 from bigroc_core.sources import DEBIAS_SEED
 from bigroc_core.streams import GENERATOR_PREFIX, open_stream
 
@@ -34,9 +37,9 @@ class Subject:
     """What is measured, as it was asked for.
 
     images: generator:NAME, or a folder, zip or .npz. view: what classifiers see of images of another size than their
-    own, as in `boost`. title: what they are called, if not that. count, seeds: None and () for the experiment's own.
-    debias: how many images of debias_seed P1 Eq. 2 is fitted to. map_classes: --map-classes. data: of the references
-    that are splits of a data set.
+    own, precision: what steps are computed in, as in `boost`. title: what the images are called, if not that. count,
+    seeds: None and () for the experiment's own. debias: how many images of debias_seed P1 Eq. 2 is fitted to.
+    map_classes: --map-classes. data: of the references that are splits of a data set.
     """
 
     images: str
@@ -49,6 +52,7 @@ class Subject:
     debias_seed: int = setting(DEBIAS_SEED, "these images' seed")
     map_classes: str | None = None
     data: Path | None = None
+    precision: PrecisionName = like(BallRequest, "precision")
     run: Path | None = setting(None, "folder of the run (default: one in runs/ for these settings)")
 
     def shared(self) -> dict[str, Any]:
@@ -63,7 +67,8 @@ class Subject:
         mapping = parse_mapping(self.map_classes)
         if mapping and not classifier.classes:
             raise ValueError(f"{OPTION} maps onto class names, which {classifier.card.name} does not have")
-        stream = open_stream(self.images, classifier, mapping, own_sizes=True)
+        drawing = device if self.precision == "fast" else "cpu"
+        stream = open_stream(self.images, classifier, mapping, own_sizes=True, device=drawing)
         if len(sizes := sorted(set(stream.shapes or ()))) > 1:
             (low, wide), (tall, wider) = sizes[0], sizes[-1]
             raise ValueError(
@@ -85,6 +90,11 @@ class Subject:
         name = self.title or self.images
         plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in name.removeprefix(GENERATOR_PREFIX))[-40:]
         return Path("runs") / f"{kind}-{plain}-{digest}"
+
+    @property
+    def said_of_precision(self) -> list[str]:
+        """What a command says of it, as words."""
+        return [] if self.precision == "exact" else ["--precision", self.precision]
 
     def debiasing(self) -> list[int]:
         """What tells one shift from another, for a run's settings."""
@@ -180,7 +190,7 @@ class Beside:
                 try:
                     changes[field] = int(value) if field == "steps" else float(value)
                 except ValueError:
-                    raise ValueError(f"--beside {text!r}: {field} must be a number, not {value!r}") from None
+                    raise ValueError(f"--beside {short(text)}: {field} must be a number, not {short(value)}") from None
         # A step size belongs to its ε and steps.
         if {"eps", "steps"} & set(changes):
             changes.setdefault("step_size", None)

@@ -12,7 +12,7 @@ from bigroc_core.boosting import BoostConfig
 from bigroc_core.catalogue import classifier_named, compute_device, on_gpu, pixels_of
 from bigroc_core.experiments.boost import Run
 from bigroc_core.experiments.requests import CONFIG_FIELDS, GIVEN
-from bigroc_core.experiments.sizes import Pictures, boost_by_size, logits_by_size, together
+from bigroc_core.experiments.sizes import Pictures, Reach, boost_by_size, logits_by_size, together
 
 
 def computing(run: Run, index: int, name: str) -> int:
@@ -27,7 +27,8 @@ def frames_towards(run: Run, index: int, name: str) -> Iterator[Pictures]:
     label, original = torch.tensor([run.classes.index(name)]), together([run.originals[index]])
     masks = None if run.masks is None else [run.masks[index]]
     reached: Pictures = original
-    for moment in boost_by_size(classifier, original, label, config, None, masks):
+    precision = run.settings.get("precision", "exact")
+    for moment in boost_by_size(classifier, original, label, config, None, Reach(masks), precision=precision):
         reached = moment.pictures
         if moment.step in run.steps:
             yield reached

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from bigroc_core.boosting import BoostConfig
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.checks import MAX_STEP_SIZE
+from bigroc_core.engine.precision import PrecisionName
 from bigroc_core.images.classes import class_table
 from bigroc_core.limits import MAX_EPS_L2, MAX_SAMPLES_PER_REQUEST, MAX_STEPS_PER_REQUEST
 from bigroc_core.losses import OF_REALISM, LossName
@@ -113,6 +114,20 @@ class BallRequest(Request):
         least=0,
         most=MAX_STEPS_PER_REQUEST,
     )
+    precision: PrecisionName = setting(
+        "exact",
+        "exact, or fast: in bfloat16 where the hardware computes it; the same outcome, other last digits.",
+        label="Precision of the steps",
+        info="Fast: bfloat16, where the hardware computes it; the same outcome, other last digits. Numbers and files "
+        "are exact in both.",
+        choices=(("exact", "exact"), ("fast", "fast")),
+        added=True,
+    )
+
+
+def said_of_precision(precision: str) -> dict[str, Any]:
+    """What a run's settings say of it; where they say nothing it is exact."""
+    return {} if precision == "exact" else {"precision": precision}
 
 
 @dataclass(frozen=True, kw_only=True)

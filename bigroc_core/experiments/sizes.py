@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bigroc_core.boosting import BoostConfig, Snapshot, boost_streams, logits_of
+from bigroc_core.boosting import BoostConfig, Group, Snapshot, boost_streams, logits_of
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.images import from_uint8, to_uint8
 
@@ -94,28 +94,46 @@ class Moment:
         return rounded(self.images)
 
 
+@dataclass(frozen=True)
+class Reach:
+    """Where and how far each picture may move.
+
+    masks: of each picture (H, W) in [0, 1], None to change all of it. radii: of each picture (N,), in place of the
+    config's eps.
+    """
+
+    masks: Sequence[np.ndarray | None] | None = None
+    radii: Tensor | None = None
+
+
+EVERYWHERE = Reach()
+
+
 def boost_by_size(
     classifier: Classifier,
     originals: Pictures,
     labels: Tensor | None,
     config: BoostConfig,
     debias: Tensor | None = None,
-    masks: Sequence[np.ndarray | None] | None = None,
+    reach: Reach = EVERYWHERE,
     batch_size: int | None = None,
-    radii: Tensor | None = None,
+    precision: str = "exact",
 ) -> Iterator[Moment]:
     """`boost_stream` of pictures of any sizes, on the classifier's device; errors are those of `boost`, at the call.
 
-    labels: targets (N,), None to estimate them. masks: of each picture (H, W) in [0, 1], None to change all of it.
-    radii: of each picture (N,), in place of the config's eps.
+    labels: targets (N,), None to estimate them.
     """
     groups, device = groups_of(originals), classifier.mean.device
-    given = [None if labels is None else labels[group].to(device) for group in groups]
-    chosen = (
-        [_masks_of([masks[number] for number in group], originals[group[0]]) for group in groups] if masks else None
-    )
-    own = None if radii is None else [radii[group] for group in groups]
-    growing = boost_streams(classifier, batches(originals, device), given, config, debias, chosen, batch_size, own)
+    given = [
+        Group(
+            images,
+            None if labels is None else labels[group].to(device),
+            None if reach.masks is None else _masks_of([reach.masks[number] for number in group], originals[group[0]]),
+            None if reach.radii is None else reach.radii[group],
+        )
+        for group, images in zip(groups, batches(originals, device), strict=True)
+    ]
+    growing = boost_streams(classifier, given, config, debias, batch_size, precision)
     return (_moment(groups, snapshots) for snapshots in growing)
 
 

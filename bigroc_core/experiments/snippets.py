@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bigroc_core.catalogue import classifier_cards, generator_cards
-from bigroc_core.experiments.requests import CONFIG_FIELDS, DEBIASED, ESTIMATED, GIVEN
+from bigroc_core.experiments.requests import CONFIG_FIELDS, DEBIASED, ESTIMATED, GIVEN, said_of_precision
 from bigroc_core.sources import EXAMPLES, GENERATOR, example_class
 from bigroc_core.streams import GENERATOR_PREFIX
 
@@ -74,16 +74,15 @@ def as_python(settings: dict[str, Any]) -> str:
             "masks = [read_image(path).pixels[:1] for path in paths]",
         ]
     lines += [f"config = bc.BoostConfig({fields})"]
+    how = "config=config" + "".join(f", precision={value!r}" for value in _precision(settings).values())
     if from_files:
         # Each of them may be of a size of its own.
         each = ["image", *(["label"] if target else []), *(["mask"] if masked else [])]
         given = "".join(f", {word}" for word in [*(["labels=[label]"] if target else []), *(["mask=mask"] * masked)])
         drawn = "images" if len(each) == 1 else f"zip({', '.join(f'{name}s' for name in each)})"
-        lines += [
-            f"boosted = [bc.boost(classifier, image{given}, config=config).images[0] for {', '.join(each)} in {drawn}]"
-        ]
+        lines += [f"boosted = [bc.boost(classifier, image{given}, {how}).images[0] for {', '.join(each)} in {drawn}]"]
     else:
-        given = f"{target}, config=config{', mask=torch.stack(masks)' * masked}"
+        given = f"{target}, {how}{', mask=torch.stack(masks)' * masked}"
         lines += [f"boosted = bc.boost(classifier, images{given}).images"]
     lines += [
         "",
@@ -158,4 +157,8 @@ def command_for_folder(settings: dict[str, Any], images: str, to: str) -> str:
 
 
 def _config(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: settings[name] for name in CONFIG_FIELDS}
+    return {name: settings[name] for name in CONFIG_FIELDS} | _precision(settings)
+
+
+def _precision(settings: dict[str, Any]) -> dict[str, str]:
+    return said_of_precision(settings.get("precision", "exact"))

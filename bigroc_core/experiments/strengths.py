@@ -15,7 +15,7 @@ from bigroc_core.catalogue import classifier_named, compute_device
 from bigroc_core.checks import MAX_STEP_SIZE
 from bigroc_core.experiments.boost import Run
 from bigroc_core.experiments.requests import CONFIG_FIELDS
-from bigroc_core.experiments.sizes import boost_by_size, together
+from bigroc_core.experiments.sizes import Reach, boost_by_size, together
 from bigroc_core.limits import MAX_STRENGTHS_SECONDS
 
 STRENGTHS = 8
@@ -69,7 +69,8 @@ def strengths(run: Run, most: float, steps: int) -> Iterator[Run | None]:
     radii = torch.tensor(radii_up_to(most), dtype=torch.float64).repeat_interleave(count)
     labels = torch.from_numpy(run.targets).repeat(STRENGTHS)
     masks = list(run.masks) * STRENGTHS if run.masks else None
-    growing = boost_by_size(classifier, repeated, labels, config_in(run, steps), None, masks, None, radii)
+    reach, precision = Reach(masks, radii), run.settings.get("precision", "exact")
+    growing = boost_by_size(classifier, repeated, labels, config_in(run, steps), None, reach, precision=precision)
     last = next(growing)
     for moment in growing:
         last = moment

@@ -70,6 +70,7 @@ class Sweeping(Subject):
         words += ["--count", self.count] if self.count is not None else []
         words += ["--seeds", *self.seeds] if self.seeds else []
         words += ["--debias", self.debias] if self.debias else []
+        words += self.said_of_precision
         return shlex.join(["python", "-m", "bigroc_core", *map(str, words)])
 
     @property
@@ -87,7 +88,7 @@ def sweeps(asked: Sweeping, opened: Opened, progress: Progress | None = None, sh
         asked.trials.check(config, seeds, asked.measured)
     shift = opened.shift(asked)
     measuring = Measuring(count=count, seeds=seeds, progress=progress, share=share)
-    chooser = chooser_of(asked, opened, measuring)
+    chooser, notes = chooser_of(asked, opened, measuring)
     found = []
     for config in asked.configs:
         settings: list[Any] = [
@@ -97,22 +98,27 @@ def sweeps(asked: Sweeping, opened: Opened, progress: Progress | None = None, sh
             asked.debiasing(),
         ]
         settings += [] if opened.view is None else [opened.view]
+        settings += [] if asked.precision == "exact" else [asked.precision]
         folder = asked.folder("sweep", settings)
         if asked.run is not None:
             folder = asked.run / f"sweep-T{config.steps}-{config.norm}-{config.loss}"
-        way = Way(opened.classifier, config, opened.view)
+        way = Way(opened.classifier, config, opened.view, asked.precision)
         kept = dataclasses.replace(measuring, run=folder)
-        found.append(sweep(opened.stream, way, chooser, kept, asked.trials, shift))
+        one = sweep(opened.stream, way, chooser, kept, asked.trials, shift)
+        found.append(dataclasses.replace(one, notes=notes))
     return sorted(found, key=lambda one: one.best.mean)
 
 
-def chooser_of(asked: Sweeping, opened: Opened, measuring: Measuring) -> Chooser:
-    """In whose features, and against what, a sweep chooses; ValueError, before anything is read, for too few images."""
+def chooser_of(asked: Sweeping, opened: Opened, measuring: Measuring) -> tuple[Chooser, tuple[str, ...]]:
+    """In whose features, and against what, a sweep chooses, and what was guessed about both; ValueError, before
+    anything is read, for too few images."""
     network: Extractor
+    of_network: tuple[str, ...] = ()
     if asked.chooser == LITE0:
         network = Lite0Features(opened.device)
     else:
-        network = ClassifierFeatures(load_classifier(asked.chooser, device=opened.device))
+        classifier = load_classifier(asked.chooser, device=opened.device)
+        network, of_network = ClassifierFeatures(classifier), classifier.notes
     if asked.measured == FRECHET:
         require_images(measuring.count, network.dimensions)
     else:
@@ -126,11 +132,13 @@ def chooser_of(asked: Sweeping, opened: Opened, measuring: Measuring) -> Chooser
     statistics: FeatureStatistics | KernelReference
     if asked.measured == FRECHET and isinstance(network, ClassifierFeatures):
         ((name, statistics),) = references.in_features_of(network.classifier).items()
-        return Chooser(network, statistics, name)
+        return Chooser(network, statistics, name), (*of_network, *references.notes)
     real = references.features(network, asked.reference, opened.classifier.card, measuring, asked.reference_count)
     if asked.measured == KERNEL:
-        return Chooser(network, kernel_reference(real.features, network.device), real.name)
-    if real.statistics is None:
-        require_images(real.count, network.dimensions)
-    assert real.statistics is not None
-    return Chooser(network, real.statistics, real.name)
+        statistics = kernel_reference(real.features, network.device)
+    else:
+        if real.statistics is None:
+            require_images(real.count, network.dimensions)
+        assert real.statistics is not None
+        statistics = real.statistics
+    return Chooser(network, statistics, real.name), (*of_network, *references.notes)

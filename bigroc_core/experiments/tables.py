@@ -21,15 +21,17 @@ from bigroc_core.cards import Card, checkpoint_hash
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import load_classifier
 from bigroc_core.debiasing import fit_debias
+from bigroc_core.engine.precision import PrecisionName
 from bigroc_core.engine.views import ViewName
 from bigroc_core.evaluation import ALONE, ERRORS, Evaluation, Progress, Row, Share
 from bigroc_core.experiments.judging import labelled_for, splits_for
 from bigroc_core.experiments.measurement import Measurement, measure
 from bigroc_core.experiments.measuring import CONFIG_FIELDS, Beside
+from bigroc_core.experiments.requests import BallRequest
 from bigroc_core.generators.registry import embedded_generators, load_generator
 from bigroc_core.images import from_uint8, to_uint8
 from bigroc_core.images.splits import LabelledImages
-from bigroc_core.settings import setting
+from bigroc_core.settings import like, setting
 from bigroc_core.sources import DEBIAS_COUNT, DEBIAS_SEED
 from bigroc_core.streams import GENERATOR_PREFIX
 from bigroc_core.training.cifar10 import is_cifar10
@@ -62,6 +64,7 @@ class TablesRequest:
     timed: int = setting(100, "images that steps are timed on")
     debias_seed: int = setting(DEBIAS_SEED, "of what debiasing fits")
     data: Path | None = None
+    precision: PrecisionName = like(BallRequest, "precision")
 
     @property
     def data_name(self) -> str:
@@ -93,6 +96,7 @@ class Rows:
             debias=0 if self.card.conditional else DEBIAS_COUNT,
             debias_seed=request.debias_seed,
             data=request.data,
+            precision=request.precision,
         )
 
 
@@ -254,6 +258,10 @@ class Tables:
             return None
         return labelled_for(joint, data, data.test, {})[0].subset(slice(0, self.request.timed))
 
+    @property
+    def _looking(self) -> dict[str, Any]:
+        return {"view": self.request.view, "precision": self.request.precision}
+
     def stop_early_on(self, name: str, config: BoostConfig, images: Tensor, labels: Tensor | None, debias: Any) -> None:
         """The same images with the early stop and without, in turns."""
         classifier = self.classifiers[self.request.joint]
@@ -267,7 +275,7 @@ class Tables:
                     labels,
                     debias=debias,
                     config=config if stops else dataclasses.replace(config, stop_at=None),
-                    view=self.request.view,
+                    **self._looking,
                 )
                 seconds[stops].append(time.perf_counter() - began)
                 if stops:
@@ -303,9 +311,8 @@ class Tables:
         """What a PGD step on an image takes."""
         config, classifier = self.curve_configs()[CURVE_PGD[-1]], self.classifiers[self.request.joint]
         images, labels, _ = self.some_images(self.consistency.name, classifier)
-        per_step = _seconds(lambda: boost(classifier, images, labels, config=config, view=self.request.view)) / (
-            config.steps * len(images)
-        )
+        taken = _seconds(lambda: boost(classifier, images, labels, config=config, **self._looking))
+        per_step = taken / (config.steps * len(images))
         self.timing = {"device": _device_name(self.device), "pgd_step": per_step, "images": len(images)}
 
     def measure_point(self, steps: int) -> None:

@@ -25,7 +25,7 @@ from bigroc_core.experiments import every_class
 from bigroc_core.experiments.comparison import Comparison, Row, certainty_of, packed, unpacked, walked
 from bigroc_core.experiments.growing import described, last
 from bigroc_core.experiments.kept import keep, kept
-from bigroc_core.experiments.requests import BallRequest
+from bigroc_core.experiments.requests import BallRequest, said_of_precision
 from bigroc_core.experiments.sizes import boost_by_size, copied, rounded
 from bigroc_core.images import from_uint8
 from bigroc_core.settings import like, setting
@@ -57,7 +57,7 @@ class ThreatModelsRequest(BallRequest, ImagesRequest):
     def settings(self) -> dict[str, Any]:
         """Everything that decides the result, as plain JSON; the L∞ ε follows from it."""
         own = {name: getattr(self, name) for name in ("classifier", "eps", "steps", "quantile")}
-        return self.images.settings() | own
+        return self.images.settings() | own | said_of_precision(self.precision)
 
 
 def in_both_balls(
@@ -67,6 +67,7 @@ def in_both_balls(
     config: BoostConfig,
     quantile: float = 0.7,
     batch_size: int | None = None,
+    precision: str = "exact",
 ) -> Iterator[Comparison]:
     """P1 Fig. 4: the same images in an L2 ball, and in an L∞ ball as large as the L2 result's |δ| at this quantile.
 
@@ -88,7 +89,7 @@ def in_both_balls(
     run = Comparison(originals, np.stack([before, before]), targets, classifier.classes, rows, {})
     run.total = 2 * config.steps
     moved: list[Tensor] = []
-    stream = boost_by_size(classifier, originals, labels, config, batch_size=batch_size)
+    stream = boost_by_size(classifier, originals, labels, config, batch_size=batch_size, precision=precision)
     for moment in walked(run, 0, stream, config.steps, classifier):
         moved = moment.images
         yield run
@@ -96,7 +97,7 @@ def in_both_balls(
     eps = linf_eps_of(torch.cat(changed), quantile)
     rows[1].name, run.settings["linf_eps"] = f"L∞, ε = {eps:.4f}", eps
     other = replace(config, eps=eps, step_size=None, norm="linf")
-    stream = boost_by_size(classifier, originals, labels, other, batch_size=batch_size)
+    stream = boost_by_size(classifier, originals, labels, other, batch_size=batch_size, precision=precision)
     for _ in walked(run, 1, stream, config.steps, classifier):
         yield run
     run.finished = True
@@ -110,7 +111,7 @@ def compare_balls(request: ThreatModelsRequest, device: str | None = None) -> It
     classifier = classifier_named(request.classifier, device)
     read = request.images.read(classifier.classes, None, device)
     config = BoostConfig(eps=request.eps, steps=request.steps)
-    growing = in_both_balls(classifier, read.images, read.labels, config, request.quantile)
+    growing = in_both_balls(classifier, read.images, read.labels, config, request.quantile, precision=request.precision)
     yield from described(growing, request.settings() | read.resized_to(), read.notes, began)
 
 

@@ -76,6 +76,7 @@ class Draft:
     def _sampler(self, name: str) -> Generator:
         if name not in self._generators:
             loaded = generator_named(name, "cpu") if name in generator_cards() else load_generator(name)
+            self.notes += loaded.notes
             # Of a file, sources say the card's name.
             self._generators |= {name: loaded, loaded.card.name: loaded}
         return self._generators[name]
@@ -118,8 +119,10 @@ class Draft:
     def uploaded(self, paths: Sequence[str], classifier: Card) -> dict[str, Any]:
         """A source: image files, whose classes are estimated."""
         check_together(paths, UPLOAD_LIMITS)
-        read = [read_image(path, name=Path(path).name, limits=UPLOAD_LIMITS).pixels for path in paths]
-        return {"images": self._hold("uploaded images", self._of_one_size(read, classifier)), "classes": None}
+        read = [(name := Path(path).name, read_image(path, name=name, limits=UPLOAD_LIMITS)) for path in paths]
+        self.notes += [f"{name}: {note}" for name, one in read for note in one.notes]
+        pixels = self._of_one_size([one.pixels for _, one in read], classifier)
+        return {"images": self._hold("uploaded images", pixels), "classes": None}
 
     def _of_one_size(self, images: Sequence[Tensor], classifier: Card) -> np.ndarray:
         """Images (3, H, W) as a recipe holds them: at their own size where they have but one, else at the

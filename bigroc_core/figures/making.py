@@ -21,7 +21,7 @@ from bigroc_core.debiasing import class_histogram, histogram_entropy
 from bigroc_core.experiments.comparison import Comparison, Row
 from bigroc_core.experiments.every_class import towards_every_class
 from bigroc_core.experiments.frames import Interpolation
-from bigroc_core.experiments.interpolate import between
+from bigroc_core.experiments.interpolate import Manner, between
 from bigroc_core.experiments.threat_models import in_both_balls
 from bigroc_core.figures.drawing import (
     Block,
@@ -270,11 +270,17 @@ def _interpolated(recipe: Recipe, models: Models) -> Making[Made]:
     settings = recipe.settings
     classifiers = [models.classifier(name) for name in settings["classifiers"]]
     fractions, walks, said = sorted(settings["c"]), [], []
+    manner = Manner(
+        fractions=tuple(fractions),
+        steps=settings["steps"],
+        weights=settings["weights"],
+        warm_start=settings["warm_start"],
+        view=settings.get("view"),
+    )
     for source_end, target_end in settings["pairs"]:
         source, _ = end_image(source_end, recipe)
         target, _ = end_image(target_end, recipe, (source.shape[1], source.shape[2]))
-        way = (settings["steps"], settings["weights"], settings["warm_start"], settings.get("view"))
-        growing = between(classifiers, source, target, fractions, *way)
+        growing = between(classifiers, source, target, manner)
         run = yield from followed(growing, "interpolating through ")
         rows = _interpolated_rows(run)
         said += [

@@ -27,7 +27,8 @@ from torch import Tensor
 from bigroc_core import __version__
 from bigroc_core.cards import checkpoint_hash
 from bigroc_core.figures.metadata import PNG, chunks, text_in
-from bigroc_core.figures.schema import FILE, FORMAT, SCHEMAS, checked, short
+from bigroc_core.figures.schema import FILE, FORMAT, SCHEMAS, checked
+from bigroc_core.files import parsed_json
 from bigroc_core.images import from_uint8, to_uint8
 from bigroc_core.limits import (
     MAX_FIGURE_IMAGES,
@@ -36,6 +37,7 @@ from bigroc_core.limits import (
     MAX_RECIPE_CHARACTERS,
     MAX_RECIPE_ENTRIES,
 )
+from bigroc_core.messages import short
 
 # Where settings name a model.
 _MODELS = ("generator", "classifier", "classifiers", "robust", "standard")
@@ -97,11 +99,9 @@ def from_json(said: str) -> Recipe:
     if sum(map(said.count, "[{,")) > MAX_RECIPE_ENTRIES:
         raise ValueError(f"the recipe has more than {MAX_RECIPE_ENTRIES:,} entries")
     try:
-        found = json.loads(said)
-    except json.JSONDecodeError as error:
+        found = parsed_json(said)
+    except ValueError as error:
         raise ValueError(f"the recipe is not JSON: {error}") from None
-    except (ValueError, RecursionError):
-        raise ValueError("the recipe is not JSON of ours: its numbers are too long, or it is nested too deep") from None
     if not isinstance(found, dict) or found.get("recipe") != FORMAT:
         raise ValueError(f"this is no recipe of a figure (its format would be {FORMAT})")
     file = checked(FILE, found, "recipe")

@@ -6,7 +6,6 @@ Nothing is coerced: a text is no number, 3.0 is no whole number, and an entry of
 from __future__ import annotations
 
 import dataclasses
-import reprlib
 from functools import cache
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -23,6 +22,7 @@ from bigroc_core.limits import (
     MAX_SAMPLES_PER_REQUEST,
     MAX_STEPS_PER_REQUEST,
 )
+from bigroc_core.messages import short
 from bigroc_core.norms import NORMS
 from bigroc_core.sources import MAX_INDEX, MAX_SEED
 
@@ -30,15 +30,6 @@ FORMAT = 1
 MAX_NAME = 200
 MAX_ENTRIES = 16
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
-_SHORT.maxlevel = 2
-
-
-def short(value: Any) -> str:
-    """A value as a message quotes it: printable, and never long."""
-    shown = _SHORT.repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "…"
 
 
 def _config(value: Any) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def _part(folder: Path, kind: Any, dtype: torch.dtype) -> tuple[Any, list[str]]:
     _check_size(folder, kind, files)
     options: dict[str, Any] = {"use_safetensors": safe, "variant": variant, "local_files_only": True}
     if kind.__module__.startswith("diffusers"):
-        options["low_cpu_mem_usage"] = False
+        options |= {"low_cpu_mem_usage": False, "torch_dtype": dtype}  # a cast of its networks it warns of
     notes = [f"only the variant {variant} of {stem} is there, and is taken"] if variant else []
     return kind.from_pretrained(str(folder), **options).to(dtype).eval(), notes
 

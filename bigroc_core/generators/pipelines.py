@@ -17,6 +17,7 @@ from bigroc_core.classifiers.foreign import class_names
 from bigroc_core.engine.batching import is_out_of_memory
 from bigroc_core.generators.pipeline_folders import classes_in, read_pipeline
 from bigroc_core.generators.sampling import Generator, index_seed
+from bigroc_core.messages import short
 
 
 @dataclass(frozen=True)
@@ -221,8 +222,8 @@ def parse_settings(text: str) -> dict[str, Any]:
                 settings[name] = int(value) if name == "num_inference_steps" else float(value)
         except ValueError as error:
             raise ValueError(
-                f"{part!r} is no setting of a generator; expected for instance num_inference_steps=50, timesteps=22,0 "
-                "or eta=0.5"
+                f"{short(part)} is no setting of a generator; expected for instance num_inference_steps=50, "
+                "timesteps=22,0 or eta=0.5"
             ) from error
     return settings
 

@@ -14,6 +14,8 @@ from bigroc_core.cards import CHECKPOINTS, Card, card_of_folder, embedded_cards,
 from bigroc_core.classifiers.checkpoints import read_safetensors
 from bigroc_core.classifiers.foreign import class_names
 from bigroc_core.classifiers.state_dicts import check_fit, load_weights
+from bigroc_core.default_device import on_cpu
+from bigroc_core.engine.building import WithoutStartingWeights
 from bigroc_core.files import is_there
 from bigroc_core.generators.biggan import BigGANGenerator
 from bigroc_core.generators.dcgan import DCGANGenerator
@@ -49,6 +51,7 @@ def build_generator(card: Card) -> nn.Module:
         raise ValueError(f"{card.architecture} cannot be built with {said}: {reason}") from error
 
 
+@on_cpu
 def load_generator(source: str | Path, device: torch.device | str = "cpu") -> Generator:
     """A generator by embedded name or one of the user's models.toml, from a NAME.safetensors of ours with NAME.json
     beside it, or as published.
@@ -118,11 +121,12 @@ def _load(source: str, device: torch.device | str) -> Generator:
     if card.kind != "generator":
         raise ValueError(f"{card.name} is a {card.kind}, not a generator")
     what = f"the checkpoint {path} and the network {card.architecture}"
-    with torch.device("meta"):
+    with torch.device("meta"), WithoutStartingWeights():
         empty = build_generator(card)
     weights = read_safetensors(path) if published is None else published
     check_fit({name: value.shape for name, value in empty.state_dict().items()}, weights, what)
-    network = build_generator(card)
+    with WithoutStartingWeights():
+        network = build_generator(card)
     load_weights(network, weights, what)
     return Generator(LatentSampler(network, device), card, notes)
 

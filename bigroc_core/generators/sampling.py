@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from bigroc_core.cards import Card
+from bigroc_core.default_device import on_cpu
+from bigroc_core.messages import short
 
 BLOCK = 32
 SEEDS = 2**63
@@ -88,7 +90,10 @@ class Generator:
         classes = len(self.card.classes)
         if labels is None:
             return torch.arange(start, start + count) % classes
-        given = torch.as_tensor(np.asarray(labels) if not isinstance(labels, Tensor) else labels).cpu()
+        try:
+            given = torch.as_tensor(np.asarray(labels) if not isinstance(labels, Tensor) else labels).cpu()
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"labels must be {count} class numbers, not {short(labels)}") from error
         if given.ndim != 1 or len(given) != count:
             raise ValueError(f"labels must be {count} class numbers, got shape {tuple(given.shape)}")
         if given.is_floating_point() or given.dtype == torch.bool:
@@ -100,6 +105,7 @@ class Generator:
             )
         return given.long()
 
+    @on_cpu
     @torch.no_grad()
     def sample(
         self, count: int, labels: Sequence[int] | Tensor | None = None, seed: int = 0, start: int = 0
@@ -116,7 +122,7 @@ class Generator:
             ("seed", seed, 0, SEEDS),
         ):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value < bound:
-                raise ValueError(f"{name} must be a whole number from {least} to {bound - 1}, got {value!r}")
+                raise ValueError(f"{name} must be a whole number from {least} to {bound - 1}, got {short(value)}")
         checked = self._checked_labels(count, labels, start)
         height, width = self.card.input_size
         images = torch.empty((count, 3, height, width))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from typing import Any
 
+from bigroc_core.files import parsed_json
 from bigroc_core.images.image import ImageError
 from bigroc_core.images.labels import some_of
 from bigroc_core.messages import printable
@@ -20,8 +20,8 @@ def read_dataset_json(data: bytes, images: Collection[str], where: str) -> tuple
     Raises ImageError for JSON that is damaged or says something else, and for images without a label.
     """
     try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is one too
+        content = parsed_json(data)
+    except ValueError as error:  # UnicodeDecodeError is one too
         raise ImageError(f"{where}: its dataset.json is no JSON ({error}); {EXPECTED}. Make it again.") from error
     if not isinstance(content, dict) or "labels" not in content:
         raise ImageError(f"{where}: its dataset.json has no entry “labels”; {EXPECTED}.")

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 # The hidden folder that holds the state of a run until it is complete.
 STATE = ".bigroc-partial"
+# In it, the file that is there first and goes last.
+SETTINGS = "settings.json"
 # The hidden file that a finished output folder keeps, so that a folder around it is read without it.
 MARKER = ".bigroc-output"
 

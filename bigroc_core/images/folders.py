@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from bigroc_core.images.archives import checked_archive
 from bigroc_core.images.arranging import Listing, arrange, is_hidden
 from bigroc_core.images.classes import KnownClasses
-from bigroc_core.images.folder_layout import STATE
+from bigroc_core.images.folder_layout import SETTINGS, STATE
 from bigroc_core.images.image import ImageError, SetReading
 from bigroc_core.images.image_set import ImageSet, image_files
 from bigroc_core.images.reading import check_bytes, file_bytes
@@ -22,7 +22,7 @@ DEEPEST = 6
 
 def open_folder(path: Path, reading: SetReading) -> ImageSet:
     """A folder of images as a set; see `open_image_set`."""
-    if (path / STATE).exists():
+    if (path / STATE / SETTINGS).exists():
         raise ImageError(f"{path}: is the output of an unfinished run. Run its command again to finish it.")
     notes: list[str] = []
     files = list(_files(path, "", (os.path.realpath(path),), notes))

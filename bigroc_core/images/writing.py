@@ -17,7 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from bigroc_core.files import make_folder
-from bigroc_core.images.folder_layout import MARKER, STATE, class_folders
+from bigroc_core.images.folder_layout import MARKER, SETTINGS, STATE, class_folders
 from bigroc_core.images.image import SUFFIXES
 from bigroc_core.images.rounding import encode_png, to_uint8
 
@@ -110,14 +110,14 @@ class ImageSetWriter:
             raise ValueError(f"{self.out}: {len(missing)} batches are still missing, the first from {missing[0][0]}.")
         with self._explaining_os_errors():
             if self._is_npz and not self.out.exists():
-                assembled = self._state / "assembled.tmp"
-                self._assemble(assembled)
-                os.replace(assembled, self.out)
+                with _gone_if_not_whole(self._state / "assembled.tmp") as assembled:
+                    self._assemble(assembled)
+                    os.replace(assembled, self.out)
             elif not self._is_npz:
                 self._put(self.out / MARKER, MARKED)
             # The settings go last: until then a killed clean-up is still recognised as this run.
             for leftover in self._state.iterdir():
-                if leftover.name != "settings.json":
+                if leftover.name != SETTINGS:
                     leftover.unlink()
             shutil.rmtree(self._state)
         return self.out
@@ -125,7 +125,7 @@ class ImageSetWriter:
     def withdraw(self) -> None:
         """Undo the beginning of a run that wrote no image, so that bad input leaves nothing behind."""
         begun = [self._state] if self._is_npz else list(self.out.iterdir())
-        if begun != [self._state] or any(entry.name != "settings.json" for entry in self._state.iterdir()):
+        if begun != [self._state] or any(entry.name != SETTINGS for entry in self._state.iterdir()):
             return
         shutil.rmtree(self._state)
         if self._made_out and not self._is_npz:
@@ -134,9 +134,9 @@ class ImageSetWriter:
     def _put(self, path: Path, data: bytes) -> None:
         """Write a file whole or not at all."""
         # Not the process number: processes on several machines may share it, and the output's folder.
-        temporary = self._state / f"{secrets.token_hex(8)}.tmp"
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        with _gone_if_not_whole(self._state / f"{secrets.token_hex(8)}.tmp") as temporary:
+            temporary.write_bytes(data)
+            os.replace(temporary, path)
 
     def _assemble(self, path: Path) -> None:
         """Join the shards as numpy.savez would have written them, with one of them in memory at a time."""
@@ -172,6 +172,17 @@ class ImageSetWriter:
             raise explained from error
 
 
+@contextlib.contextmanager
+def _gone_if_not_whole(temporary: Path) -> Iterator[Path]:
+    """A place to write to, where nothing is left once there is no room for it."""
+    try:
+        yield temporary
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
 def _savez(arrays: Sequence[np.ndarray]) -> bytes:
     stream = io.BytesIO()
     np.savez(stream, *arrays)
@@ -188,7 +199,7 @@ def _state_folder(out: Path) -> Path:
 
 def is_unfinished(out: str | os.PathLike[str]) -> bool:
     """Whether an output is one that `write_image_set` began and that was never finished."""
-    return _state_folder(Path(out)).exists()
+    return (_state_folder(Path(out)) / SETTINGS).exists()
 
 
 def write_image_set(
@@ -234,7 +245,7 @@ def write_image_set(
         ) from error
     writer = ImageSetWriter(out, count, batch_size, names)
     state = _state_folder(out)
-    settings_file = state / "settings.json"
+    settings_file = state / SETTINGS
     if settings_file.is_file():
         _check_same_run(json.loads(settings_file.read_text()), record, out)
         return writer
@@ -243,6 +254,8 @@ def write_image_set(
     else:
         occupied = out.exists()
     if occupied:
+        with contextlib.suppress(OSError):
+            state.rmdir()  # empty, of a run that was killed in the last of its clean-up
         raise ValueError(f"{out}: exists already and is not an unfinished run. Choose another name, or remove it.")
     make_folder(state.parent)
     with writer._explaining_os_errors():

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,27 @@ from bigroc_core.cards import Card
 from bigroc_core.files import write_text
 
 
-@contextmanager
+@contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A temporary place to write to, put in the place of `path` once that is done; OSError, naming it, if not."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch has a RuntimeError for a full disk
-        raise OSError(f"{path} could not be written: {str(error).splitlines()[0]}") from error
+    except (OSError, RuntimeError) as error:
+        # torch has a RuntimeError of its own for a full disk, on top of the system's.
+        why = error.__context__ if isinstance(error.__context__, OSError) else error
+        raise OSError(f"{path} could not be written: {str(why).splitlines()[0]}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write a run's state (tensors and plain containers); a kill at any moment leaves the old file or the new one."""
-    with written_whole(path) as temporary:
-        torch.save(state, temporary)
+    # Opened here: of a file that torch opens itself it does not say what is wrong.
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        torch.save(state, file)
 
 
 def load_state(path: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
@@ -52,15 +56,23 @@ def load_state(path: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
     if state["step"] == before < steps and {**state["recipe"], "steps": steps} == recipe:
         state["ends"].append(before)
         return state
-    raise ValueError(f"{path.parent} holds a run of another recipe; give another --run folder or remove it")
+    earlier = state["recipe"]
+    other = [key for key in dict.fromkeys((*earlier, *recipe)) if earlier.get(key) != recipe.get(key)]
+    raise ValueError(
+        f"{path.parent} holds a run of another recipe (of other {', '.join(other)}); give another --run folder or "
+        "remove it"
+    )
 
 
 def append_log(path: Path, entry: dict[str, Any]) -> None:
     """Add one JSON line to a run's log; OSError, naming it, if it cannot be written."""
+    before = path.stat().st_size if path.exists() else 0
     try:
         with open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
     except OSError as error:
+        with contextlib.suppress(OSError):
+            os.truncate(path, before)  # of a line that has no room nothing stays
         raise OSError(f"{path} could not be written: {error}") from error
 
 

@@ -204,7 +204,9 @@ def train_joint(
     """
     if recipe.batch_size > len(real.train):
         raise ValueError(f"a batch of {recipe.batch_size} is more than the {len(real.train)} real training images")
-    known = {"data": real.fingerprint} if real.fingerprint else {}
+    of_sets = {source.name: source.fingerprint for source in sources if source.fingerprint}
+    known: dict[str, Any] = {"data": real.fingerprint} if real.fingerprint else {}
+    known |= {"generated images": of_sets} if of_sets else {}
     torch.manual_seed(recipe.seed)
     network, head = fresh_joint_network(init, len(real.classes))
     run = Run(folder, {**recipe.entries(), **known}, recipe.steps, save_minutes)

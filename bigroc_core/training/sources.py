@@ -48,7 +48,7 @@ class SetImages:
 class RealImages:
     """Real images of named classes, said to be `data`. held_out: other ones, for every choice and for ℓ₀.
 
-    fingerprint: of the training images, where they were read as a whole, by which a resumed run knows them again.
+    fingerprint: of these images' contents, by which a resumed run knows them again.
     notes: what was guessed about them.
     """
 
@@ -95,12 +95,14 @@ def load_real(
             classes,
             train,
             SetImages(found, others, labels[others]),
-            notes=found.notes,
+            found.digest(),
+            found.notes,
         )
     kept = open_image_set(held_out, size, classes, mapping)
     kept_labels = _labels_of(kept, held_out)
-    others = torch.arange(len(kept))
-    return RealImages(Path(real).name, classes, train, SetImages(kept, others, kept_labels), notes=found.notes)
+    held = SetImages(kept, torch.arange(len(kept)), kept_labels)
+    both = f"{found.digest()} {kept.digest()}"
+    return RealImages(Path(real).name, classes, train, held, both, (*found.notes, *kept.notes))
 
 
 def _of_data(data: str | Path | None, size: tuple[int, int], init: Classifier) -> RealImages:
@@ -169,13 +171,14 @@ class GeneratedSource:
     """Generated images (n, 3, H, W) at 8-bit levels with labels (n,) int64 among the real images' classes.
 
     draw(start, count, draws): images to train on, numbered from `start` where a generator makes them, else drawn at
-    random by `draws`. held_out(count): images that training never sees, at most as many. notes: what was guessed about
-    them.
+    random by `draws`. held_out(count): images that training never sees, at most as many. fingerprint: of a set's
+    contents, by which a resumed run knows it again. notes: what was guessed about them.
     """
 
     name: str
     draw: Callable[[int, int, torch.Generator], tuple[Tensor, Tensor]]
     held_out: Callable[[int], tuple[Tensor, Tensor]]
+    fingerprint: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -217,6 +220,7 @@ def open_generated(
         Path(named).name,
         lambda start, count, draws: read(train, torch.randint(len(train), (count,), generator=draws)),
         lambda count: read(kept, torch.arange(min(count, len(kept)))),
+        found.digest(),
         found.notes,
     )
 
@@ -249,7 +253,10 @@ def _from_generator(
         return pixels, estimate(pixels)
 
     return GeneratedSource(
-        name, lambda start, count, draws: sample(TRAINED_ON, start, count), lambda count: sample(WATCHED, 0, count)
+        name,
+        lambda start, count, draws: sample(TRAINED_ON, start, count),
+        lambda count: sample(WATCHED, 0, count),
+        notes=generator.notes,
     )
 
 

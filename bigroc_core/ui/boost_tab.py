@@ -27,6 +27,7 @@ from bigroc_core.limits import (
     MAX_LIGHT_COMPUTING,
     MAX_OWN_SIDE,
 )
+from bigroc_core.messages import short
 from bigroc_core.norms import NORMS
 from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD, Source, example_paths, read_files
 from bigroc_core.ui import controls, dropped, kept, links, masks, models, pictures, repaint, strengths
@@ -96,7 +97,7 @@ def check_upload(files: list[str] | None, classifier: str) -> str:
         return UPLOAD_HINT
     with explained():
         if classifier not in classifier_cards():
-            raise ValueError(f"there is no classifier {classifier!r:.60} here")
+            raise ValueError(f"there is no classifier {short(classifier)} here")
         read, refused = read_files([Path(file) for file in files], None, compute_device())
         count, sizes = (0, "") if read is None else (len(read.images), f", {_sizes_of(read.images)}")
         total = max(count, len(files)) if count + len(refused) <= len(files) else count + len(refused)
@@ -259,6 +260,7 @@ def build(opening: Run, live: bool = True) -> tuple[links.Restorable, Form, kept
                     form.add("step_size", placeholder="ε/T")
                     form.add("stop_at", placeholder="off")
                 form.add("gradient")
+                form.add("precision")
             links.link_button("boost", form.shared, run="boost")
             place_of_settings = gr.Column()
         with gr.Column(scale=8, min_width=320):

@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from bigroc_core.catalogue import classifier_cards, generator_cards
-from bigroc_core.experiments.debias import DebiasRequest, Study, study_of, study_on_gpu
+from bigroc_core.catalogue import classifier_cards
+from bigroc_core.experiments.debias import DebiasRequest, Study, study_on_gpu
 from bigroc_core.files import one_line_each
 from bigroc_core.limits import KEEP_FILES_SECONDS
 from bigroc_core.ui import controls, links, pictures
@@ -109,15 +109,6 @@ def changes(study: Study) -> str:
         f'<p class="note">{note}.</p><div class="changes scrollbox" tabindex="0" role="group" '
         f'aria-label="Images and their classes">{"".join(figures)}</div>'
     )
-
-
-def opening_study() -> Study:
-    """The finished example the tab opens with, computed once when the server starts, on the CPU."""
-    cards = generator_cards()
-    name = next((name for name, card in cards.items() if not card.conditional), next(iter(cards)))
-    request = DebiasRequest(generator=name, classifier=next(iter(classifier_cards())), count=200, validation_count=200)
-    *_, study = study_of(request, "cpu")
-    return study
 
 
 def build(opening: Study) -> links.Restorable:

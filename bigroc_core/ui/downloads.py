@@ -10,17 +10,26 @@ from pathlib import Path
 
 from gradio.utils import get_upload_folder
 
-from bigroc_core.files import write_bytes
+from bigroc_core.files import NotWritten, write_bytes
 from bigroc_core.limits import KEEP_FILES_SECONDS
 
 
 def saved(name: str, data: bytes) -> str:
-    """The path of a file written into Gradio's own cache, which is emptied on schedule."""
+    """The path of a file written into Gradio's own cache, which is emptied on schedule. NotWritten where it has no
+    room."""
     cache = Path(get_upload_folder())
-    cache.mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(dir=cache)) / name
-    write_bytes(path, data)
-    return str(path)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=cache))
+    except OSError as error:
+        raise NotWritten(cache / name, error) from error
+    try:
+        write_bytes(folder / name, data)
+    except OSError:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise
+    return str(folder / name)
 
 
 def sweep_now(folder: Path, seconds: float, but: str = "jobs") -> None:

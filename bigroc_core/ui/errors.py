@@ -6,19 +6,27 @@ Whatever comes from outside may stand in such a sentence: a name in a link, the 
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from pydantic import ValidationError
+from starlette.responses import PlainTextResponse
 
 from bigroc_core.catalogue import classifier_cards, generator_cards
+from bigroc_core.files import NotWritten
 from bigroc_core.messages import printable
 
 # Of a longer text the beginning, which names what is wrong, and the end, which says what to do.
 MAX_CHARACTERS = 500
+# What the system says of a full disk, and of one that cannot be written to.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def readable(text: str) -> str:
@@ -68,11 +76,38 @@ def validations(names: Iterable[str], problems: Mapping[str, str]) -> list[dict[
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn a ValueError of the engine into a message on the page, without its "ValueError:" or a traceback."""
+    """Turn a ValueError of the engine, or a file that could not be written, into a message on the page, without its
+    "ValueError:" or a traceback."""
     try:
         yield
     except ValueError as error:
         raise refusal(error) from None
+    except OSError as error:
+        if not no_room(error):
+            raise
+        raise refusal(said_of_room(error)) from None
+
+
+def no_room(error: Exception) -> bool:
+    """Whether it says that the server's disk is full or cannot be written to."""
+    return isinstance(error, NotWritten) or (isinstance(error, OSError) and error.errno in NO_ROOM)
+
+
+def said_of_room(error: OSError, name: str = "a file") -> str:
+    """What a visitor is told of it; the server's host finds it, with the whole path, in the log."""
+    logging.getLogger(__name__).error("no room for the page's files: %s", error)
+    if isinstance(error, NotWritten):
+        name, why = error.path.name, error.why
+    else:
+        name, why = Path(os.fsdecode(error.filename or name)).name, error.strerror or "no reason given"
+    return f"{name!r} could not be written on the server ({why}): ask for it again once its host has made room"
+
+
+async def upload_without_room(_request: Any, error: Exception) -> PlainTextResponse:
+    """The answer to an upload, which Gradio takes itself, where it could not be written; the page shows it."""
+    if not isinstance(error, OSError) or not no_room(error):
+        raise error
+    return PlainTextResponse(said_of_room(error, "the upload"), 507)
 
 
 def refuse_plainly(page: gr.Blocks) -> None:
@@ -88,6 +123,15 @@ def refuse_plainly(page: gr.Blocks) -> None:
         except gr.Error:
             raise
         except Exception as error:
+            if isinstance(error, OSError) and no_room(error):
+                raise refusal(said_of_room(error)) from None
             raise refusal(f"this was not understood: {error}") from None
 
     page.preprocess_data = preprocess_data  # type: ignore[method-assign]
+    written = page.postprocess_data
+
+    async def postprocess_data(*given: Any, **named: Any) -> list[Any]:
+        with explained():
+            return await written(*given, **named)
+
+    page.postprocess_data = postprocess_data  # type: ignore[method-assign]

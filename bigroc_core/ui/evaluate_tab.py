@@ -330,6 +330,7 @@ def build() -> links.Restorable | None:
                 debias = form.add("debias", visible=not conditional, elem_id="evaluation-debias")
                 form.add("inception")
                 form.add("lite0")
+                form.add("precision")
             links.link_button("evaluate", form.shared)
         with gr.Column(scale=8, min_width=320):
             status = controls.html(status_line(None), elem_id="evaluation-status", label="Status")
@@ -356,7 +357,7 @@ def build() -> links.Restorable | None:
 
     go.click(
         start,
-        [*form.shared.values(), job, file],
+        form.inputs([job]),
         job,
         api_name="start_evaluation",
         api_visibility="undocumented",
@@ -395,7 +396,7 @@ def build() -> links.Restorable | None:
     norm.input(apply_norm, [norm, eps], eps, api_name="show_evaluation_norm", **quiet)
     # For clients, which have no browser to keep the id in.
     identity = gr.Textbox(visible=False, label="Job id")
-    gr.Button(visible=False).click(evaluate, form.inputs, identity, api_name="evaluate", concurrency_limit=None)
+    gr.Button(visible=False).click(evaluate, form.inputs(), identity, api_name="evaluate", concurrency_limit=None)
     for answer in (evaluation_status, evaluation_result, cancel_evaluation):
         gr.api(answer, api_name=answer.__name__, queue=False)
     outputs = [*form.shared.values(), generator_box, upload_box, eps_box, preset_note]

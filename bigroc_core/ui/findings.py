@@ -17,6 +17,7 @@ from bigroc_core.figures.drafts import sweep_recipe
 from bigroc_core.figures.drawing import render
 from bigroc_core.figures.making import make
 from bigroc_core.figures.parts import finished
+from bigroc_core.files import write_bytes
 
 CSV, LATEX, JSON, CURVE = "evaluation.csv", "evaluation.tex", "evaluation.json", "sweep.pdf"
 
@@ -155,5 +156,5 @@ def write(measured: Measured, folder: Path) -> dict[str, Path]:
     paths = {}
     for name, data in contents.items():
         paths[name] = folder / name
-        paths[name].write_bytes(data)
+        write_bytes(paths[name], data)
     return paths

@@ -13,6 +13,7 @@ from typing import Any
 
 import gradio as gr
 
+from bigroc_core.catalogue import usual_precision
 from bigroc_core.settings import Request, Unfit, default_of, described, hints
 from bigroc_core.ui import links
 from bigroc_core.ui.errors import explained, validations
@@ -77,7 +78,9 @@ class Form:
 
     def __init__(self, request: type[Request], **values: Any) -> None:
         """values: what the controls begin with, where that is not the fields' default."""
-        self.request, self.values = request, values
+        # Of the machine, whatever an example kept here was made with.
+        own = {"precision": usual_precision()} if "precision" in hints(request) else {}
+        self.request, self.values = request, values | own
         # The name of a control that also says what is wrong with those laid out elsewhere, by the form's values.
         self.repeats: Callable[[dict[str, Any]], str] | None = None
         self.controls: dict[str, gr.components.Component] = {}
@@ -95,13 +98,13 @@ class Form:
 
     @property
     def names(self) -> list[str]:
-        """The settings in their order, uploads last, which is the order of an endpoint's inputs."""
-        return _ordered(hints(self.request))
+        """The settings in the order of an endpoint's inputs."""
+        return _named(self.request)
 
-    @property
-    def inputs(self) -> list[gr.components.Component]:
-        """The controls in that order."""
-        return [self.controls[name] for name in self.names]
+    def inputs(self, extras: Sequence[gr.components.Component] = ()) -> list[gr.components.Component]:
+        """The controls in that order. extras: of the endpoint's further inputs."""
+        names = _named(self.request, extras)
+        return [self.controls[one] if isinstance(one, str) else one for one in names]
 
     @property
     def shared(self) -> dict[str, gr.components.Component]:
@@ -114,8 +117,12 @@ def shared_names(request: type[Request]) -> list[str]:
     return [name for name in hints(request) if not is_upload(name)]
 
 
-def _ordered(names: typing.Iterable[str]) -> list[str]:
-    return sorted(names, key=is_upload)
+def _named(request: type[Request], extras: typing.Iterable[Any] = ()) -> list[Any]:
+    """A request's settings in the order of an endpoint's inputs, with the further ones in their place: what may be left
+    out comes last, uploads and what has come since programs began to call it."""
+    optional = {name: (told.added, is_upload(name)) for name, told in described(request).items()}
+    first = [name for name, known in optional.items() if not any(known)]
+    return [*first, *extras, *sorted((name for name in optional if name not in first), key=optional.__getitem__)]
 
 
 def endpoint(request: type[Request], **extras: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -128,16 +135,14 @@ def endpoint(request: type[Request], **extras: str) -> Callable[[Callable[..., A
     """
 
     def decorate(handler: Callable[..., Any]) -> Callable[..., Any]:
-        names = _ordered(hints(request))
-        known = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        last = [name for name in names if is_upload(name)]
-        parameters = [inspect.Parameter(name, known) for name in [*names[: len(names) - len(last)], *extras]]
-        parameters.append(inspect.Parameter("request", known, annotation=gr.Request))
-        missing = {name for name in last if default_of(request, name) is dataclasses.MISSING}
-        parameters += [
-            inspect.Parameter(name, known, default=inspect.Parameter.empty if name in missing else None)
-            for name in last
-        ]
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        visitor = inspect.Parameter("request", kind, annotation=gr.Request)
+        parameters = [inspect.Parameter(name, kind) for name in _named(request, [*extras, "request"])]
+        parameters = [visitor if one.name == "request" else one for one in parameters]
+        for place in range(parameters.index(visitor) + 1, len(parameters)):
+            default = default_of(request, parameters[place].name)
+            if default is not dataclasses.MISSING:
+                parameters[place] = parameters[place].replace(default=default or None)
         signature = inspect.Signature(parameters)
 
         def answer(values: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -200,8 +205,7 @@ def checker(form: Form, stops: Stops | None, extras: Sequence[str] = ()) -> Call
 
     stops: who hears of what is right; None where a run is no part of the request.
     """
-    uploads = [name for name in form.names if is_upload(name)]
-    order = [*(name for name in form.names if not is_upload(name)), *extras, *uploads]
+    order = _named(form.request, extras)
 
     def check(*values: Any) -> list[dict[str, Any]]:
         *given, visitor = values
@@ -246,8 +250,7 @@ def connect(
     """
     go, stop = buttons
     api_name, cancel_name, cancel_doc = names
-    uploads = [form.controls[name] for name in form.names if is_upload(name)]
-    inputs = [*form.shared.values(), *(extras or {}).values(), *uploads]
+    inputs = form.inputs(list((extras or {}).values()))
     stateful = isinstance(outputs[0], gr.State)
     status: Any = outputs[1 if stateful else 0]
     shape = (len(outputs), 1 if stateful else 0)

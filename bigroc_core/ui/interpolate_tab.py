@@ -23,6 +23,7 @@ from bigroc_core.experiments.interpolate import (
 )
 from bigroc_core.images import to_uint8
 from bigroc_core.limits import KEEP_FILES_SECONDS
+from bigroc_core.messages import short
 from bigroc_core.sources import UPLOAD, OneImage
 from bigroc_core.ui import controls, links, pictures
 from bigroc_core.ui.downloads import saved
@@ -150,7 +151,7 @@ def check_end(file: str | None, classifier: str) -> str:
         return UPLOAD_HINT
     with explained():
         if classifier not in classifier_cards():
-            raise ValueError(f"there is no classifier {classifier!r:.60} here")
+            raise ValueError(f"there is no classifier {short(classifier)} here")
         image, notes = OneImage(kind=UPLOAD, file=file).read(None, compute_device(), "image")
         said = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
         return f'<div class="thumbs">{pictures.listed(to_uint8(image), Path(file).name)}</div>{said}'
@@ -202,6 +203,7 @@ def build(opening: Interpolation) -> links.Restorable:
                 form.add("steps")
                 form.add("weights", placeholder="1, 1, 1")
                 form.add("warm_start")
+                form.add("precision")
             links.link_button("interpolate", form.shared)
         with gr.Column(scale=8, min_width=320):
             outputs = lay_out_results(run, results(opening, example))

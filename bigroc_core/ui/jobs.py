@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol
 
 from bigroc_core.files import held
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_WAITING_JOBS
+from bigroc_core.ui.errors import no_room, said_of_room
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 FINISHED = ("done", "failed", "cancelled")
@@ -146,12 +147,14 @@ class Jobs:
             if len(self._waiting) >= self._most_waiting:
                 raise ValueError(f"{len(self._waiting)} jobs are waiting already; please come back in a few minutes")
             folder = self._root / secrets.token_hex(8)
-            (folder / INPUTS).mkdir(parents=True)
             try:
+                (folder / INPUTS).mkdir(parents=True)
                 for path in inputs:
                     shutil.copyfile(path, folder / INPUTS / path.name)
             except OSError as error:
                 shutil.rmtree(folder, ignore_errors=True)
+                if no_room(error):
+                    raise ValueError(said_of_room(error)) from error
                 raise ValueError(f"the file could not be taken over ({error.strerror}); upload it again") from error
             job = _Job(secrets.token_urlsafe(24), work, folder)
             with contextlib.suppress(OSError):
@@ -238,7 +241,7 @@ def _outcome(job: _Job) -> tuple[State, str, Any]:
     except Cancelled:
         return "cancelled", "", None
     except (ValueError, OSError) as error:
-        return "failed", str(error), None
+        return "failed", said_of_room(error) if isinstance(error, OSError) and no_room(error) else str(error), None
     except Exception as error:
         # Not the visitor's doing, so whoever runs the server must hear of it.
         logging.getLogger(__name__).exception("a job failed")

@@ -10,7 +10,7 @@ import gradio as gr
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.experiments import boost as boosting
 from bigroc_core.experiments import compare as comparing
-from bigroc_core.experiments import every_class, interpolate
+from bigroc_core.experiments import debias, every_class, interpolate
 from bigroc_core.experiments import threat_models as threats
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_QUEUE_LENGTH, MAX_UPLOAD_BYTES
 from bigroc_core.ui import (
@@ -28,7 +28,7 @@ from bigroc_core.ui import (
     threat_models_tab,
 )
 from bigroc_core.ui.downloads import sweep_regularly as sweep_regularly
-from bigroc_core.ui.errors import refuse_plainly
+from bigroc_core.ui.errors import refuse_plainly, upload_without_room
 from bigroc_core.ui.sessions import keep_sessions_light
 from bigroc_core.ui.stories import stories_html
 from bigroc_core.ui.theme import CSS, KEYBOARD_JS, theme
@@ -61,7 +61,7 @@ def build_page(live: bool = True) -> gr.Blocks:
                 boost, form, back = boost_tab.build(boosting.opening(), live)
                 restorable = [compare_panel.build(comparing.opening(), boost, form)]
             with gr.Tab("Debias", id="debias"):
-                restorable.append(debias_tab.build(debias_tab.opening_study()))
+                restorable.append(debias_tab.build(debias.opening()))
             with gr.Tab("Threat models", id=threat_models_tab.TAB):
                 restorable += threat_models_tab.build(threats.opening(), every_class.opening())
             with gr.Tab("Interpolate", id="interpolate"):
@@ -100,6 +100,7 @@ def launch_options() -> dict[str, Any]:
         "footer_links": ["api", "settings"],
         "run_history": False,
         "ssr_mode": False,
+        "app_kwargs": {"exception_handlers": {OSError: upload_without_room}},
         # Gradio's own limit is on whatever is answered or waits at a time.
         "max_threads": MOST_EVENTS,
         # Before it serves, Gradio would ask itself for the page, and on a busy machine give up after three seconds.

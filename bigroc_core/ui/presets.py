@@ -23,6 +23,7 @@ from bigroc_core.experiments.requests import (
     scaled,
 )
 from bigroc_core.experiments.sizes import per_value
+from bigroc_core.messages import short
 from bigroc_core.norms import NORMS
 from bigroc_core.presets import PAPER_PRESETS, paper_preset, settings_of
 from bigroc_core.sources import GENERATOR, Source
@@ -80,10 +81,10 @@ def apply_preset(
     with explained():
         classifier = classifier if classifier in classifier_cards() else next(iter(classifier_cards()))
         if generator not in generator_cards():
-            raise ValueError(f"there is no generator {generator!r:.60}; there are {', '.join(generator_cards())}")
+            raise ValueError(f"there is no generator {short(generator)}; there are {', '.join(generator_cards())}")
         presets = offered(source, generator, classifier, size or size_text(generator_cards()[generator].input_size))
         if preset not in presets:
-            raise ValueError(f"there is no preset {preset!r:.60} for {generator}; there are {', '.join(presets)}")
+            raise ValueError(f"there is no preset {short(preset)} for {generator}; there are {', '.join(presets)}")
         # What was found for a model by its name comes with it.
         classifier = preset if preset in classifier_cards() else classifier
         updates = _config_updates(presets[preset].values, size)

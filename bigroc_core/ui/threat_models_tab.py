@@ -178,6 +178,7 @@ def build_balls(opening: Comparison) -> links.Restorable:
                 form.add("eps", **controls.eps_range("l2"))
                 form.add("steps")
                 form.add("quantile")
+                form.add("precision")
             buttons = run_buttons("Compare", "balls")
             links.link_button(TAB, form.shared)
         text = f"An example to begin with: {len(opening.targets)} images"
@@ -205,6 +206,7 @@ def build_every_class(opening: Comparison, tabs: gr.Tabs) -> links.Restorable:
                 with gr.Row():
                     form.add("step_size", placeholder="ε/T")
                     form.add("stop_at", placeholder="off")
+                form.add("precision")
             buttons = run_buttons("Move towards every class", "aligned")
             links.link_button(EVERY_CLASS, form.shared)
         text = "An example to begin with: until each network is 99 % sure"

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import gradio as gr
 
+from bigroc_core.messages import short
 from bigroc_core.ui.errors import refusal
 
 # On a control whose choices follow another's: all that a link or a program may ask for.
@@ -34,7 +35,7 @@ def plainly(control: C) -> C:
         wanted, fits = _wanted(control, payload)
         # An empty box is for its tab to judge.
         if not fits and not (payload is None and isinstance(control, gr.Number)):
-            raise refusal(f"{control.label}: {wanted}, not {payload!r:.60}")
+            raise refusal(f"{control.label}: {wanted}, not {short(payload)}")
         try:
             return payload if hasattr(control, ANY_OF) or hasattr(control, MOST) else own(payload)
         except (gr.Error, TypeError, ValueError) as error:

@@ -47,8 +47,9 @@ class Seen:
 
 
 @contextmanager
-def server(root: Path) -> Iterator[tuple[str, int]]:
-    """The page's address, and the process that serves it. On a busy machine Gradio gives up a start at times."""
+def server(root: Path, files: Path | None = None) -> Iterator[tuple[str, int]]:
+    """The page's address, and the process that serves it. On a busy machine Gradio gives up a start at times. files:
+    the folder of its files, else one that goes with it."""
     for _ in range(5):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -57,7 +58,7 @@ def server(root: Path) -> Iterator[tuple[str, int]]:
             process = subprocess.Popen(
                 [sys.executable, "app.py", "--port", str(port)],
                 cwd=root,
-                env=os.environ | {"GRADIO_TEMP_DIR": folder, "PYTHONUNBUFFERED": "1"},
+                env=os.environ | {"GRADIO_TEMP_DIR": str(files or folder), "PYTHONUNBUFFERED": "1"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page
-from playwright.sync_api import TimeoutError as TookTooLong
 
 ROOT = Path(__file__).resolve().parents[2]
 # Seconds until what is waited for counts as failed: far more than it takes, since others may use the machine too.
@@ -44,19 +41,3 @@ def open_tab(page: Page, name: str) -> None:
     else:
         page.get_by_label("More tabs").click()
         page.locator(".overflow-dropdown").get_by_role("button", name=name).click()
-
-
-def give_files(page: Page, place: str, files: Path | Sequence[Path]) -> None:
-    """Choose files for the upload at this place, as its own dialog would.
-
-    Again if the page asks for no upload: a box that has just been unfolded may not listen yet, which no visitor is
-    quick enough to see.
-    """
-    for _ in range(PATIENCE // 10):
-        try:
-            with page.expect_request(lambda request: "/upload?" in request.url, timeout=10_000):
-                page.locator(f"{place} input[type=file]").set_input_files(files)
-            return
-        except TookTooLong:
-            continue
-    pytest.fail(f"{place} takes no file")

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from playwright.sync_api import Page
-from serving import Server, give_files, open_tab
+from serving import Server, open_tab
 
 import bigroc_core as bc
 from bigroc_core.images import read_image
@@ -156,7 +156,9 @@ def test_uploads_are_read_explained_and_boosted(page: Page, tmp_path: Path) -> N
     page.locator("#boost").click()
     page.get_by_text("Add an image first").wait_for()
 
-    give_files(page, "#upload", [tmp_path / name for name in ("wide.jpg", "moving.gif", "no.png", "half.png")])
+    page.locator("#upload input[type=file]").set_input_files(
+        [tmp_path / name for name in ("wide.jpg", "moving.gif", "no.png", "half.png")]
+    )
     page.get_by_text("2 of 4 images ready").wait_for()
     said = page.locator(".inset").all_text_contents()  # notes are folded
     for words in ("the first of several frames", "no.png: is not an image", "half.png: is truncated"):

@@ -16,7 +16,7 @@ import torch
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from playwright.sync_api import Browser, Page
-from serving import Server, give_files
+from serving import Server
 
 from bigroc_core.__main__ import main
 from bigroc_core.catalogue import classifier_cards
@@ -137,7 +137,7 @@ def test_a_bad_upload_is_explained_at_once_and_at_the_control(page: Page, server
     np.savez(tmp_path / "keys.npz", pictures=pictures(3))
     page.get_by_role("tab", name="Evaluate").click()
     page.get_by_label("Uploaded set").check()
-    give_files(page, "#evaluation-upload", tmp_path / "keys.npz")
+    page.locator("#evaluation-upload input[type=file]").set_input_files(tmp_path / "keys.npz")
     page.get_by_text("expected arr_0").first.wait_for()
     page.locator("#evaluate").click()
     page.wait_for_function(

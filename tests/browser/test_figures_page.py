@@ -8,8 +8,8 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
-from playwright.sync_api import Page
-from serving import PATIENCE, Server, give_files
+from playwright.sync_api import Page, expect
+from serving import PATIENCE, Server
 
 from bigroc_core.figures.recipe import recipe_in
 
@@ -27,9 +27,11 @@ def choose(page: Page, label: str, option: str) -> None:
 
 
 def type_into(page: Page, label: str, value: str) -> None:
-    box = page.get_by_label(label).and_(page.locator("input:visible")).first
+    box = page.get_by_label(label).and_(page.locator("input:visible, textarea:visible")).first
+    expect(box).not_to_have_value("")  # a control that appears with the figure's choice gets its value a moment after
     box.fill(value)
     box.press("Tab")
+    expect(box).to_have_value(value)
 
 
 def test_from_the_opening_figure_to_one_made_and_made_again(page: Page, tmp_path: Path) -> None:
@@ -53,8 +55,8 @@ def test_from_the_opening_figure_to_one_made_and_made_again(page: Page, tmp_path
     assert recipe_in(made["png"]) == recipe_in(made["pdf"]) == recipe_in(made["svg"])
 
     page.get_by_role("button", name="Make a figure again").click()
-    give_files(page, "#again-upload", made["svg"])
-    page.locator("#again-upload").get_by_text("made.svg").wait_for()
+    page.locator("#again-upload input[type=file]").set_input_files(made["svg"])
+    page.locator("#again-upload [aria-label='made.svg']").wait_for()
     page.evaluate("document.querySelector('#figure-status .status span').innerText = ''")
     page.locator("#figure-again").click()
     page.wait_for_function(f"{STATUS}.includes('Done')")
@@ -66,16 +68,16 @@ def test_from_the_opening_figure_to_one_made_and_made_again(page: Page, tmp_path
 def test_problems_are_said_at_the_control_and_a_long_figure_can_be_cancelled(page: Page, tmp_path: Path) -> None:
     open_tab(page)
     choose(page, "Figure", "P1 Fig. 6:")
-    page.get_by_label("Pairs of images").and_(page.locator("input:visible, textarea:visible")).fill("8")
+    type_into(page, "Pairs of images", "8")
     page.locator("#figure").click()
     page.get_by_text("numbers of two images like 8-9").first.wait_for()
     page.get_by_role("button", name="Make a figure again").click()
     Image.new("RGB", (8, 8)).save(tmp_path / "holiday.png")
-    give_files(page, "#again-upload", tmp_path / "holiday.png")
-    page.locator("#again-upload").get_by_text("holiday.png").wait_for()
+    page.locator("#again-upload input[type=file]").set_input_files(tmp_path / "holiday.png")
+    page.locator("#again-upload [aria-label='holiday.png']").wait_for()
     page.locator("#figure-again").click()
     page.get_by_text("carries no recipe").first.wait_for()
-    page.get_by_label("Pairs of images").and_(page.locator("input:visible, textarea:visible")).fill("8-9")
+    type_into(page, "Pairs of images", "8-9")
     page.locator("#figure").click()
     page.wait_for_function(f"{STATUS}.includes('interpolating')")
     page.locator("#figure-cancel").click()

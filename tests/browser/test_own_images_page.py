@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
-from serving import give_files
 
 from bigroc_core.catalogue import generator_cards
 from bigroc_core.experiments.requests import presets_of
@@ -45,7 +44,7 @@ def pictures(tmp_path: Path) -> Path:
 
 def test_images_of_several_sizes_keep_them_and_become_a_figure(page: Page, pictures: Path, tmp_path: Path) -> None:
     page.get_by_text("Upload", exact=True).first.click()
-    give_files(page, "#upload", pictures)
+    page.locator("#upload input[type=file]").set_input_files(pictures)
     expect(page.locator("#upload-note")).to_contain_text("4 of 4 images ready")
     expect(page.locator("#upload-note")).to_contain_text("each keeps its own size")
     expect(page.locator("#boost")).to_be_in_viewport(ratio=1)
@@ -73,7 +72,7 @@ def test_what_was_done_to_them_is_one_line_that_opens(page: Page, tmp_path: Path
     for number in range(3):
         Image.new("RGBA", (50, 50), (10, 20, 30, 40)).save(tmp_path / f"{number}.png")
     page.get_by_text("Upload", exact=True).first.click()
-    give_files(page, "#upload", [tmp_path / f"{number}.png" for number in range(3)])
+    page.locator("#upload input[type=file]").set_input_files([tmp_path / f"{number}.png" for number in range(3)])
     notes = page.locator("#upload-note details.notes")
     expect(notes.locator("summary")).to_contain_text("2 more")
     assert not notes.locator("li").first.is_visible()

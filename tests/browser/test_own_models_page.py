@@ -16,7 +16,7 @@ from conftest import Watched, serving
 from hub import standing_in
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
-from serving import PATIENCE, Server, give_files
+from serving import PATIENCE, Server
 
 STATUS = "document.querySelector('#status .status span').innerText"
 MISSING = "madrylab/resnet18_linf_eps8.0"
@@ -74,7 +74,7 @@ def photograph(tmp_path: Path) -> Path:
 
 def upload(page: Page, path: Path) -> None:
     page.get_by_text("Upload", exact=True).first.click()
-    give_files(page, "#upload", path)
+    page.locator("#upload input[type=file]").set_input_files(path)
     page.get_by_text("1 of 1 images ready, 500×375 pixels").wait_for()
 
 

@@ -91,6 +91,7 @@ def test_every_command_that_takes_a_classifier_has_the_same_words_for_it(command
     assert known >= VOCABULARY | (set() if command == "train joint" else {"--view"})
 
 
+JUDGED = ("--judge", "judge.safetensors", "--control", "none")
 EVALUATED = ("evaluate", "images.npz", "--classifier", "net.pt", *SAID, "--judge", "judge.safetensors")
 HOW = ("--control", "none", "--reference", "real.npz", "--eps", "2", "--steps", "2")
 
@@ -117,6 +118,16 @@ def test_images_are_evaluated_at_their_own_size_through_any_file(
     assert "other settings" in error_of(capsys, *words)
     assert "other settings" in error_of(capsys, *words, *MEAN, "--view", "64")
     assert main([*words, *MEAN]) == 0
+    # So do other images of the same name, which are measured anew, but never mixed with those that were written.
+    kept = (folder / "images.npz").read_bytes()
+    try:
+        np.savez(folder / "images.npz", arr_0=pixels(24, SIZE, 7), arr_1=np.arange(24) % 3)
+        assert "moved" in (refused := error_of(capsys, *words, *MEAN))
+        assert "exists already" in refused
+        assert main([word for word in (*words, *MEAN) if word not in ("--images-to", "moved")]) == 0
+        assert json.loads((folder / "told.json").read_text("utf-8"))["rows"] != told["rows"]
+    finally:
+        (folder / "images.npz").write_bytes(kept)
 
 
 def test_a_distance_wants_images_of_one_size(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,6 +213,21 @@ def test_accuracy_of_images_at_their_own_size(folder: Path) -> None:
         ("evaluate-classifier", "net.pt", *SAID, "--data", "guessed", "--steps", "1"),
         ("figure", "side-by-side", "--images", "guessed", "--columns", "2", "--output", "f.png", *FILE, *SAID),
         ("train", "standard", "--name", "n", "--data", "guessed", "--size", "48", "--epochs", "1"),
+        ("evaluate", "images.npz", *FILE, *SAID, *JUDGED, "--reference", "guessed", "--eps", "1", "--steps", "1"),
+        (
+            "evaluate",
+            "images.npz",
+            *FILE,
+            *SAID,
+            *JUDGED,
+            "--reference",
+            "real.npz",
+            "--floor",
+            "guessed",
+            "--eps",
+            "0",
+        ),
+        ("sweep", "images.npz", *FILE, *SAID, "--features", *JUDGED[1:2], "--reference", "guessed", "--eps-list", "1"),
     ],
 )
 def test_what_was_guessed_about_images_is_said(

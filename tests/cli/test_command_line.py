@@ -351,15 +351,19 @@ def test_importing_the_package_is_quick_and_light():
         "import time, torch; t = time.perf_counter(); import bigroc_core, sys; took = time.perf_counter() - t;"
         "heavy = {'gradio', 'matplotlib', 'diffusers', 'accelerate', 'torchvision', 'torch_fidelity'} "
         "& set(sys.modules);"
+        # Nor does an embedded generator need PyTorch's compiler, which takes seconds to import.
+        "bigroc_core.load_generator('cifar10-cgan', 'cpu'); heavy |= {'torch._dynamo'} & set(sys.modules);"
         "print(took, *heavy)"
     )
-    took = []
+    took = 100.0
     for _ in range(3):  # the quickest of three: other programs may be at work
         ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
         seconds, *heavy = ran.stdout.split()
         assert heavy == []
-        took.append(float(seconds))
-    assert min(took) < 2
+        took = min(took, float(seconds))
+        if took < 2:
+            break
+    assert took < 2
 
 
 @pytest.mark.parametrize(
@@ -395,3 +399,13 @@ def test_a_fault_of_the_programs_own_is_one_line_that_says_how_to_report_it(monk
     monkeypatch.setenv("BIGROC_TRACEBACK", "1")
     with pytest.raises(RuntimeError):
         main(["presets"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_what_is_printed_to_a_full_disk_is_said_to_be_lost(monkeypatch, capsys):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["presets"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: [Errno 28] what this prints could not be written to where it goes (No space left on device)"
+    ]

@@ -12,6 +12,11 @@ from bigroc_core.files import held
 COMMANDS = {
     "boost to a folder": ["boost", "generator:cifar10-cgan", "OUT", "--count", "2", "--steps", "1"],
     "boost to an npz": ["boost", "generator:cifar10-cgan", "OUT.npz", "--count", "2", "--steps", "1"],
+    "interpolate": ["interpolate", "generator:cifar10-cgan", "generator:cifar10-cgan", "OUT", "--steps", "1"],
+    "evaluate": ["evaluate", "generator:cifar10-cgan", "--output", "OUT.json"],
+    "sweep": ["sweep", "generator:cifar10-cgan", "--output", "OUT.json"],
+    "evaluate-classifier": ["evaluate-classifier", "cifar10-robust", "--data", "nowhere", "--output", "OUT.json"],
+    "evaluate-joint": ["evaluate-joint", "cifar10-joint", "--data", "nowhere", "--output", "OUT.json"],
     "train": ["train", "generator", "--name", "tiny", "--family", "dcgan", "--run", "OUT", "--data", "nowhere"],
 }
 

@@ -9,7 +9,7 @@ import torch
 from textbook import CLASSES, conv_net, some_images
 
 import bigroc_core as bc
-from bigroc_core.boosting import boost_streams
+from bigroc_core.boosting import Group, boost_streams
 
 RADII = (0.05, 0.4, 2.0)
 CONFIGS = [
@@ -28,11 +28,11 @@ def test_each_image_moves_as_far_as_its_own_radius(config: bc.BoostConfig, maske
     mask = torch.ones(x.shape[2:], dtype=torch.float64)
     mask[:, ::2] = 0.25
     count = len(RADII)
-    radii, masks = torch.tensor(RADII, dtype=torch.float64).repeat_interleave(4), [mask if masked else None]
-    given = [x.repeat(count, 1, 1, 1)], [labels.repeat(count)]
-    *_, (last,) = boost_streams(conv_net(), *given, config, None, masks, 5, [radii])
+    radii, given = torch.tensor(RADII, dtype=torch.float64).repeat_interleave(4), mask if masked else None
+    group = Group(x.repeat(count, 1, 1, 1), labels.repeat(count), given, radii)
+    *_, (last,) = boost_streams(conv_net(), [group], config, batch_size=5)
     for number, eps in enumerate(RADII):
-        alone = bc.boost(conv_net(), x, labels, dataclasses.replace(config, eps=eps), mask=masks[0])
+        alone = bc.boost(conv_net(), x, labels, dataclasses.replace(config, eps=eps), mask=given)
         assert (last.images[4 * number : 4 * number + 4] - alone.images).abs().max() < 1e-9, eps
 
 
@@ -41,7 +41,7 @@ def test_in_single_precision_all_stay_in_their_balls() -> None:
     radii = torch.tensor(RADII, dtype=torch.float64).repeat_interleave(2)
     for norm in ("l2", "linf"):
         config = bc.BoostConfig(steps=5, step_size=1.0, norm=norm)
-        *_, (last,) = boost_streams(conv_net(), [x.repeat(3, 1, 1, 1)], [labels.repeat(3)], config, radii=[radii])
+        *_, (last,) = boost_streams(conv_net(), [Group(x.repeat(3, 1, 1, 1), labels.repeat(3), radii=radii)], config)
         assert last.images.dtype == torch.float32
         moved = (last.images.double() - x.double().repeat(3, 1, 1, 1)).flatten(1)
         lengths = moved.norm(dim=1) if norm == "l2" else moved.abs().amax(1)

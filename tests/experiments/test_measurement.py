@@ -217,7 +217,7 @@ def test_a_judge_and_a_standard_network_fit_the_classifier(monkeypatch: pytest.M
     "changed",
     [
         {"seeds": 3, "compare_with": ["standard network"]},
-        {"norm": "linf", "eps": 0.03, "steps": 7},
+        {"norm": "linf", "eps": 0.03, "steps": 7, "precision": "fast"},
         {"eps_from": PRESET},
         {"classifier": "cifar10-standard", "compare_with": ["standard network"]},
         {"generator": "cifar10-dcgan", "debias": 50},

@@ -881,6 +881,7 @@ def test_a_full_disk_is_said_and_the_run_continues(tmp_path, name, limit):
     process_of(out, limit, sender).join(60)
     assert receiver.poll()
     assert re.search(r"made/set.*could not be written.*the same command continues", receiver.recv())
+    assert [path.name for path in out.parent.rglob("*.tmp")] == []
     assert out.is_dir() or not out.exists()
     write_many(out)
     assert (to_uint8(open_image_set(out).batch(0, 400).images) == to_uint8(MANY)).all()

@@ -1,6 +1,6 @@
 """Runs killed at random moments, and as their last files are written, end as unbroken ones when they are begun again.
 
-BIGROC_KILLS=10 python -m pytest -m campaign tests/robustness/test_kills.py kills each kind of run as often.
+BIGROC_KILLS=10 python -m pytest -m campaign -s tests/robustness/test_kills.py kills each kind of run as often.
 """
 
 from __future__ import annotations
@@ -8,106 +8,51 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from evaluation.small_models import export_classifier, smooth_pixels
+from robustness.commands import COUNT, Commands, said
 from training.test_own_data import COLOURS, write_classes
 
-ROOT = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("BIGROC_KILLS", "10"))
 # What differs from one run to the next by itself.
 TIMES = ("seconds", "images_per_second")
-
-
-@dataclass(frozen=True)
-class Killed:
-    """A command that writes into the current folder, all of it under out. last: a file that appears shortly before its
-    end."""
-
-    words: tuple[str, ...]
-    last: str
-
+# The changes to files that a run ends with.
+LAST = 12
 
 MODELS = ("--classifier", "boosts.safetensors", "--control", "controls.safetensors", "--judge", "judges.safetensors")
-TINY = ("--batch-size", "16", "--precision", "fp32", "--save-minutes", "0")
-BOOST = (
-    "boost",
-    "images.npz",
-    "--classifier",
-    "boosts.safetensors",
-    "--eps",
-    "1",
-    "--steps",
-    "6",
-    "--batch-size",
-    "32",
-)
+TINY = ("--batch-size", "16", "--precision", "fp32", "--save-minutes", "0", "--run", "out", "--name", "mine")
+IMAGES = ("images.npz", "--classifier", "boosts.safetensors")
+HOW = ("--eps", "1", "--steps", "6", "--batch-size", "32")
+# Commands that write into the current folder, all of it under names that begin with out.
 KINDS = {
-    "boost to a folder": Killed((*BOOST, "out"), "out/.bigroc-partial/000000000480.done"),
-    "boost to an npz": Killed((*BOOST, "out.npz"), ".out.npz.bigroc-partial/assembled.tmp"),
-    "evaluate": Killed(
-        (
-            *("evaluate", "images.npz", *MODELS, "--reference", "real.npz", "--eps", "1", "--steps", "3"),
-            *("--run", "out", "--output", "out.json"),
-        ),
-        "out/*-0-000000-*.npz",
+    "boost to a folder": ("boost", *IMAGES, "out", *HOW),
+    "boost to an npz": ("boost", *IMAGES, "out.npz", *HOW),
+    "evaluate": (
+        *("evaluate", "images.npz", *MODELS, "--reference", "real.npz", "--eps", "1", "--steps", "3"),
+        *("--run", "out", "--output", "out.json", "--csv", "out.csv", "--latex", "out.tex"),
     ),
-    "sweep": Killed(
-        (
-            *("sweep", "images.npz", "--classifier", "boosts.safetensors", "--chooser", "controls.safetensors"),
-            *("--reference", "real.npz", "--eps-list", "0", "1", "2", "--steps", "3", "--run", "out"),
-            *("--output", "out.json"),
-        ),
-        "out/*-0-000000-*.npz",
+    "sweep": (
+        *("sweep", *IMAGES, "--chooser", "controls.safetensors", "--reference", "real.npz"),
+        *("--eps-list", "0", "1", "2", "--steps", "3", "--run", "out", "--output", "out.json"),
     ),
-    "train a classifier": Killed(
-        (
-            *("train", "robust", "--name", "mine", "--data", "mine", "--arguments", '{"width": 4}', "--epochs", "3"),
-            *(*TINY, "--run", "out"),
-        ),
-        "out/mine.safetensors",
+    "train a classifier": ("train", "robust", "--data", "mine", "--arguments", '{"width": 4}', "--epochs", "3", *TINY),
+    "train a generator": (
+        *("train", "generator", "--family", "vae", "--data", "mine", "--steps", "30"),
+        *("--arguments", '{"width": 2, "latent": 4}', "--discriminator-width", "2", *TINY),
     ),
-    "train a generator": Killed(
-        (
-            *("train", "generator", "--family", "vae", "--name", "mine", "--data", "mine", "--steps", "30"),
-            *("--arguments", '{"width": 2, "latent": 4}', "--discriminator-width", "2", *TINY, "--run", "out"),
-        ),
-        "out/mine.safetensors",
-    ),
-    "train a joint model": Killed(
-        (
-            *("train", "joint", "--name", "mine", "--init", "start.safetensors", "--data", "mine", "--steps", "12"),
-            *("--generated", "seeds", "--last-steps", "2", "--watched", "6", "--reports", "2", *TINY, "--run", "out"),
-        ),
-        "out/mine.safetensors",
+    "train a joint model": (
+        *("train", "joint", "--init", "start.safetensors", "--data", "mine", "--steps", "12"),
+        *("--generated", "seeds", "--last-steps", "2", "--watched", "6", "--reports", "2", *TINY),
     ),
 }
-
-
-def command(words: tuple[str, ...], folder: Path) -> subprocess.Popen[bytes]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    log = (folder / "messages.txt").open("ab")
-    with log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "bigroc_core", *words], cwd=folder, env=environment, stdout=log, stderr=log
-        )
-
-
-def finished(words: tuple[str, ...], folder: Path) -> float:
-    """Seconds that it took; the messages where it failed."""
-    began = time.monotonic()
-    status = command(words, folder).wait()
-    assert status == 0, (folder / "messages.txt").read_text(errors="replace")[-2_000:]
-    return time.monotonic() - began
 
 
 def timeless(value: Any) -> Any:
@@ -135,7 +80,14 @@ def written(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def commands() -> Iterator[Commands]:
+    made = Commands()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory, commands: Commands) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     for seed, name in enumerate(("boosts", "controls", "judges")):
         export_classifier(folder, name, seed + 1)
@@ -143,57 +95,50 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "real.npz", arr_0=smooth_pixels(300, 32, 9) // 2)
     write_classes(folder / "mine", dict.fromkeys(COLOURS, 24), side=(32, 32))
     write_classes(folder / "seeds", dict.fromkeys(COLOURS, 8), side=(32, 32), start=100)
-    start = ("train", "standard", "--name", "start", "--data", "mine", "--epochs", "1", *TINY, "--run", "begun")
-    finished((*start, "--arguments", '{"width": 4}'), folder)
+    start = ("train", "standard", "--data", "mine", "--epochs", "1", "--arguments", '{"width": 4}', *TINY)
+    assert commands.run((*start, "--name", "start"), folder) == 0, said(folder)
     for suffix in ("safetensors", "json"):
-        (folder / "begun" / f"start.{suffix}").rename(folder / f"start.{suffix}")
+        (folder / "out" / f"start.{suffix}").rename(folder / f"start.{suffix}")
+    shutil.rmtree(folder / "out")
     return folder
-
-
-def moments(seconds: float) -> Iterator[float | None]:
-    """When to kill: every other time at random, else (None) as the last files are written."""
-    for number in range(KILLS):
-        yield random.Random(number).uniform(0.3, 1.0) * seconds if number % 2 == 0 else None
-
-
-def kill(kind: Killed, folder: Path, after: float | None) -> bool:
-    """Whether it was killed before it had ended."""
-    process = command(kind.words, folder)
-    began = time.monotonic()
-    while process.poll() is None:
-        passed = time.monotonic() - began
-        if (after is not None and passed >= after) or (after is None and any(folder.glob(kind.last))):
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            return True
-        time.sleep(0.001)
-    return False
 
 
 @pytest.mark.campaign
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("name", KINDS)
-def test_a_killed_run_ends_with_the_same_bytes(name: str, inputs: Path, tmp_path: Path) -> None:
-    kind = KINDS[name]
+def test_a_killed_run_ends_with_the_same_bytes(name: str, inputs: Path, tmp_path: Path, commands: Commands) -> None:
+    words, draws = KINDS[name], random.Random(name)
 
     def place(number: str) -> Path:
         folder = tmp_path / number
         folder.mkdir()
         for path in inputs.iterdir():
-            if path.name != "messages.txt":
+            if path.suffix != ".txt":
                 (folder / path.name).symlink_to(path)
         return folder
 
     whole = place("whole")
-    seconds = finished(kind.words, whole)
-    expected = written(whole)
+    began = time.monotonic()
+    assert commands.run(words, whole) == 0, said(whole)
+    seconds, expected, changes = time.monotonic() - began, written(whole), int((whole / COUNT).read_text())
     assert expected
-    killed = 0
-    for number, moment in enumerate(moments(seconds)):
+    hit, wrong = {"at random": 0, "in the last writing": 0, "when all was written": 0}, []
+    for number in range(KILLS):
         folder = place(str(number))
-        killed += kill(kind, folder, moment)
-        finished(kind.words, folder)
-        found = written(folder)
-        assert found.keys() == expected.keys(), f"{name}, kill {number}"
-        assert [key for key in found if found[key] != expected[key]] == [], f"{name}, kill {number}"
-    assert killed >= KILLS // 2
+        if number % 2 == 0:
+            moment, status = "at random", commands.run_killed(words, folder, draws.uniform(0.02, 0.98) * seconds)
+        else:
+            at = changes - draws.randrange(LAST)
+            moment, status = "in the last writing", commands.run(words, folder, at)
+        assert status in (0, -signal.SIGKILL, -signal.SIGALRM), said(folder)
+        # When all was written, and only the process and its lock were still there, the run had ended.
+        ended = {name: data for name, data in written(folder).items() if not name.endswith(".lock")} == expected
+        hit["when all was written" if ended else moment] += status != 0
+        if commands.run(words, folder) != 0 and not (ended and "exists already" in said(folder)[-1]):
+            wrong.append(f"kill {number}, {moment}: {said(folder)[-1:]}")
+        elif (found := written(folder)) != expected:
+            keys = [key for key in {*found, *expected} if found.get(key) != expected.get(key)]
+            wrong.append(f"kill {number}, {moment}: {sorted(keys)} differ")
+    print(f"\n{name}: {seconds:.1f} s, {changes} changes; of {KILLS} kills: {hit}")
+    assert wrong == []
+    assert hit["at random"] + hit["in the last writing"] >= KILLS // 2

@@ -346,6 +346,17 @@ def test_one_command_trains_at_64_pixels_from_folders_and_an_npz_and_resumes(tmp
     assert card.training["recipe"]["weights"] == (2.0, 1.0) or card.training["recipe"]["weights"] == [2.0, 1.0]
     assert "generated.npz, others.npz" in card.data
     assert bc.load_classifier(tmp_path / "run" / "at64.safetensors").l0 == card.l0
+    # Images that took the place of others, under the same names, are noticed.
+    as_npz(pictures(30, 3, generated=True, side=64), generated)
+    capsys.readouterr()
+    assert main(words) == 2
+    assert "other generated images" in capsys.readouterr().err
+    as_npz(pictures(30, 1, generated=True, side=64), generated)
+    assert main(words) == 0
+    first, second = sorted(folder.glob("*/*.png"))[:2]
+    first.write_bytes(second.read_bytes())
+    assert main(words) == 2
+    assert "other data" in capsys.readouterr().err
 
 
 def test_real_images_are_resized_divided_and_rounded(tmp_path):

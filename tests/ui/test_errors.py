@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import resource
+from pathlib import Path
+
 import gradio as gr
 import pytest
 
 from bigroc_core.ui import errors, links
+from bigroc_core.ui.downloads import saved
 
 
 @pytest.mark.parametrize(
@@ -42,3 +47,28 @@ def test_a_links_own_words_are_no_html_in_the_warning(monkeypatch: pytest.Monkey
     links.warn(["there is no control '<a href=//elsewhere>'"])
     assert "<" not in warned[0]
     assert "&lt;a href=//elsewhere&gt;" in warned[0]
+
+
+def test_a_full_disk_is_said_of_the_file_alone_and_its_folder_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "secret"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limits[1]))
+    try:
+        with pytest.raises(gr.Error) as raised, errors.explained():
+            saved("boosted.zip", bytes(9_999))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert raised.value.message.startswith("'boosted.zip' could not be written on the server (File too large)")
+    assert "secret" not in raised.value.message
+    assert "secret" in caplog.text  # for whoever runs the server
+    assert list((tmp_path / "secret").iterdir()) == []
+    assert Path(saved("boosted.zip", bytes(9_999))).stat().st_size == 9_999
+
+
+def test_a_disk_that_cannot_be_written_to_is_said_and_other_faults_are_not_taken_for_it(tmp_path: Path) -> None:
+    with pytest.raises(gr.Error, match=r"'a.png' could not be written on the server \(Read-only"), errors.explained():
+        raise OSError(errno.EROFS, "Read-only file system", str(tmp_path / "a.png"))
+    with pytest.raises(FileNotFoundError), errors.explained():
+        (tmp_path / "none.png").read_bytes()
