@@ -245,7 +245,7 @@ def _lay_out(form: Form) -> tuple[gr.HTML, tuple[gr.Button, gr.Button], tuple[Fo
         form.add("figure")
         says = controls.html(_says(BEGUN), elem_classes="inset")
     with gr.Group():
-        form.add("files", height=110, elem_id="figure-upload")
+        form.add("files", height=140, elem_id="figure-upload")
         controls.html(
             f'<p class="note">In place of generated ones: up to {MAX_IMAGES_PER_REQUEST}; their classes are '
             "estimated. Their pixels become part of the figure's file.</p>",
