@@ -33,7 +33,8 @@ def lay_out_results(
     """What a run shows, with the example in it; returns the controls of the step, the image and the difference, the one
     that names another class, and the outputs of a run."""
     shown = results(opening, 0, OPENING_GAIN)
-    text = f"An example to begin with: {len(opening.targets)} images of {generator}, {opening.total_steps} steps"
+    steps = f"{opening.total_steps} step{'s' * (opening.total_steps != 1)}"
+    text = f"An example to begin with: {len(opening.targets)} images of {generator}, {steps}"
     status = controls.html(pictures.progress(1, 1, text, "finished"), elem_id="status", label="Status")
     facts = controls.html(shown[2], elem_id="facts", label="Summary")
     grid: Any = controls.html(shown[3], elem_id="grid", label="Images", js_on_load=PICK_JS, elem_classes="scrollbox")

@@ -260,9 +260,9 @@ def build(opening: Run, live: bool = True) -> tuple[links.Restorable, Form, kept
                     form.add("step_size", placeholder="ε/T")
                     form.add("stop_at", placeholder="off")
                 form.add("gradient")
+                place_of_settings = gr.Column()
                 form.add("precision")
             links.link_button("boost", form.shared, run="boost")
-            place_of_settings = gr.Column()
         with gr.Column(scale=8, min_width=320):
             looked, others, outputs = lay_out_results(opening, run, first)
             painted = masks.lay_out(form)

@@ -12,7 +12,7 @@
   let own = window.ownStrength;
   if (!own || own.grid !== grid) {
     const shown = cards.map((card) => [boosted(card).src, card.querySelector('.said').innerHTML]);
-    window.ownStrength = own = { grid, eps: told.eps, cards: shown, facts: facts()?.outerHTML };
+    window.ownStrength = own = { grid, eps: Number(grid.dataset.eps), cards: shown, facts: facts()?.outerHTML };
   }
   const away = (one) => Math.abs(one.eps - eps);
   const nearest = [own, ...told.rungs].reduce((best, one) => (away(one) < away(best) ? one : best));

@@ -29,7 +29,7 @@ def lay_out(boost: links.Restorable) -> None:
     box = gr.File(
         label="Settings to restore: settings.json, or a download's zip",
         file_types=[".json", ".zip"],
-        height=110,
+        height=140,
         elem_id="settings-file",
     )
 

@@ -193,7 +193,9 @@ def build() -> links.Restorable:
     quiet: dict[str, Any] = {"api_visibility": "undocumented", "queue": False, "show_progress": "hidden"}
     chosen, generator = form.controls["figure"], form.controls["generator"]
     followers = [form.controls[name] for name in FOLLOWING]
-    chosen.input(show_figure, chosen, [says, *followers], api_name="show_figure", **quiet)  # type: ignore[attr-defined]
+    other = chosen.input(  # type: ignore[attr-defined]
+        show_figure, chosen, [says, *followers], api_name="show_figure", **quiet
+    )
     generator.input(  # type: ignore[attr-defined]
         show_generator,
         [chosen, generator],
@@ -202,13 +204,9 @@ def build() -> links.Restorable:
         **quiet,
     )
     files: Any = form.controls["files"]
-    files.change(
-        show_own,
-        [chosen, generator, files],
-        [form.controls[name] for name in OF_GENERATED],
-        api_name="show_own",
-        **quiet,
-    )
+    own = [form.controls[name] for name in OF_GENERATED]
+    files.change(show_own, [chosen, generator, files], own, api_name="show_own", **quiet)
+    other.then(show_own, [chosen, generator, files], own, api_name="show_own_of_another", **quiet)
     return links.Restorable(
         "figures",
         form.shared,
@@ -247,7 +245,7 @@ def _lay_out(form: Form) -> tuple[gr.HTML, tuple[gr.Button, gr.Button], tuple[Fo
         form.add("figure")
         says = controls.html(_says(BEGUN), elem_classes="inset")
     with gr.Group():
-        form.add("files", height=110, elem_id="figure-upload")
+        form.add("files", height=140, elem_id="figure-upload")
         controls.html(
             f'<p class="note">In place of generated ones: up to {MAX_IMAGES_PER_REQUEST}; their classes are '
             "estimated. Their pixels become part of the figure's file.</p>",

@@ -72,7 +72,7 @@ def lay_out(form: Form) -> Painting:
         kept = gr.File(
             label="Masks: painted above, or grey pictures of yours (001.png: the first image's)",
             file_count="multiple",
-            height=120,
+            height=140,
             elem_id="mask-files",
         )
         form.put("mask_files", plainly(kept))

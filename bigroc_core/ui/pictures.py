@@ -122,7 +122,8 @@ def pairs(run: Run, frame: int, selected: int) -> str:
         f'{listed(run.frames[frame][i], f"boosted {i + 1}")}</span><span class="said">{said}</span></button>'
         for i, said in enumerate(captions(run, frame))
     ]
-    return f'<div class="pairs" role="group" aria-label="Original and boosted images">{"".join(cards)}</div>'
+    marks = f'role="group" aria-label="Original and boosted images" data-eps="{run.settings["eps"]:g}"'
+    return f'<div class="pairs" {marks}>{"".join(cards)}</div>'
 
 
 def captions(run: Run, frame: int) -> list[str]:

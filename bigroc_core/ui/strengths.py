@@ -148,6 +148,6 @@ def as_data(several: Run, most: float, steps: int) -> str:
         cards = list(zip(addresses, pictures.captions(several, frame), strict=True))
         drawn.append({"eps": eps, "cards": cards, "facts": pictures.facts(several, frame)})
     settings = several.settings
-    told = {"norm": settings["norm"], "eps": settings["eps"], "steps": steps, "seconds": several.seconds}
+    told = {"norm": settings["norm"], "steps": steps, "seconds": several.seconds}
     text = escape(json.dumps(told | {"rungs": drawn}, ensure_ascii=False), quote=False)
     return f"<pre hidden>{text}</pre>"

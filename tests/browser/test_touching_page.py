@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, expect
-from serving import Server, give_files, open_tab, visit
+from serving import Server, open_tab, visit
 
 STATUS = "document.querySelector('#status .status span').innerText"
 SHOWN = "document.querySelector('#status .status span').dataset.shown"
@@ -114,7 +114,7 @@ def test_strength_class_and_brush_change_a_finished_run_and_a_reload_keeps_it(
     # Elsewhere: the download itself brings the settings back.
     visit(page, server.url)
     page.get_by_role("button", name="All settings").click()
-    give_files(page, "#settings-file", tmp_path / "boosted.zip")
+    page.locator("#settings-file input[type=file]").set_input_files(tmp_path / "boosted.zip")
     expect(page.locator("#eps input[type=number]")).to_have_value(f"{eps:g}")
     expect(page.locator("#steps input[type=number]")).to_have_value("2")
 
