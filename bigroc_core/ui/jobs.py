@@ -174,7 +174,7 @@ class Jobs:
             self._expire()
             job = self._jobs.get(key if isinstance(key, str) else "")
             if job is None:
-                became = self._lost.get(_digest(str(key)))
+                became = self._lost.get(_digest(key if isinstance(key, str) else ""))
                 return None if became is None else Status("failed", "", 0.0, 0.0, None, 0, False, became)
             ahead = 0
             if job in self._waiting:
