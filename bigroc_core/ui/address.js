@@ -37,21 +37,25 @@
     return addresses[tab];
   };
   document.addEventListener('click', (event) => {
-    if (!event.target.closest?.('[role="tab"]') || going) return;
-    setTimeout(() => {
+    const clicked = event.target.closest?.('[role="tab"]');
+    if (!clicked || going) return;
+    // Once it is in front, which takes a while on a slow machine.
+    const look = (tries) => setTimeout(() => {
+      if (clicked.ariaSelected !== 'true' && tries) { look(tries - 1); return; }
       const tab = front();
       if (tab && new URLSearchParams(location.search).get('tab') !== tab)
         write('pushState', addresses[tab] ?? `tab=${tab}`);
     }, 50);
+    look(100);
   });
   window.addEventListener('popstate', () => {
     const query = new URLSearchParams(location.search), wanted = query.get('tab') ?? 'boost';
     [...query.keys()].filter((name) => name.startsWith('__')).forEach((name) => query.delete(name));
     sessionStorage.setItem('address', query.toString());
-    going = true;
     [within[wanted], wanted].filter(Boolean).forEach((id, i) => setTimeout(() => {
+      going = true; // a click of ours, which is answered before it returns
       tabs().find((tab) => tab.dataset.tabId === id)?.click();
+      going = false;
     }, 60 * i));
-    setTimeout(() => { going = false; }, 200);
   });
 }

@@ -70,8 +70,9 @@ def client(server: Server) -> Iterator[Client]:
     made.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Chromium, for one file's tests: while it is there, no other test of the process can begin an event loop."""
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if chromium is None:
         pytest.skip("no Chromium: install Debian's `chromium`, or name one in CHROMIUM")

@@ -131,7 +131,7 @@ def test_a_classifier_of_the_command_line_boosts_a_photograph_towards_a_class_fo
     set_number(page, "#steps", 2)
     archive = boost_and_download(page, tmp_path)
     assert sizes_in(archive) == {(500, 375)}
-    assert [name for name in archive.namelist() if name.startswith("boosted/")] == ["boosted/000-golden retriever.png"]
+    assert [name for name in archive.namelist() if name.startswith("boosted/")] == ["boosted/001-golden retriever.png"]
     assert "of 1 of these images under 5 steps of PGD" in page.evaluate(STATUS)
     assert page.locator("#closeup img").first.evaluate("i => [i.naturalWidth, i.naturalHeight]") == [500, 375]
 

@@ -55,6 +55,10 @@ def test_both_comparisons_open_finished_run_refuse_and_cancel(page: Page) -> Non
     page.get_by_text("Add an image first").first.wait_for()
     page.get_by_text("Examples", exact=True).and_(page.locator(":visible")).click()
     set_number(page, "Steps T", "200")
+    # Else all of them rest, and the run ends, sooner than it is cancelled.
+    stop = page.get_by_label("Stop early").and_(page.locator("input:visible, textarea:visible")).first
+    stop.fill("")
+    stop.press("Tab")
     page.locator("#aligned").click()
     page.wait_for_function(f"{status('aligned')}.includes('/ 200')")
     page.locator("#aligned-cancel").click()

@@ -487,7 +487,7 @@ def test_impossible_requests_are_refused_before_anything_is_boosted(
         ("too few", 16, (0,)),
         ("has 100 images; 101", 101, (0,)),
         ("no seeds", 50, (0, 1)),
-        ("at least 1", 0, (0,)),
+        ("count must be a whole number from 1", 0, (0,)),
         ("different numbers", 50, ()),
     ):
         with pytest.raises(ValueError, match=message):
