@@ -104,6 +104,8 @@ def table(found: Evaluation) -> str:
             cells += f"<td>{f'<b>{text}</b>' if number in best[metric] else text}</td>"
             if metric != ERRORS:
                 cells += _gain_cell(found, row, metric, number)
+        # Where a column is narrow the deviation stands below the mean, and is never torn apart.
+        cells = cells.replace("± ", "±\u00a0").replace(" %", "\u00a0%")
         body += f"<tr{' class=best' if number == marked else ''}>{cells}</tr>"
     return (
         f'<div class="scores" tabindex="0" role="region" aria-label="Scores"><table><thead><tr>{head}</tr></thead>'

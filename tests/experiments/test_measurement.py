@@ -310,9 +310,9 @@ def test_the_table_marks_the_best_and_the_way_each_gain_goes() -> None:
     shown = findings.table(found(1.0, 0.77))
     rows = shown.split("<tr")[2:]
     assert [" class=best" in row[:12] for row in rows] == [False, True, False]
-    assert '<td class="gain better">+23.0 ± 0.0 %</td>' in rows[1]
-    assert '<td class="gain worse">−100.0 ± 0.0 %</td>' in rows[2]
-    assert "<b>12.0 ± 0.0</b>" in rows[1]
+    assert '<td class="gain better">+23.0 ±\u00a00.0\u00a0%</td>' in rows[1]
+    assert '<td class="gain worse">−100.0 ±\u00a00.0\u00a0%</td>' in rows[2]
+    assert "<b>12.0 ±\u00a00.0</b>" in rows[1]
 
 
 def test_files_are_written_and_their_json_is_json_even_of_gains_over_nothing(tmp_path: Path) -> None:
