@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bigroc_core.boosting import BoostConfig
 from bigroc_core.cards import Card
 from bigroc_core.catalogue import (
     classifier_cards,
@@ -125,6 +126,16 @@ class Run:
     def total_steps(self) -> int:
         """T, the steps asked for."""
         return int(self.settings["steps"])
+
+    @property
+    def config(self) -> BoostConfig:
+        """How it was boosted."""
+        return BoostConfig(**{name: self.settings[name] for name in CONFIG_FIELDS})
+
+    @property
+    def precision(self) -> str:
+        """What it was computed in: its settings say so only where it is not "exact"."""
+        return str(self.settings.get("precision", "exact"))
 
     def frame_at(self, step: int) -> int:
         """The index of the last kept frame not after `step`."""

@@ -169,7 +169,7 @@ def opening(path: Path = KEPT) -> Study:
     request = opening_request()
     return kept(
         path,
-        weights_digest((request.classifier, request.generator)),
+        _digest(request),
         dataclasses.asdict(request),
         unpacked,
         lambda: last(study_of(opening_request(50), "cpu")),
@@ -183,4 +183,8 @@ def keep_opening(path: Path = KEPT) -> None:
     told = {"settings": study.settings, "classes": study.classes}
     entries = {name: getattr(study, name) for name in ARRAYS}
     entries |= {name: np.array(json.dumps(value)) for name, value in told.items()}
-    keep(path, weights_digest((request.classifier, request.generator)), entries)
+    keep(path, _digest(request), entries)
+
+
+def _digest(request: DebiasRequest) -> str:
+    return weights_digest((request.classifier, request.generator))

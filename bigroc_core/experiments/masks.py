@@ -50,13 +50,15 @@ def masks_of(files: Sequence[str], pictures: Pictures) -> Masks | None:
     return tuple(found.get(number) for number in range(1, len(pictures) + 1))
 
 
+def as_png(mask: np.ndarray) -> bytes:
+    """A mask (H, W) in [0, 1] as a grey picture."""
+    grey = np.rint(WHITE * mask).astype(np.uint8)
+    return encode_png(from_uint8(np.repeat(grey[:, :, None], 3, 2)))
+
+
 def files_of(masks: Masks, pictures: Pictures, names: Sequence[str]) -> list[tuple[str, bytes]]:
     """A mask for each picture as a grey PNG, by name, white for those that may change everywhere."""
-    levels = [
-        np.full(picture.shape[:2], WHITE, np.uint8) if mask is None else np.rint(WHITE * mask).astype(np.uint8)
-        for mask, picture in zip(masks, pictures, strict=True)
-    ]
     return [
-        (f"masks/{name}", encode_png(from_uint8(np.repeat(grey[:, :, None], 3, 2))))
-        for name, grey in zip(names, levels, strict=True)
+        (f"masks/{name}", as_png(np.ones(picture.shape[:2], np.float32) if mask is None else mask))
+        for name, mask, picture in zip(names, masks, pictures, strict=True)
     ]

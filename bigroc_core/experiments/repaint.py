@@ -8,10 +8,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from bigroc_core.boosting import BoostConfig
 from bigroc_core.catalogue import classifier_named, compute_device, on_gpu, pixels_of
 from bigroc_core.experiments.boost import Run
-from bigroc_core.experiments.requests import CONFIG_FIELDS, GIVEN
+from bigroc_core.experiments.requests import GIVEN
 from bigroc_core.experiments.sizes import Pictures, Reach, boost_by_size, logits_by_size, together
 
 
@@ -23,12 +22,10 @@ def computing(run: Run, index: int, name: str) -> int:
 def frames_towards(run: Run, index: int, name: str) -> Iterator[Pictures]:
     """The image `index` at each of the run's kept steps, on its way towards the class of this name."""
     classifier, last = classifier_named(run.settings["classifier"], compute_device()), run.steps[-1]
-    config = BoostConfig(**{field: run.settings[field] for field in CONFIG_FIELDS})
     label, original = torch.tensor([run.classes.index(name)]), together([run.originals[index]])
     masks = None if run.masks is None else [run.masks[index]]
     reached: Pictures = original
-    precision = run.settings.get("precision", "exact")
-    for moment in boost_by_size(classifier, original, label, config, None, Reach(masks), precision=precision):
+    for moment in boost_by_size(classifier, original, label, run.config, None, Reach(masks), precision=run.precision):
         reached = moment.pictures
         if moment.step in run.steps:
             yield reached

@@ -14,7 +14,6 @@ from bigroc_core.boosting import BoostConfig
 from bigroc_core.catalogue import classifier_named, compute_device
 from bigroc_core.checks import MAX_STEP_SIZE
 from bigroc_core.experiments.boost import Run
-from bigroc_core.experiments.requests import CONFIG_FIELDS
 from bigroc_core.experiments.sizes import Reach, boost_by_size, together
 from bigroc_core.limits import MAX_STRENGTHS_SECONDS
 
@@ -54,10 +53,11 @@ def key_of(run: Run, most: float) -> str:
 
 def config_in(run: Run, steps: int) -> BoostConfig:
     """The run's settings in so many steps; a step size of its own grows as they become fewer."""
-    values = {name: run.settings[name] for name in CONFIG_FIELDS} | {"steps": steps}
-    if values["step_size"] is not None and 0 < steps < run.total_steps:
-        values["step_size"] = min(values["step_size"] * run.total_steps / steps, MAX_STEP_SIZE)
-    return BoostConfig(**values)
+    config = run.config
+    step_size = config.step_size
+    if step_size is not None and 0 < steps < run.total_steps:
+        step_size = min(step_size * run.total_steps / steps, MAX_STEP_SIZE)
+    return dataclasses.replace(config, steps=steps, step_size=step_size)
 
 
 def strengths(run: Run, most: float, steps: int) -> Iterator[Run | None]:
@@ -69,8 +69,8 @@ def strengths(run: Run, most: float, steps: int) -> Iterator[Run | None]:
     radii = torch.tensor(radii_up_to(most), dtype=torch.float64).repeat_interleave(count)
     labels = torch.from_numpy(run.targets).repeat(STRENGTHS)
     masks = list(run.masks) * STRENGTHS if run.masks else None
-    reach, precision = Reach(masks, radii), run.settings.get("precision", "exact")
-    growing = boost_by_size(classifier, repeated, labels, config_in(run, steps), None, reach, precision=precision)
+    config, reach = config_in(run, steps), Reach(masks, radii)
+    growing = boost_by_size(classifier, repeated, labels, config, None, reach, precision=run.precision)
     last = next(growing)
     for moment in growing:
         last = moment

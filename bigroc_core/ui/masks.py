@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from bigroc_core.experiments.boost import Run
-from bigroc_core.experiments.masks import number_in
-from bigroc_core.images import encode_png, from_uint8
+from bigroc_core.experiments.masks import as_png, number_in
+from bigroc_core.images import read_image, to_uint8
 from bigroc_core.ui import controls, pictures
 from bigroc_core.ui.boost_results import place_in
 from bigroc_core.ui.downloads import saved
@@ -126,9 +126,8 @@ def keep(run: Run, number: int, value: Mapping[str, Any] | None, files: list[str
         if mask is None:
             masks.pop(number, None)
         else:
-            grey = np.rint(255 * np.repeat(mask[:, :, None], 3, 2)).astype(np.uint8)
-            masks[number] = saved(f"{number:03d}.png", encode_png(from_uint8(grey)))
-        listed = [masks[one] for one in sorted(masks)] or None
+            masks[number] = saved(f"{number:03d}.png", as_png(mask))
+        listed = _listed(masks)
         return listed, said(listed)
 
 
@@ -161,7 +160,7 @@ def forgotten(number: int, files: list[str] | None) -> list[str] | None:
     """The masks without that of one image."""
     masks = _by_number(files)
     masks.pop(number, None)
-    return [masks[one] for one in sorted(masks)] or None
+    return _listed(masks)
 
 
 def dropped(files: list[str] | None) -> tuple[Any, ...]:
@@ -177,8 +176,13 @@ def _by_number(files: list[str] | None) -> dict[int, str]:
     return {number: file for number, file in numbered.items() if number is not None}
 
 
+def _listed(masks: Mapping[int, str]) -> list[str] | None:
+    return [masks[number] for number in sorted(masks)] or None
+
+
 def _paint(path: str, shape: Sequence[int]) -> np.ndarray:
     """A mask file as a layer of paint of a canvas' size."""
-    mask = Image.open(path).convert("L").resize((shape[1], shape[0]), Image.Resampling.NEAREST)
+    grey = Image.fromarray(to_uint8(read_image(path).pixels)[:, :, 0])  # a stranger's file, read within the limits
+    mask = grey.resize((shape[1], shape[0]), Image.Resampling.NEAREST)
     alpha = np.rint(np.asarray(mask).astype(np.float32) * OPACITY).astype(np.uint8)
     return np.dstack([*(np.full_like(alpha, level) for level in COLOUR), alpha])
