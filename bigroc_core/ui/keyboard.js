@@ -5,7 +5,10 @@
     const disabled = one.closest('.losses').classList.contains('plain') && one.value !== 'ce';
     if (one.disabled !== disabled) one.disabled = disabled;
   });
-  new MutationObserver(grey).observe(document.body, { subtree: true, childList: true, attributes: true, attributeFilter: ['class'] });
+  // Gradio names the place where one paints, but does not say what it is, and only then a name is heard.
+  const named = () => document.querySelectorAll('[data-testid="image"][aria-label]:not([role])').forEach(
+    (one) => one.setAttribute('role', 'group'));
+  new MutationObserver(() => { grey(); named(); }).observe(document.body, { subtree: true, childList: true, attributes: true, attributeFilter: ['class'] });
   document.addEventListener('keydown', (event) => {
     const tab = event.target.closest?.('[role="tab"]');
     if (!tab || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
