@@ -57,12 +57,17 @@ def head_shape(architecture: str, name: str) -> torch.Size:
 
 @lru_cache(maxsize=32)
 def empty_network(architecture: str, classes: int) -> nn.Module:
-    """A network without numbers in its weights, where it can be built so; not to be changed."""
+    """As `build_empty`, kept; not to be changed."""
+    return build_empty(architecture, classes)
+
+
+def build_empty(architecture: str, classes: int, **arguments: Any) -> nn.Module:
+    """As `new_network`, but without numbers in its weights, where it can be built so."""
     try:
         with torch.device("meta"):
-            return new_network(architecture, classes)
+            return new_network(architecture, classes, **arguments)
     except (RuntimeError, NotImplementedError):  # some compute while they are built, which needs numbers
-        return new_network(architecture, classes)
+        return new_network(architecture, classes, **arguments)
 
 
 def _torchvision_network(name: str, classes: int) -> nn.Module:

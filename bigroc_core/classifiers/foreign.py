@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from bigroc_core.cards import CIFAR10_CLASSES, MAX_SIDE, Card, read_card
-from bigroc_core.classifiers.architectures import expected_shapes, head_shape, new_network
+from bigroc_core.classifiers.architectures import build_empty, expected_shapes, head_shape, new_network
 from bigroc_core.classifiers.checkpoints import read_checkpoint, read_safetensors
 from bigroc_core.classifiers.preprocessing import channels, preprocessing_of
 from bigroc_core.classifiers.robustness_networks import CIFAR_RESNETS
@@ -45,8 +45,7 @@ def read_own(path: Path) -> Loaded:
         raise ValueError(f"{path} is a {card.kind}, not a classifier")
     what = f"the checkpoint {path} and its card's {card.architecture}"
     arguments = {"classes": len(card.classes), **card.arguments}
-    with torch.device("meta"):
-        empty = new_network(card.architecture, **arguments)
+    empty = build_empty(card.architecture, **arguments)
     weights = read_safetensors(path)
     check_fit({name: value.shape for name, value in empty.state_dict().items()}, weights, what)
     network = new_network(card.architecture, **arguments)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from bigroc_core.cards import CHECKPOINTS, Card, embedded_cards
-from bigroc_core.classifiers.architectures import did_you_mean, empty_network, feature_names, new_network
+from bigroc_core.classifiers.architectures import build_empty, did_you_mean, empty_network, feature_names
 from bigroc_core.classifiers.entries import as_entry_says, describe_classifier
 from bigroc_core.classifiers.foreign import Loaded, read_foreign, read_own, with_classes, with_preprocessing
 from bigroc_core.classifiers.hub_models import HUB_CLASSIFIERS
@@ -101,8 +101,7 @@ def describe_classifiers() -> tuple[ClassifierRow, ...]:
 
 def _parameters(architecture: str, classes: int, arguments: dict[str, Any]) -> int:
     if arguments:
-        with torch.device("meta"):
-            network = new_network(architecture, **{"classes": classes, **arguments})
+        network = build_empty(architecture, **{"classes": classes, **arguments})
     else:
         network = empty_network(architecture, classes)
     return sum(parameter.numel() for parameter in network.parameters())
