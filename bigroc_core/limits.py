@@ -90,6 +90,10 @@ MAX_LABELS_BYTES = 64 * MIB
 MAX_CHECKPOINT_HEADER_BYTES = 16 * MIB
 MAX_CHECKPOINT_DIRECTORY_BYTES = 8 * MIB
 MAX_CHECKPOINT_OPERATIONS = 1_000_000
+# A visitor's own checkpoint, where a host takes them, and how many are kept in memory at a time: a ResNet-50 in float32
+# has 98 MiB. Other uploads stay within MAX_UPLOAD_BYTES.
+MAX_OWN_CHECKPOINT_BYTES = 256 * MIB
+MAX_OWN_CHECKPOINTS = 8
 # A card or a models.toml; those of the embedded models have up to 17 kB.
 MAX_CARD_BYTES = MIB
 

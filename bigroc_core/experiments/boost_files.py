@@ -9,6 +9,7 @@ from typing import Any
 import bigroc_core
 from bigroc_core.cards import checkpoint_hash
 from bigroc_core.catalogue import classifier_cards, classifier_named, compute_device
+from bigroc_core.classifiers.own import own_classifier, told_of_own
 from bigroc_core.experiments.boost import Run
 from bigroc_core.experiments.masks import files_of
 from bigroc_core.files import csv_bytes, one_line_each, zipped
@@ -51,11 +52,18 @@ def made_with(settings: dict[str, Any]) -> dict[str, Any]:
     """The program's version, and the beginning of SHA-256 of the weights of the models that settings name: of the file
     where one comes along, else of the tensors."""
     names = [settings[name] for name in ("classifier", "generator") if name in settings]
-    return {"version": bigroc_core.__version__, "weights": {name: known for name in names if (known := _hash(name))}}
+    own = {name for name in names if own_classifier(name)}
+    hashes = {name: _fresh_hash(name) if name in own else _hash(name) for name in names}
+    weights = {name: known for name, known in hashes.items() if known}
+    return {"version": bigroc_core.__version__, "weights": weights} | told_of_own(settings)
 
 
 @lru_cache(maxsize=64)
 def _hash(name: str) -> str:
+    return _fresh_hash(name)
+
+
+def _fresh_hash(name: str) -> str:
     known = checkpoint_hash(name)
     if known is None and name in classifier_cards():
         digest = hashlib.sha256()

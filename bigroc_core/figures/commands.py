@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from bigroc_core.classifiers.own import shell
 from bigroc_core.figures.kinds import FIGURE_KINDS
 from bigroc_core.figures.recipe import Recipe
 from bigroc_core.streams import GENERATOR_PREFIX
@@ -19,8 +19,8 @@ def as_command(recipe: Recipe) -> str:
     if layout and not recipe.images:
         words = {"aligned": _aligned, "walk": _walks, "families": _families}.get(layout, _boosted_set)(recipe)
     if words is None:
-        return shlex.join(["python", "-m", "bigroc_core", "figure", "--again", f"{figure}.png"])
-    return shlex.join(["python", "-m", "bigroc_core", "figure", figure, *words, "--output", f"{figure}.pdf"])
+        return shell(["python", "-m", "bigroc_core", "figure", "--again", f"{figure}.png"])
+    return shell(["python", "-m", "bigroc_core", "figure", figure, *words, "--output", f"{figure}.pdf"])
 
 
 def _options(values: Mapping[str, Any]) -> list[str]:

@@ -70,7 +70,7 @@ def lay_out_results(
         with gr.Column(scale=3, min_width=300):
             large = controls.html(shown[7], elem_id="closeup", label="Close-up", js_on_load=repaint.CLICK_JS)
             others = repaint.other_classes()
-            setattr(others, ANY_OF, all_classes(classifier_cards()))
+            setattr(others, ANY_OF, lambda: all_classes(classifier_cards()))
     with gr.Accordion("All numbers", open=False):
         table = controls.table(shown[8], COLUMNS, "Per image", elem_id="table")
     with gr.Row():

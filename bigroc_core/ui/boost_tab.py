@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from bigroc_core.limits import (
 from bigroc_core.messages import short
 from bigroc_core.norms import NORMS
 from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD, Source, example_paths, read_files
-from bigroc_core.ui import controls, dropped, kept, links, masks, models, pictures, repaint, strengths
+from bigroc_core.ui import controls, dropped, kept, links, masks, models, own_checkpoint, pictures, repaint, strengths
 from bigroc_core.ui.boost_layout import OPENING_GAIN, lay_out_results
 from bigroc_core.ui.boost_results import checked_gain, preview, results
 from bigroc_core.ui.errors import explained, sentence
@@ -221,10 +221,13 @@ def restored(values: dict[str, Any]) -> list[Any]:
 # ------------------------------------------------------------------------------------------------------- the layout
 
 
-def build(opening: Run, live: bool = True) -> tuple[links.Restorable, Form, kept.Back]:
-    """Lay the tab out and connect it; returns what a link to it restores, its controls, and what a reload brings back.
+def build(
+    opening: Run, live: bool = True, checkpoints: bool = False
+) -> tuple[links.Restorable, Form, kept.Back, Callable[[Sequence[Any]], None]]:
+    """Lay the tab out and connect it; returns what a link to it restores, its controls, what a reload brings back,
+    and what connects the box for a visitor's own checkpoint.
 
-    live: whether moving the strength shows pictures computed beforehand.
+    live: whether moving the strength shows pictures computed beforehand. checkpoints: whether the host takes them.
     """
     first, classifier = opening.settings["generator"], opening.settings["classifier"]
     size = generator_cards()[first].input_size
@@ -241,10 +244,11 @@ def build(opening: Run, live: bool = True) -> tuple[links.Restorable, Form, kept
                 form.add("target", elem_id="target", info=target_info(why_estimated(GENERATOR, first, classifier)))
                 known_classes = list(dict.fromkeys(classifier_cards()[classifier].classes))
                 targets = form.add("target_classes", choices=known_classes, visible=target == GIVEN)
-                setattr(targets, ANY_OF, models.all_classes(classifier_cards()))
+                setattr(targets, ANY_OF, lambda: models.all_classes(classifier_cards()))
                 with gr.Column(visible=False) as debias_box:
                     form.add("validation_count")
                     form.add("validation_seed")
+            taken = own_checkpoint.lay_out(checkpoints)
             strength = _lay_out_strength(form, first, classifier, size)
             # Never off the screen: what moves the pictures, and what begins a run.
             with gr.Column(elem_id="boost-bar"):
@@ -316,7 +320,7 @@ def build(opening: Run, live: bool = True) -> tuple[links.Restorable, Form, kept
     with place_of_settings:
         dropped.lay_out(restorable)
     back = kept.Back(memory, outputs, strength.size, lambda one: results(one, 0, OPENING_GAIN))
-    return restorable, form, back
+    return restorable, form, back, taken
 
 
 def _lay_out_strength(form: Form, generator: str, classifier: str, size: tuple[int, int]) -> Strength:

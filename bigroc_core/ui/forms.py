@@ -13,13 +13,14 @@ from typing import Any
 
 import gradio as gr
 
-from bigroc_core.catalogue import usual_precision
+from bigroc_core.catalogue import classifier_cards, usual_precision
 from bigroc_core.settings import Request, Unfit, default_of, described, hints
+from bigroc_core.sources import classifier_choices
 from bigroc_core.ui import links
 from bigroc_core.ui.errors import explained, validations
 from bigroc_core.ui.live import Stops, canceller, in_turn
 from bigroc_core.ui.turns import LARGE, Line
-from bigroc_core.ui.values import plainly
+from bigroc_core.ui.values import ANY_OF, OF_CLASSIFIERS, plainly
 
 # Characters of a row of numbers, so many as the longest that is of use.
 MAX_NUMBERS = 200
@@ -63,7 +64,11 @@ def control(request: type[Request], name: str, **options: Any) -> gr.components.
     else:
         made, value, own = gr.Textbox, as_text(value), {"max_lines": 1}
     words = {"value": value, "label": told.label or name, "info": told.info or None}
-    return plainly(made(**words | own | options))
+    ready = plainly(made(**words | own | options))
+    if told.choices is classifier_choices:
+        setattr(ready, OF_CLASSIFIERS, True)
+        setattr(ready, ANY_OF, classifier_cards)
+    return ready
 
 
 def as_text(value: Any) -> str:
