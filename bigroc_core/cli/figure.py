@@ -104,6 +104,7 @@ def add_figure_parser(commands: Commands[Parser]) -> None:
     debias.add_argument(
         "--validation", type=int, default=DEBIAS["count"], help="images that the debiasing is fitted to"
     )
+    debias.add_argument("--validation-seed", type=int, default=DEBIAS["seed"], help="their seed")
     add_classifier(debias, ROBUST, "whose classes are counted")
     sweep = add("sweep", "the curve of a sweep", "The Fréchet distance over ε.")
     sweep.add_argument("results", type=Path, help="the JSON that `sweep --output` wrote")
@@ -221,7 +222,8 @@ def recipe_for(options: argparse.Namespace, draft: drafts.Draft) -> Recipe:
         return drafts.walks(draft, options.kind, _pairs(options), classifiers_named(options, options.classifiers), way)
     if options.kind == "debias":
         source = {name: getattr(options, name) for name in ("generator", "seed", "count")}
-        return drafts.histograms(draft, source, options.validation, classifier_named(options, options.classifier))
+        fitted = {"count": options.validation, "seed": options.validation_seed}
+        return drafts.histograms(draft, source, fitted, classifier_named(options, options.classifier))
     if options.kind == "sweep":
         return _sweep(options.results)
     if options.kind == "training":

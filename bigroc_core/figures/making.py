@@ -314,8 +314,14 @@ def _side_by_side(recipe: Recipe, models: Models) -> Making[Made]:
 
 
 def _histograms(recipe: Recipe, models: Models) -> Making[Made]:
-    """Class histograms without and with debiasing (P1 Eq. 2)."""
+    """Class histograms without and with debiasing (P1 Eq. 2), counted here or, where they were counted before, drawn
+    from their numbers."""
     settings = recipe.settings
+    if "without" in settings:
+        yield Progress(0, 1, "drawing")
+        counts = torch.tensor(settings["without"]), torch.tensor(settings["with"])
+        said = settings["seen_by"], settings["of"], settings["fitted_to"]
+        return _counted(counts, tuple(settings["classes"]), said)
     classifier, source = models.classifier(settings["classifier"]), settings["source"]
     if generator_named(source["generator"], "cpu").classes:
         raise ValueError(f"{source['generator']} is conditional: its labels are given, and debiasing plays no part")
@@ -326,14 +332,24 @@ def _histograms(recipe: Recipe, models: Models) -> Making[Made]:
     shift = shift_for(settings["debias"], source, classifier)
     assert shift is not None
     logits = logits_of(classifier, found.images.to(classifier.mean.device))
-    counts = [class_histogram(values.argmax(1).cpu(), len(classifier.classes)) for values in (logits, logits + shift)]
+    found_by = [values.argmax(1).cpu() for values in (logits, logits + shift)]
+    counts = (
+        class_histogram(found_by[0], len(classifier.classes)),
+        class_histogram(found_by[1], len(classifier.classes)),
+    )
+    return _counted(counts, classifier.classes, (settings["classifier"], found.name, settings["debias"]["count"]))
+
+
+def _counted(counts: Sequence[Tensor], classes: tuple[str, ...], said: tuple[str, str, int]) -> Made:
+    """The histograms of two counts (C,). said: by which classifier, of which images, d fitted to how many others."""
+    if not len(counts[0]) == len(counts[1]) == len(classes):
+        raise ValueError(f"{len(counts[0])} and {len(counts[1])} counts for {len(classes)} classes")
     entropies = histogram_entropy(counts[0]), histogram_entropy(counts[1])
-    figure = debias_histograms(counts[0].tolist(), counts[1].tolist(), classifier.classes, entropies)
+    seen_by, of, fitted_to = said
     return Made(
-        figure,
-        f"Classes that {settings['classifier']} sees in {len(found.images):,} images of {found.name}: "
-        f"entropy {entropies[0]:.3f} nats without, {entropies[1]:.3f} with debiasing fitted to "
-        f"{settings['debias']['count']:,} others.",
+        debias_histograms(counts[0].tolist(), counts[1].tolist(), classes, entropies),
+        f"Classes that {seen_by} sees in {int(counts[0].sum()):,} images of {of}: entropy {entropies[0]:.3f} nats "
+        f"without, {entropies[1]:.3f} with debiasing fitted to {fitted_to:,} others.",
     )
 
 

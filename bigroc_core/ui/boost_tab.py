@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from torch import Tensor
 
 from bigroc_core.catalogue import classifier_cards, compute_device, generator_cards
 from bigroc_core.experiments import boost as experiment
@@ -99,20 +98,15 @@ def check_upload(files: list[str] | None, classifier: str) -> str:
         if classifier not in classifier_cards():
             raise ValueError(f"there is no classifier {short(classifier)} here")
         read, refused = read_files([Path(file) for file in files], None, compute_device())
-        count, sizes = (0, "") if read is None else (len(read.images), f", {_sizes_of(read.images)}")
+        images = () if read is None else read.images
+        count, known = len(images), [(int(one.shape[1]), int(one.shape[2])) for one in images]
+        sizes = f", {pictures.sizes_said(known)}" if known else ""
         total = max(count, len(files)) if count + len(refused) <= len(files) else count + len(refused)
         notes = () if read is None else read.notes
         return (
             f'{pictures.thumbs(read)}<p class="note">{count} of {total} images ready{sizes}.</p>'
             f"{pictures.folded(notes, refused)}"
         )
-
-
-def _sizes_of(images: Sequence[Tensor]) -> str:
-    """Width by height, of several sizes the smallest and the largest."""
-    sizes = sorted({(image.shape[2], image.shape[1]) for image in images}, key=lambda size: size[0] * size[1])
-    shown = " to ".join(f"{width}×{height}" for width, height in (sizes[:1] + sizes[-1:])[: len(sizes)])
-    return f"{shown} pixels, kept as they are" if len(sizes) == 1 else f"{shown} pixels, each keeps its own size"
 
 
 # ------------------------------------------------------------------------------ controls that follow one another
