@@ -282,7 +282,7 @@ def _interpolated(recipe: Recipe, models: Models) -> Making[Made]:
         target, _ = end_image(target_end, recipe, (source.shape[1], source.shape[2]))
         growing = between(classifiers, source, target, manner)
         run = yield from followed(growing, "interpolating through ")
-        rows = _interpolated_rows(run)
+        rows = interpolated_rows(run)
         said += [
             f"{row.name}: ‖δ‖₂ {row.l2[-1]:.2f}, {row.share[-1]:.3f} of the feature distance at c = {fractions[-1]:g}"
             for row in rows
@@ -293,12 +293,13 @@ def _interpolated(recipe: Recipe, models: Models) -> Making[Made]:
     return Made(interpolations(walks, fractions), caption)
 
 
-def _interpolated_rows(run: Interpolation) -> list[InterpolatedRow]:
-    frames = range(len(run.fractions))
+def interpolated_rows(run: Interpolation, frames: Sequence[int] | None = None) -> list[InterpolatedRow]:
+    """The rows of P1 Fig. 6, of these frames; None: of all."""
+    frames = range(len(run.fractions)) if frames is None else frames
     return [
         InterpolatedRow(
             name,
-            from_uint8(run.frames[strip]),
+            from_uint8(run.frames[strip][list(frames)]),
             torch.tensor([run.l2(strip, frame) for frame in frames]),
             torch.tensor([run.share(strip, frame) for frame in frames]),
         )

@@ -28,9 +28,9 @@ COLUMNS = ["number", "str", "str", "number", "str", *["number"] * 5]
 
 def lay_out_results(
     opening: Run, run: gr.State, generator: str
-) -> tuple[tuple[gr.Slider, ...], gr.Dropdown, list[Any]]:
+) -> tuple[tuple[gr.Slider, ...], gr.Dropdown, list[Any], list[Any]]:
     """What a run shows, with the example in it; returns the controls of the step, the image and the difference, the one
-    that names another class, and the outputs of a run."""
+    that names another class, the outputs of a run, and where a figure of it is shown."""
     shown = results(opening, 0, OPENING_GAIN)
     steps = f"{opening.total_steps} step{'s' * (opening.total_steps != 1)}"
     text = f"An example to begin with: {len(opening.targets)} images of {generator}, {steps}"
@@ -75,7 +75,7 @@ def lay_out_results(
     with gr.Row():
         save = gr.DownloadButton("Download images and settings (zip of PNG, CSV, JSON)", shown[9], elem_id="download")
         make = figure_of_this.button()
-    figure_of_this.lay_out(make, draw, [run, step], "boosted")
+    drawn = figure_of_this.lay_out(make, draw, [run, step], "boosted")
     with gr.Accordion("Repeat this run: Python, command line, settings", open=False):
         python = controls.code(shown[10], "python", "Python", elem_id="python")
         command = controls.code(shown[11], "shell", "Command line", elem_id="command")
@@ -97,4 +97,5 @@ def lay_out_results(
         (step, image, gain),
         others,
         [run, status, facts, grid, step, image, compare, large, table, save, python, command, settings],
+        drawn,
     )

@@ -29,7 +29,7 @@ from bigroc_core.limits import (
 from bigroc_core.messages import short
 from bigroc_core.norms import NORMS
 from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD, Source, example_paths, read_files
-from bigroc_core.ui import controls, dropped, kept, links, masks, models, pictures, repaint, strengths
+from bigroc_core.ui import controls, dropped, figure_of_this, kept, links, masks, models, pictures, repaint, strengths
 from bigroc_core.ui.boost_layout import OPENING_GAIN, lay_out_results
 from bigroc_core.ui.boost_results import checked_gain, preview, results
 from bigroc_core.ui.errors import explained, sentence
@@ -258,7 +258,7 @@ def build(opening: Run, live: bool = True) -> tuple[links.Restorable, Form, kept
                 form.add("precision")
             links.link_button("boost", form.shared, run="boost")
         with gr.Column(scale=8, min_width=320):
-            looked, others, outputs = lay_out_results(opening, run, first)
+            looked, others, outputs, drawn = lay_out_results(opening, run, first)
             painted = masks.lay_out(form)
     by_name: dict[str, Any] = form.controls
     says = "Stop the run after its current step; what it has reached stays, can be looked at step by step, and "
@@ -274,6 +274,7 @@ def build(opening: Run, live: bool = True) -> tuple[links.Restorable, Form, kept
     )
     strengths.connect(by_name["eps"], strength.size, run, moving, boosted)
     ended = [boosted, *repaint.connect(run, looked, outputs[7], others, outputs, STOPS)]
+    figure_of_this.withdraw(ended, drawn)
     memory = kept.remember(run, form, ended, form.shared)
     boosted.then(repaint.offer_others, run, others, api_visibility="private", queue=False)
     masks.connect(painted, by_name, run, looked[1])

@@ -168,15 +168,16 @@ def build(opening: Study) -> links.Restorable:
                     files: Any = form.add("files", height=130, elem_id="debias-upload")
                     others: Any = form.add("validation_files", height=110, elem_id="debias-others")
                     note = controls.html(UPLOAD_HINT, elem_classes="inset", elem_id="debias-note")
-                form.add("classifier", filterable=True)
+                form.add("classifier", filterable=True, info="Whose preference for some classes is measured.")
             with gr.Group():
                 for name in ("count", "seed", "validation_count", "validation_seed"):
                     form.add(name)
             buttons = run_buttons("Debias", "debias")
             links.link_button("debias", form.shared)
-        outputs, files_of_it = lay_out_results(opening, study)
+        outputs, files_of_it, drawn = lay_out_results(opening, study)
     says = "Stop the study; the histograms on the page stay those of the last finished one."
     ended = connect(form, debias, STOPS, outputs, buttons, ("debias", "cancel_debias", says))
+    figure_of_this.withdraw([ended], drawn)
     ended.success(taken_away, study, files_of_it, api_visibility="private", concurrency_limit=None)
     boxes = [generated, uploaded, form.controls["seed"], form.controls["validation_seed"]]
     # By hand only: a link sets what belongs to its source itself.
@@ -200,8 +201,8 @@ def build(opening: Study) -> links.Restorable:
     return links.Restorable("debias", form.shared, [*form.shared.values(), generated, uploaded], linked)
 
 
-def lay_out_results(opening: Study, study: gr.State) -> tuple[list[Any], list[Any]]:
-    """What a study shows, with the example in it; returns the outputs of a study, and of `taken_away`."""
+def lay_out_results(opening: Study, study: gr.State) -> tuple[list[Any], list[Any], list[Any]]:
+    """What a study shows, with the example in it; returns the outputs of a study, of `taken_away`, and a figure's."""
     shown, files = results(opening), taken_away(opening)
     with gr.Column(scale=8, min_width=320):
         begun = shown[1].replace("<span>", "<span>An example to begin with: ", 1)
@@ -211,7 +212,7 @@ def lay_out_results(opening: Study, study: gr.State) -> tuple[list[Any], list[An
         with gr.Row():
             save = gr.DownloadButton("Download images and settings (zip)", files[0], elem_id="debias-download")
             ask = figure_of_this.button("debias-")
-        figure_of_this.lay_out(ask, of_study, [study], "debias", "debias-")
+        drawn = figure_of_this.lay_out(ask, of_study, [study], "debias", "debias-")
         with gr.Accordion("d_c and counts per class", open=False):
             kinds = ["str", "number", "number", "number"]
             table = controls.table(shown[4], kinds, "Per class", headers=CLASS_HEADERS)
@@ -220,4 +221,4 @@ def lay_out_results(opening: Study, study: gr.State) -> tuple[list[Any], list[An
         with gr.Accordion("Repeat this: Python, command line", open=False):
             python = controls.code(files[1], "python", "Python")
             command = controls.code(files[2], "shell", "Command line", elem_id="debias-command")
-    return [study, status, bars, grid, table, settings], [save, python, command]
+    return [study, status, bars, grid, table, settings], [save, python, command], drawn

@@ -19,11 +19,18 @@ def button(prefix: str = "") -> gr.Button:
 
 def lay_out(
     ask: gr.Button, make: Callable[..., Mapping[str, bytes]], inputs: Sequence[Any], name: str, prefix: str = ""
-) -> None:
-    """Where the figure appears once the button is pressed, and its files. make: them by format, of the inputs' values;
-    ValueError, shown as a message, where there is none. name: of the files."""
+) -> list[gr.components.Component]:
+    """Where the figure appears once the button is pressed, and its files; returned for `withdraw`. make: them by
+    format, of the inputs' values; ValueError, shown as a message, where there is none. name: of the files."""
     picture = gr.Image(
-        label="Figure", visible=False, interactive=False, type="filepath", elem_id=f"{prefix}drawn", buttons=[]
+        label="Figure",
+        show_label=False,
+        visible=False,
+        interactive=False,
+        type="filepath",
+        elem_id=f"{prefix}drawn",
+        buttons=[],
+        alt_text="The figure",
     )
     with gr.Row():
         saves = [
@@ -42,3 +49,11 @@ def lay_out(
     ask.click(
         draw, list(inputs), [picture, *saves], api_name=api_name, api_visibility="private", show_progress_on=picture
     )
+    return [picture, *saves]
+
+
+def withdraw(ended: Sequence[Any], shown: Sequence[gr.components.Component]) -> None:
+    """Take the figure away once one of these events has brought another result."""
+    quiet: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
+    for event in ended:
+        event.success(lambda: [gr.update(visible=False)] * len(shown), None, list(shown), **quiet)

@@ -10,6 +10,7 @@ from bigroc_core.figures.drawing.style import DPI, FORMATS, render, write_figure
 from bigroc_core.figures.drawing.tiles import (
     Block,
     InterpolatedRow,
+    Strip,
     TargetedRow,
     Tile,
     Walk,
@@ -18,6 +19,7 @@ from bigroc_core.figures.drawing.tiles import (
     fig3,
     interpolations,
     side_by_side,
+    strips,
     tile_figure,
 )
 
@@ -26,6 +28,7 @@ __all__ = [
     "FORMATS",
     "Block",
     "InterpolatedRow",
+    "Strip",
     "TargetedRow",
     "Tile",
     "Walk",
@@ -37,6 +40,7 @@ __all__ = [
     "quality_against_time",
     "render",
     "side_by_side",
+    "strips",
     "sweep_curve",
     "tile_figure",
     "training_curves",
