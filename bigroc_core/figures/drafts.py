@@ -23,6 +23,7 @@ from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import embedded_classifiers, load_classifier, refuse_judge
 from bigroc_core.debiasing import fit_debias
 from bigroc_core.engine.views import ViewName
+from bigroc_core.experiments import measured_tables as tables
 from bigroc_core.experiments.debias import Study
 from bigroc_core.figures.kinds import DEBIAS, FIGURE_KINDS, debias_for, families_source
 from bigroc_core.figures.recipe import Recipe, images_for, labels_of, with_hashes
@@ -254,6 +255,35 @@ def counted(study: Study) -> Recipe:
     of = f"{settings['generator']} (seed {settings['seed']})" if "generator" in settings else "uploaded files"
     told = {"classes": list(study.classes), "of": of, "seen_by": settings["classifier"]}
     return Recipe("debias", counts | told | {"fitted_to": settings["fitted_to"]})
+
+
+def measured(draft: Draft, figure: str, results: Path | None = None) -> Recipe:
+    """P2's tables ("table1" to "table3") and its curve of quality against time ("curve"), from what `tables` wrote.
+
+    results: the JSON beside its page; None for the one at hand. ValueError where there is none, or another file.
+    """
+    at = results or tables.results_at()
+    found = tables.results_in(at)
+    try:
+        told = {"features_of": tables.judge_of(found)}
+        if figure == "curve":
+            names = ("consistency_steps", "pgd_steps", "seconds", "distance")
+            return draft.recipe(
+                "curve", {"points": [{name: one[name] for name in names} for one in found["curve"]]} | told
+            )
+        part = figure.removeprefix("table")
+        rows = [(name, texts, False) for name, texts in tables.rows_of(part, found)]
+        rows += [
+            (f"P2: {name}, FID", [f"{v:.2f}" for v in fids], True) for name, fids in tables.PUBLISHED[part].items()
+        ]
+        lines = [{"name": name, "cells": list(map(_cell, texts)), "printed": printed} for name, texts, printed in rows]
+        return draft.recipe(figure, {"columns": list(tables.COLUMNS[part]), "rows": lines} | told)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{at} is not what `tables` writes: {type(error).__name__}: {error}") from None
+
+
+def _cell(text: str) -> dict[str, Any]:
+    return {"text": text.strip("*"), "bold": text.startswith("**")}
 
 
 def sweep_recipe(result: Mapping[str, Any]) -> Recipe:

@@ -33,8 +33,10 @@ from bigroc_core.figures.drawing import (
     fig2,
     fig3,
     interpolations,
+    quality_against_time,
     side_by_side,
     sweep_curve,
+    table,
     training_curves,
 )
 from bigroc_core.figures.parts import (
@@ -86,6 +88,8 @@ def make(
         "fig11": _interpolated,
         "side-by-side": _side_by_side,
         "debias": _histograms,
+        **dict.fromkeys(("table1", "table2", "table3"), _table),
+        "curve": _curve,
         "sweep": _sweep,
         "training": _training,
     }
@@ -366,6 +370,29 @@ def _training(recipe: Recipe, models: Models) -> Making[Made]:
         f"{recipe.settings['name']}: joint training, {last['step']:,} "
         f"iterations; at its end held-out images are told apart with AUC {last['auc']:.3f}, accuracy "
         f"{last['clean']:.1%} clean and {last['pgd10']:.1%} under PGD.",
+    )
+
+
+def _table(recipe: Recipe, models: Models) -> Making[Made]:
+    """P2's tables; their numbers stand in the recipe."""
+    settings = recipe.settings
+    yield Progress(0, 1, "drawing")
+    return Made(
+        table(settings["columns"], settings["rows"]),
+        f"P2 Table {recipe.figure[-1]} on the generators here: Fréchet distance in {settings['features_of']}'s "
+        "features, in brackets the gain over the images as they came; bold where it is below every column to its left "
+        "beyond the error bar. In italics the FIDs that P2 prints, of which only the order can be compared.",
+    )
+
+
+def _curve(recipe: Recipe, models: Models) -> Making[Made]:
+    """P2 4.2's quality against time; its points stand in the recipe."""
+    points, features_of = recipe.settings["points"], recipe.settings["features_of"]
+    yield Progress(0, 1, "drawing")
+    said = f"Quality against time: Fréchet distance in {features_of}'s features over milliseconds per image, of more"
+    return Made(
+        quality_against_time(points, features_of),
+        f"{said} consistency steps, and of more PGD steps on one-step images.",
     )
 
 

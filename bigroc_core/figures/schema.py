@@ -136,6 +136,17 @@ _COUNTED = entries(
     fitted_to=whole(1, 10**9),
     **{"without": _COUNTS, "with": _COUNTS},
 )
+_CELL = entries(text=Annotated[str, Field(max_length=MAX_NAME)], bold=bool)
+# Rows as `tables` measured them, and as P2 prints them.
+_TABLE = entries(
+    columns=several(Name, 8),
+    rows=several(entries(name=Name, cells=several(_CELL, 8), printed=bool), 100),
+    features_of=Name,
+)
+_STEPS = whole(0, 10_000)
+_TIMED = entries(
+    consistency_steps=_STEPS, pgd_steps=_STEPS, seconds=number(0, 1e6), distance=several(number(-1e9, 1e9), 100)
+)
 SCHEMAS: dict[str, Any] = {
     **dict.fromkeys(("fig1", "fig3", "fig7", "fig8", "fig9", "fig10", "side-by-side"), _PAIRS),
     "fig2": entries(start=_END, robust=Name, standard=Name, config=Config, view=View),
@@ -148,6 +159,8 @@ SCHEMAS: dict[str, Any] = {
         _COUNTED,
         entries(source=entries(generator=Name, seed=Seed, count=Samples), classifier=Name, debias=_FITTED, view=View),
     ),
+    **dict.fromkeys(("table1", "table2", "table3"), _TABLE),
+    "curve": entries(points=several(_TIMED, 200), features_of=Name),
     "training": entries(name=Name, lines=several(_LINE, 1_000)),
     "sweep": entries(
         points=several(_POINT, 200),

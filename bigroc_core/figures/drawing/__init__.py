@@ -5,7 +5,13 @@ inches at 300 dots per inch. Every image pixel covers a whole number of dots and
 their fonts as TrueType, SVG text is paths, and each file carries the settings it was made with.
 """
 
-from bigroc_core.figures.drawing.charts import debias_histograms, quality_against_time, sweep_curve, training_curves
+from bigroc_core.figures.drawing.charts import (
+    debias_histograms,
+    quality_against_time,
+    sweep_curve,
+    table,
+    training_curves,
+)
 from bigroc_core.figures.drawing.style import DPI, FORMATS, render, write_figure
 from bigroc_core.figures.drawing.tiles import (
     Block,
@@ -42,6 +48,7 @@ __all__ = [
     "side_by_side",
     "strips",
     "sweep_curve",
+    "table",
     "tile_figure",
     "training_curves",
     "write_figure",
