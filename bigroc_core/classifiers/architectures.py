@@ -90,7 +90,11 @@ def _timm_network(name: str, classes: int) -> nn.Module:
         raise ValueError(f"timm has no model {name[:80]!r}{did_you_mean(name, timm.list_models())}")
     try:
         network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)
-    except RuntimeError as error:  # an unknown tag behind the name
+    except RuntimeError as error:
+        if "meta tensor" in str(error):  # which networks are built on, to see whether a file fits before it is read
+            old = f"timm {timm.__version__}, installed here, is too old for {name!r}"
+            raise ValueError(f"{old}: pip install 'timm>=1.0.22'") from error
+        # An unknown tag behind the name.
         raise ValueError(f"timm cannot build {name!r}: {str(error).splitlines()[0][:200]}") from error
     return network
 

@@ -20,7 +20,7 @@ from bigroc_core.engine.views import ViewName
 from bigroc_core.evaluation.controls import moved_by
 from bigroc_core.evaluation.features import ClassifierFeatures, Extractor, fingerprint
 from bigroc_core.evaluation.inception import DIVERSITY, Metric, OutsideMetrics, Reference
-from bigroc_core.evaluation.shards import SHARD, Measuring, Pictures, Run, Stage, Variants, mapped
+from bigroc_core.evaluation.shards import SHARD, Measuring, Pictures, Run, Stage, Still, Variants, mapped
 from bigroc_core.evaluation.statistics import (
     FeatureStatistics,
     feature_statistics,
@@ -168,9 +168,11 @@ class Way(NamedTuple):
     view: ViewName = None
     precision: str = "exact"
 
-    def boost(self, images: Tensor, labels: Tensor | None, debias: Tensor | None = None) -> BoostResult:
-        """Images (N, 3, H, W) boosted this way."""
-        more: dict[str, Any] = {"view": self.view, "precision": self.precision}
+    def boost(
+        self, images: Tensor, labels: Tensor | None, debias: Tensor | None = None, still: Still | None = None
+    ) -> BoostResult:
+        """Images (N, 3, H, W) boosted this way. still: called after every step."""
+        more: dict[str, Any] = {"view": self.view, "precision": self.precision, "progress": still}
         return boost(self.classifier, images, labels, self.config, debias, **more)
 
     @property
@@ -251,22 +253,23 @@ class Ways:
             "debias": None if self.debias is None else self.debias.tolist(),
         }
 
-    def __call__(self, seed: int, start: int, images: Tensor, labels: Tensor | None) -> Variants:
+    def __call__(self, seed: int, start: int, images: Tensor, labels: Tensor | None, still: Still) -> Variants:
         """Every way's images of these (N, 3, H, W), by name, and their targets (N,)."""
         config = self.main.config
         images = beside(images, self.main.classifier)
-        result = self.main.boost(images, labels, self.debias)
+        result = self.main.boost(images, labels, self.debias, still)
         made = {UNBOOSTED: images, self.boosted_name: result.images}
         for name, way in self.others.items():
-            made[name] = way.boost(images, result.labels).images
+            made[name] = way.boost(images, result.labels, still=still).images
         lengths = l2_norms(result.images - images)
         if self.control is not None:
             # Without early stopping, so that it uses the ball it is to be compared in; and by cross-entropy where it
             # knows no realism.
             realistic = config.loss_name == "combined" and config.l0 is None and self.control.card.l0 is None
             whole = dataclasses.replace(config, stop_at=None, loss="ce" if realistic else config.loss)
-            other_way = self.main._replace(classifier=self.control, config=whole).boost(images, result.labels)
-            made[self.control_name] = moved_by(images, other_way.images - images, lengths)
+            other_way = self.main._replace(classifier=self.control, config=whole)
+            moved = other_way.boost(images, result.labels, still=still).images
+            made[self.control_name] = moved_by(images, moved - images, lengths)
         if self.random_direction:
             noise = latents(tuple(images.shape[1:]), seed + DIRECTION_SEED, range(start, start + len(images)))
             made[RANDOM_DIRECTION] = moved_by(images, noise, lengths)

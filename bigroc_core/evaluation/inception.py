@@ -27,6 +27,8 @@ from bigroc_core.evaluation.shards import (
     Run,
     Share,
     Stage,
+    Still,
+    Variants,
     join,
     load_arrays,
     mapped,
@@ -121,7 +123,7 @@ def reference_features(
     return Reference(stream.name, found, features)
 
 
-def _as_they_are(_seed: int, _start: int, images: Tensor, _labels: Tensor | None) -> tuple[dict[str, Tensor], Tensor]:
+def _as_they_are(_seed: int, _start: int, images: Tensor, _labels: Tensor | None, _still: Still) -> Variants:
     return {"as they are": images}, torch.zeros(len(images))
 
 

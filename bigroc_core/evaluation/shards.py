@@ -12,6 +12,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,10 @@ class Pictures:
 # Called with what is being done, how many images of it are done, and of how many. Whatever it raises stops the run,
 # which then goes on from there when it is started again.
 Progress = Callable[[str, int, int], None]
+# Called between the steps of what takes long, whatever it is told of them: what it raises stops the run.
+Still = Callable[..., object]
+# Makes the variants of a seed's images from a place on, (N, 3, H, W) with their labels (N,) if they have any.
+MakesVariants = Callable[[int, int, Tensor, Tensor | None, Still], Variants]
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray] | None:
@@ -117,7 +122,7 @@ class Measuring:
 
 @dataclass(frozen=True)
 class Stage:
-    """What a run does to every image: variants(seed, start, images, labels) makes them, and extractors read them.
+    """What a run does to every image: variants(seed, start, images, labels, still) makes them, extractors read them.
 
     Of the extractor called "judge" the logits say which images look like another class than the target; of others they
     are kept. pictures: where to write the images themselves, too.
@@ -126,7 +131,7 @@ class Stage:
     name: str
     source: ImageStream
     extractors: Sequence[Extractor]
-    variants: Callable[[int, int, Tensor, Tensor | None], Variants]
+    variants: MakesVariants
     pictures: Pictures | None = None
 
 
@@ -167,9 +172,11 @@ class Run:
     def _measure(self, stage: Stage, seed: int) -> None:
         count, share = self.measuring.count, self.measuring.share
         writers = self._writers(stage.pictures, stage.source.identity, seed) if stage.pictures else {}
-        self.measuring.tell(f"{stage.name}, seed {seed}", 0, count)
+        said = f"{stage.name}, seed {seed}"
+        self.measuring.tell(said, 0, count)
         for number, (start, size) in enumerate(self._shards()):
             if number % share.count == share.index:
+                still = partial(self._go_on, said, start)
                 images, labels = stage.source.draw(seed, start, size)
                 images = images.cpu()
                 digest = _digest(images, labels)
@@ -177,17 +184,21 @@ class Run:
                 measured = _is_done(path, digest, stage.extractors)
                 unwritten = [name for name, writer in writers.items() if (start, start + size) in writer.missing()]
                 if unwritten or not measured:
-                    made, targets = stage.variants(seed, start, images, labels)
+                    made, targets = stage.variants(seed, start, images, labels, still)
                     if not measured:
-                        save_arrays(path, _measured(made, targets, images, digest, stage.extractors))
+                        save_arrays(path, _measured(made, targets, images, digest, stage.extractors, still))
                     for name in unwritten:
                         writers[name].write(start, made[name].cpu())
-            self.measuring.tell(f"{stage.name}, seed {seed}", start + size, count)
+            self.measuring.tell(said, start + size, count)
         share.wait()
         if share.index == 0:
             for writer in writers.values():
                 self._write_labels(writer, stage, seed)
                 writer.finish()
+
+    def _go_on(self, said: str, done: int, *_steps: int) -> None:
+        """Say once more where the run stands, so that whoever listens can stop it here."""
+        self.measuring.tell(said, done, self.measuring.count)
 
     def _writers(self, pictures: Pictures, content: str, seed: int) -> dict[str, ImageSetWriter]:
         """A writer for every variant whose images are not all written. content: which images they are made of, by which
@@ -282,11 +293,17 @@ def plain_name(name: str) -> str:
 
 
 def _measured(
-    made: Mapping[str, Tensor], targets: Tensor, images: Tensor, digest: str, extractors: Sequence[Extractor]
+    made: Mapping[str, Tensor],
+    targets: Tensor,
+    images: Tensor,
+    digest: str,
+    extractors: Sequence[Extractor],
+    still: Still,
 ) -> dict[str, np.ndarray]:
     arrays = {"digest": np.asarray(digest), "extractors": _keys(extractors), "targets": targets.cpu().numpy()}
     for name, variant in made.items():
         for extractor in extractors:
+            still()
             reading = extractor(variant)
             arrays[f"{name}/{extractor.kind}/features"] = reading.features.numpy()
             if extractor.kind == "judge":

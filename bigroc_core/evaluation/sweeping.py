@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.evaluation.comparison import Way, beside, check_roles, summary
 from bigroc_core.evaluation.features import ClassifierFeatures, Extractor, fingerprint
 from bigroc_core.evaluation.kernel import KernelReference, kernel_distance, require_enough
-from bigroc_core.evaluation.shards import SHARD, Measuring, Run, Stage, Variants
+from bigroc_core.evaluation.shards import SHARD, MakesVariants, Measuring, Run, Stage, Still, Variants
 from bigroc_core.evaluation.statistics import (
     FeatureStatistics,
     feature_statistics,
@@ -155,35 +155,35 @@ class _Tries:
     way: Way
     debias: Tensor | None
 
-    def path(self, _seed: int, _start: int, images: Tensor, labels: Tensor | None) -> Variants:
+    def path(self, _seed: int, _start: int, images: Tensor, labels: Tensor | None, still: Still) -> Variants:
         config = self.way.config
         images = beside(images, self.way.classifier)
         every = _coarse_stride(config.steps)
-        seen = {
-            snapshot.step: snapshot
-            for snapshot in boost_stream(
-                self.way.classifier,
-                images,
-                labels,
-                config=config,
-                debias=self.debias,
-                every=every,
-                view=self.way.view,
-                precision=self.way.precision,
-            )
-        }
+        seen = {}
+        for snapshot in boost_stream(
+            self.way.classifier,
+            images,
+            labels,
+            config=config,
+            debias=self.debias,
+            every=every,
+            view=self.way.view,
+            precision=self.way.precision,
+        ):
+            still()
+            seen[snapshot.step] = snapshot
         last = seen[max(seen)]
         # Once all images rest the stream ends; where they rest is where they stand at every later step.
         made = {str(step): seen.get(step, last).images for step in _coarse_steps(config.steps)}
         return made, last.labels
 
-    def full(self, eps: float, steps: int) -> Callable[[int, int, Tensor, Tensor | None], Variants]:
+    def full(self, eps: float, steps: int) -> MakesVariants:
         # ε = 0 moves nothing, in however many steps.
         settings = dataclasses.replace(self.way.config, eps=eps, steps=steps if eps else 0)
 
-        def variants(_seed: int, _start: int, images: Tensor, labels: Tensor | None) -> Variants:
+        def variants(_seed: int, _start: int, images: Tensor, labels: Tensor | None, still: Still) -> Variants:
             images = beside(images, self.way.classifier)
-            result = self.way._replace(config=settings).boost(images, labels, self.debias)
+            result = self.way._replace(config=settings).boost(images, labels, self.debias, still)
             return {"boosted": result.images}, result.labels
 
         return variants

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 import bigroc_core
 from bigroc_core.cards import checkpoint_hash
@@ -19,9 +21,21 @@ from bigroc_core.images import encode_png, from_uint8
 HASH_CHARACTERS = 16
 
 
-def file_names(run: Run) -> list[str]:
+class Targeted(Protocol):
+    """Images that each have a target: the classes' names, and the targets (N,) by number."""
+
+    classes: tuple[str, ...]
+
+    @property
+    def targets(self) -> np.ndarray:
+        """(N,)."""
+        ...
+
+
+def file_names(run: Targeted) -> list[str]:
     """NUMBER-CLASS.png of each image; the number, from 1, is that of the page and of results.csv."""
-    return [f"{number:03d}-{run.classes[y]}.png" for number, y in enumerate(run.targets, 1)]
+    digits = max(3, len(str(len(run.targets))))
+    return [f"{number:0{digits}d}-{run.classes[y]}.png" for number, y in enumerate(run.targets, 1)]
 
 
 def archive(run: Run) -> bytes:

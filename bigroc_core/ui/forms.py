@@ -317,10 +317,3 @@ def show_results_js(status: str) -> str:
 def restored(form: Form, values: dict[str, Any]) -> dict[str, Any]:
     """The updates that bring a form's controls to a link's values, by name; the others stay as they are."""
     return {name: gr.update(value=values[name]) if name in values else gr.skip() for name in form.shared}
-
-
-def restorable(tab: str, form: Form, **more: Any) -> links.Restorable:
-    """What a link to a tab restores where nothing else follows from its values."""
-    return links.Restorable(
-        tab, form.shared, list(form.shared.values()), lambda values: list(restored(form, values).values()), **more
-    )

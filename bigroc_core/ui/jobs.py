@@ -95,6 +95,8 @@ class _Job:
         with self.lock:
             if self.first_report is None:
                 self.first_report = now
+            elif text == self.text and fraction <= self.fraction and seconds_left is None:
+                return  # asked only whether to go on: nothing has come nearer
             self.text, self.fraction = text, min(max(fraction, self.fraction), 1.0)
             self.last_report = now
             if seconds_left is not None:

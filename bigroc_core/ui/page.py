@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from bigroc_core.catalogue import classifier_cards, generator_cards
-from bigroc_core.experiments import boost as boosting
+from bigroc_core.experiments import boost_opening as boosting
 from bigroc_core.experiments import compare as comparing
 from bigroc_core.experiments import debias, every_class, interpolate
 from bigroc_core.experiments import threat_models as threats

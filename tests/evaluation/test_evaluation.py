@@ -437,6 +437,31 @@ def test_a_killed_run_goes_on_and_gives_the_same(
 
 
 @pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("after", [1, 5, 9, 13])
+def test_a_run_can_be_stopped_between_any_two_steps_of_the_images_at_hand(
+    robust: Classifier,
+    standard: Classifier,
+    judge: Classifier,
+    references: dict[str, FeatureStatistics],
+    tmp_path: Path,
+    after: int,
+) -> None:
+    asked: list[int] = []
+
+    def stop(_text: str, done: int, _total: int) -> None:
+        asked.append(done)
+        if len(asked) > after:
+            raise InterruptedError
+
+    config = BoostConfig(eps=1.0, steps=4)
+    more = {"control": standard, "run": tmp_path, "progress": stop}
+    with pytest.raises(InterruptedError):
+        compare(SOURCE, robust, judge, config, references, count=COUNT, seeds=(0,), **more)
+    # Boosted and read together, all of them: four steps each way, then four rows to read.
+    assert asked == [0] * (after + 1)
+    assert list(tmp_path.glob("*.npz")) == []
+
+
 def test_random_directions_do_not_depend_on_where_a_shard_begins(
     robust: Classifier, judge: Classifier, references: dict[str, FeatureStatistics], monkeypatch: pytest.MonkeyPatch
 ) -> None:

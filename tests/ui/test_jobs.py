@@ -104,20 +104,26 @@ def test_progress_never_goes_back_and_tells_the_time_left(jobs: Jobs, gate: Gate
         time.sleep(0.2)
         report("half", 0.5)
         seen.append(jobs.status(keys[0]))
+        time.sleep(0.2)
+        report("half", 0.5)  # only asks whether to go on
+        seen.append(jobs.status(keys[0]))
         report("back", 0.1)
         seen.append(jobs.status(keys[0]))
 
     keys.append(jobs.submit(work))
     known.set()
     ended(jobs, keys[0])
-    guess, half, back = seen
+    guess, half, still, back = seen
     assert guess is not None
     assert half is not None
+    assert still is not None
     assert back is not None
     assert guess.seconds_left == pytest.approx(100, abs=5)
     # Half is done after some 0.2 seconds, so as much is left.
     assert half.seconds_left is not None
     assert 0.1 < half.seconds_left < 5
+    assert still.seconds_left is not None
+    assert still.seconds_left < half.seconds_left
     assert (back.text, back.fraction) == ("back", 0.5)
 
 
