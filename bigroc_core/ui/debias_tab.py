@@ -49,14 +49,14 @@ def preview(study: Study) -> tuple[Any, ...] | None:
     """What a running study updates: the status alone."""
     if study.finished:
         return None
-    return gr.skip(), pictures.progress(study.done, study.total, study.doing), *[gr.skip()] * 4
+    return gr.skip(), pictures.progress(study.done, study.total, study.doing), *[gr.skip()] * 7
 
 
 def results(study: Study) -> tuple[Any, ...]:
     """Everything a finished study shows; of a cancelled one, only that it was."""
     if not study.finished:
         text = f"Cancelled at {study.done:,} / {study.total:,} images; below is the last finished study"
-        return gr.skip(), pictures.progress(study.done, study.total, text, "stopped"), *[gr.skip()] * 4
+        return gr.skip(), pictures.progress(study.done, study.total, text, "stopped"), *[gr.skip()] * 7
     text = (
         f"{len(study.plain):,} images; d fitted on {study.settings['fitted_to']:,} separate ones · "
         f"<b>{int(study.changed.sum()):,} change class</b> · entropy {study.entropy(study.plain):.3f} → "
@@ -69,12 +69,10 @@ def results(study: Study) -> tuple[Any, ...]:
         changes(study),
         study.rows(),
         settings_json(study),
+        saved("debias.zip", archive(study)),
+        as_python(study),
+        as_command(study),
     )
-
-
-def taken_away(study: Study) -> tuple[Any, ...]:
-    """Of the study that is shown: a zip, and the Python and the command line that repeat it."""
-    return saved("debias.zip", archive(study)), as_python(study), as_command(study)
 
 
 def histograms(study: Study) -> str:
@@ -161,7 +159,7 @@ def build(opening: Study) -> links.Restorable:
                 "d_c = 1 − (mean of logit c over a separate set of generated images) evens that out (P1 Eq. 2)."
             )
             with gr.Group():
-                source: Any = form.add("source")
+                source: Any = form.add("source", elem_id="debias-source")
                 with gr.Column(visible=True) as generated:
                     form.add("generator")
                 with gr.Column(visible=False) as uploaded:
@@ -174,11 +172,11 @@ def build(opening: Study) -> links.Restorable:
                     form.add(name)
             buttons = run_buttons("Debias", "debias")
             links.link_button("debias", form.shared)
-        outputs, files_of_it, drawn = lay_out_results(opening, study)
+        outputs, drawn = lay_out_results(opening, study)
+    form.of_page = 3  # the zip, Python and command line
     says = "Stop the study; the histograms on the page stay those of the last finished one."
     ended = connect(form, debias, STOPS, outputs, buttons, ("debias", "cancel_debias", says))
     figure_of_this.withdraw([ended], drawn)
-    ended.success(taken_away, study, files_of_it, api_visibility="private", concurrency_limit=None)
     boxes = [generated, uploaded, form.controls["seed"], form.controls["validation_seed"]]
     # By hand only: a link sets what belongs to its source itself.
     source.input(show_source, source, boxes, api_name="show_debias_source", **QUIET)
@@ -201,16 +199,16 @@ def build(opening: Study) -> links.Restorable:
     return links.Restorable("debias", form.shared, [*form.shared.values(), generated, uploaded], linked)
 
 
-def lay_out_results(opening: Study, study: gr.State) -> tuple[list[Any], list[Any], list[Any]]:
-    """What a study shows, with the example in it; returns the outputs of a study, of `taken_away`, and a figure's."""
-    shown, files = results(opening), taken_away(opening)
+def lay_out_results(opening: Study, study: gr.State) -> tuple[list[Any], list[Any]]:
+    """What a study shows, with the example in it; returns the outputs of a study, and where a figure of it is shown."""
+    shown = results(opening)
     with gr.Column(scale=8, min_width=320):
         begun = shown[1].replace("<span>", "<span>An example to begin with: ", 1)
         status = controls.html(begun, elem_id="debias-status", label="Status")
         bars = controls.html(shown[2], elem_id="histograms", label="Histograms")
         grid = controls.html(shown[3], elem_id="changes", label="Images")
         with gr.Row():
-            save = gr.DownloadButton("Download images and settings (zip)", files[0], elem_id="debias-download")
+            save = gr.DownloadButton("Download images and settings (zip)", shown[6], elem_id="debias-download")
             ask = figure_of_this.button("debias-")
         drawn = figure_of_this.lay_out(ask, of_study, [study], "debias", "debias-")
         with gr.Accordion("d_c and counts per class", open=False):
@@ -219,6 +217,6 @@ def lay_out_results(opening: Study, study: gr.State) -> tuple[list[Any], list[An
         with gr.Accordion("Settings and result as JSON", open=False):
             settings = controls.code(shown[5], "json", "JSON")
         with gr.Accordion("Repeat this: Python, command line", open=False):
-            python = controls.code(files[1], "python", "Python")
-            command = controls.code(files[2], "shell", "Command line", elem_id="debias-command")
-    return [study, status, bars, grid, table, settings], [save, python, command], drawn
+            python = controls.code(shown[7], "python", "Python")
+            command = controls.code(shown[8], "shell", "Command line", elem_id="debias-command")
+    return [study, status, bars, grid, table, settings, save, python, command], drawn

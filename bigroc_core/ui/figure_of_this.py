@@ -54,6 +54,7 @@ def lay_out(
 
 def withdraw(ended: Sequence[Any], shown: Sequence[gr.components.Component]) -> None:
     """Take the figure away once one of these events has brought another result."""
-    quiet: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
+    # In the browser alone: a page that is closed meanwhile leaves no half-sent request.
+    js = f"() => Array({len(shown)}).fill({{ __type__: 'update', visible: false }})"
     for event in ended:
-        event.success(lambda: [gr.update(visible=False)] * len(shown), None, list(shown), **quiet)
+        event.success(None, None, list(shown), js=js, api_visibility="private")

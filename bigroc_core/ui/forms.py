@@ -88,6 +88,8 @@ class Form:
         self.request, self.values = request, values | own
         # The name of a control that also says what is wrong with those laid out elsewhere, by the form's values.
         self.repeats: Callable[[dict[str, Any]], str] | None = None
+        # How many of the outputs, the last, programs do not get, as they called the endpoint before these were there.
+        self.of_page = 0
         self.controls: dict[str, gr.components.Component] = {}
 
     def add(self, name: str, **options: Any) -> Any:
@@ -181,8 +183,10 @@ def endpoint(request: type[Request], **extras: str) -> Callable[[Callable[..., A
     return decorate
 
 
-def for_programs(page: Callable[..., Iterator[tuple[Any, ...]]]) -> Callable[..., Iterator[tuple[Any, ...]]]:
-    """The page's handler without its first result, the run that its other controls look at.
+def for_programs(
+    page: Callable[..., Iterator[tuple[Any, ...]]], count: int
+) -> Callable[..., Iterator[tuple[Any, ...]]]:
+    """The page's handler without its first result, the run that its other controls look at; so many of the others.
 
     MCP clients keep no such state, and those that ask for no progress would get nothing but an empty answer with it.
     """
@@ -191,7 +195,7 @@ def for_programs(page: Callable[..., Iterator[tuple[Any, ...]]]) -> Callable[...
     def without_state(*values: Any, **named: Any) -> Iterator[tuple[Any, ...]]:
         with closing(page(*values, **named)) as growing:  # type: ignore[type-var]
             for shown in growing:
-                yield shown[1:]
+                yield shown[1 : count + 1]
 
     return without_state
 
@@ -282,8 +286,8 @@ def connect(
         cancel = canceller(stops, cancel_doc)
         stop.click(cancel, None, None, api_name=cancel_name, concurrency_limit=None, show_progress="hidden")
     # Clients have no controls to show a problem at: they get it as a message, from the same handler unvalidated.
-    shown = list(outputs[1:] if stateful else outputs)
-    alone = for_programs(handler) if stateful else handler
+    shown = list(outputs[1 : len(outputs) - form.of_page] if stateful else outputs)
+    alone = for_programs(handler, len(shown)) if stateful else handler
     gr.Button(visible=False).click(
         in_turn(alone, stops, (len(shown), 0), line_of), inputs, shown, api_name=api_name, concurrency_limit=None
     )
