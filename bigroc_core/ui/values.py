@@ -86,7 +86,7 @@ def _wanted(control: gr.components.Component, value: Any) -> tuple[str, bool]:
     if isinstance(control, gr.Dropdown | gr.Radio | gr.CheckboxGroup):
         several = _several(control)
         told = getattr(control, ANY_OF, None)
-        allowed = (told() if callable(told) else told) or [choice for _, choice in control.choices]
+        allowed = list(told() if callable(told) else told or ()) or [choice for _, choice in control.choices]
         given = value if several else [value]
         fits = value is None or (isinstance(given, list) and all(one in allowed for one in given))
         return f"{'any' if several else 'one'} of {', '.join(map(str, allowed))}", fits
