@@ -12,6 +12,7 @@ import torch
 from bigroc_core.cards import Card
 from bigroc_core.classifiers.fetching import hub_cards
 from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.classifiers.own import own_classifier
 from bigroc_core.classifiers.registry import (
     boosting_classifiers,
     describe_classifier,
@@ -53,7 +54,7 @@ def classifier_named(name: str, device: str) -> Classifier:
     """One of the classifiers offered here; ValueError for any other, judges included."""
     if name not in classifier_cards():
         raise ValueError(f"there is no classifier {name!r} here; choose one of {sorted(classifier_cards())}")
-    return _classifier(name, device)
+    return own.to(device) if (own := own_classifier(name)) else _classifier(name, device)
 
 
 def generator_named(name: str, device: str) -> Generator:
@@ -100,13 +101,18 @@ def offer_generator(generator: Generator, name: str) -> None:
 def offer_hub() -> None:
     """Offer the classifiers of the Hugging Face Hub that are known by name, too; each is fetched when first chosen."""
     _HUB.append(True)
-    classifier_cards.cache_clear()
+    _shared_cards.cache_clear()
+
+
+def classifier_cards() -> dict[str, Card]:
+    """Cards of the classifiers one may boost through, robust ones first, the embedded before the user's own; then those
+    of the Hub, where they are offered; and that of the visitor who is answered."""
+    own = own_classifier()
+    return _shared_cards() if own is None else {**_shared_cards(), own.name: own.card}
 
 
 @lru_cache(maxsize=1)
-def classifier_cards() -> dict[str, Card]:
-    """Cards of the classifiers one may boost through, robust ones first, the embedded before the user's own; then those
-    of the Hub, where they are offered."""
+def _shared_cards() -> dict[str, Card]:
     own = {name: describe_classifier(entry) for name, entry in model_entries("classifier").items()}
     cards = {**boosting_classifiers(), **own}
     near = dict(sorted(cards.items(), key=lambda item: (not item[1].robust, item[0] in own, preference(item[1]))))
@@ -149,7 +155,7 @@ def models_of_a_run() -> Iterator[None]:
 
 def forget() -> None:
     """Describe and load models anew when they are next wanted: what is known by name has changed."""
-    for kept in (classifier_cards, generator_cards, _classifier, _generator):
+    for kept in (_shared_cards, generator_cards, _classifier, _generator):
         kept.cache_clear()
 
 

@@ -29,7 +29,11 @@ def fit_debias(
     """
     if isinstance(a, bool) or not isinstance(a, int | float) or not -MAX_FLOAT <= a <= MAX_FLOAT:
         raise ValueError(f"a must be a finite number (the papers take 1), not {short(a)}")
-    logits = logits_of(classifier, validation_images, batch_size, view)
+    return shift_from(logits_of(classifier, validation_images, batch_size, view), a)
+
+
+def shift_from(logits: Tensor, a: float = 1.0) -> Tensor:
+    """P1 Eq. 2 from the logits (N, C) of the validation images: d (C,)."""
     # Each column is summed pairwise, so float32 keeps its digits over any number of images.
     return a - logits.mean(dim=0)
 

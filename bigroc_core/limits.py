@@ -30,6 +30,8 @@ MAX_OWN_SIDE = {"cpu": 512, "cuda": 1024}
 MAX_OWN_PIXELS = {device: 32 * side * side for device, side in MAX_OWN_SIDE.items()}
 # What a run keeps of its steps for its visitor: of large images fewer steps.
 MAX_KEPT_BYTES = 64 * MIB
+# Pixels of all images of a study of debiasing, which are kept as 8-bit RGB: 340 images of 256 by 256.
+MAX_STUDY_PIXELS = MAX_KEPT_BYTES // 3
 # Images one request may draw from a generator to fit or to show debiasing.
 MAX_SAMPLES_PER_REQUEST = 2_000
 # Images per seed, and seeds, of one evaluation: a background job, minutes long on two cores.
@@ -90,6 +92,10 @@ MAX_LABELS_BYTES = 64 * MIB
 MAX_CHECKPOINT_HEADER_BYTES = 16 * MIB
 MAX_CHECKPOINT_DIRECTORY_BYTES = 8 * MIB
 MAX_CHECKPOINT_OPERATIONS = 1_000_000
+# A visitor's own checkpoint, where a host takes them, and how many are kept in memory at a time: a ResNet-50 in float32
+# has 98 MiB. Other uploads stay within MAX_UPLOAD_BYTES.
+MAX_OWN_CHECKPOINT_BYTES = 256 * MIB
+MAX_OWN_CHECKPOINTS = 8
 # A card or a models.toml; those of the embedded models have up to 17 kB.
 MAX_CARD_BYTES = MIB
 

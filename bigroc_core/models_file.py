@@ -117,8 +117,12 @@ def added_until_then() -> Iterator[None]:
 
 def as_options(classifier: str) -> list[str]:
     """What a command is told to take a classifier of this name: of one given for a run, all that was said of it."""
-    if (entry := added_models("classifier").get(classifier)) is None:
-        return ["--classifier", classifier]
+    entry = added_models("classifier").get(classifier)
+    return ["--classifier", classifier] if entry is None else entry_options(entry)
+
+
+def entry_options(entry: ModelEntry) -> list[str]:
+    """What a command is told to take this classifier."""
     said = {
         "classifier": entry.source,
         "arch": entry.arch,

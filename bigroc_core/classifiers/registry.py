@@ -17,12 +17,13 @@ from bigroc_core.classifiers.entries import as_entry_says, describe_classifier
 from bigroc_core.classifiers.foreign import Loaded, read_foreign, read_own, with_classes, with_preprocessing
 from bigroc_core.classifiers.hub_models import HUB_CLASSIFIERS
 from bigroc_core.classifiers.networks import NETWORKS, Classifier, check_forward
+from bigroc_core.classifiers.own import own_classifier
 from bigroc_core.classifiers.published import hub_file, hub_file_named, timm_classifier, torchvision_classifier
 from bigroc_core.classifiers.robustbench_zoo import robustbench_classifier
 from bigroc_core.default_device import on_cpu
 from bigroc_core.files import is_there
 from bigroc_core.messages import short
-from bigroc_core.models_file import added_models, model_entries
+from bigroc_core.models_file import ModelEntry, added_models, model_entries
 
 
 def embedded_classifiers() -> dict[str, Card]:
@@ -148,6 +149,8 @@ def load_classifier(
     that does not fit the file, another number of classes, a package not installed, or a download that fails.
     """
     name = os.fspath(source)
+    if own := own_classifier(name):  # of the visitor who is answered
+        return own.to(device)
     try:
         entry = added_models("classifier").get(name)
         if entry is None and name not in embedded_classifiers():
@@ -165,16 +168,28 @@ def load_classifier(
     loaded = with_preprocessing(loaded, mean, std, input_size)
     if class_names is not None:
         loaded = with_classes(loaded, class_names)
-    names_of_features = feature_names(loaded.network, None if features is None else tuple(features))
-    classifier = Classifier(loaded.network, loaded.card, names_of_features, loaded.notes).eval().requires_grad_(False)
-    if loaded.card.architecture not in NETWORKS:
-        check_forward(classifier)
+    classifier = _classifier_of(loaded, features)
     if device is None:
         return classifier
     try:
         return classifier.to(device)
     except (RuntimeError, AssertionError) as error:  # torch's words for a device that is not there
         raise ValueError(f"device {str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from error
+
+
+def _classifier_of(loaded: Loaded, features: Sequence[str] | None = None) -> Classifier:
+    names_of_features = feature_names(loaded.network, None if features is None else tuple(features))
+    classifier = Classifier(loaded.network, loaded.card, names_of_features, loaded.notes).eval().requires_grad_(False)
+    if loaded.card.architecture not in NETWORKS:
+        check_forward(classifier)
+    return classifier
+
+
+@on_cpu
+def classifier_of_entry(entry: ModelEntry) -> Classifier:
+    """The classifier of a file that an entry describes, on the CPU, whatever lies beside the file; ValueError as
+    `load_classifier`."""
+    return _classifier_of(as_entry_says(read_foreign(Path(entry.source), entry.arch, entry.classes), entry))
 
 
 def check_card(card: Card, name: str, arch: str | None, classes: int | None) -> None:

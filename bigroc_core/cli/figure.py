@@ -51,11 +51,10 @@ from bigroc_core.messages import short
 from bigroc_core.sources import UPLOAD, OneImage
 from bigroc_core.streams import GENERATOR_PREFIX
 
-SIDE_BY_SIDE = FigureKind("", "images before and after boosting, row under row", "pairs", rows=1)
+SIDE_BY_SIDE = "side-by-side"
 # The figures of a set of images, boosted.
-SETS = {name: kind for name, kind in FIGURE_KINDS.items() if kind.layout in ("pairs", "debias", "threat")} | {
-    "side-by-side": SIDE_BY_SIDE
-}
+SETS = {name: kind for name, kind in FIGURE_KINDS.items() if kind.layout in ("pairs", "debias", "threat")}
+MEASURED = [name for name, kind in FIGURE_KINDS.items() if kind.layout == "measured"]
 Parser = argparse.ArgumentParser
 
 
@@ -74,13 +73,14 @@ def add_figure_parser(commands: Commands[Parser]) -> None:
 
     def add(name: str, shows: str = "", description: str = "") -> Parser:
         shows = shows or FIGURE_KINDS[name].shows
-        parser = kinds.add_parser(name, help=shows, description=description or f"P1 Fig. {name[3:]}. {shows}")
+        numbered = f"P1 Fig. {name[3:]}. {shows}" if name.startswith("fig") else shows
+        parser = kinds.add_parser(name, help=shows, description=description or numbered)
         parser.add_argument("--output", type=Path, required=True, help="a .png (300 dpi), .pdf or .svg file")
         add_device(parser)
         return parser
 
     for name, kind in SETS.items():
-        _add_set(add(name, kind.shows, "" if name in FIGURE_KINDS else kind.shows), kind, name)
+        _add_set(add(name), kind, name)
     _add_aligned(add("fig2", description="P1 Fig. 2 (its ε = 30, T = 60, α = 0.5 are on [-1, 1] pixels)."))
     families = add(
         "fig5", description="P1 Fig. 5. Of an unconditional generator the surest of 200 images is taken for each class."
@@ -104,9 +104,15 @@ def add_figure_parser(commands: Commands[Parser]) -> None:
     debias.add_argument(
         "--validation", type=int, default=DEBIAS["count"], help="images that the debiasing is fitted to"
     )
+    debias.add_argument("--validation-seed", type=int, default=DEBIAS["seed"], help="their seed")
     add_classifier(debias, ROBUST, "whose classes are counted")
     sweep = add("sweep", "the curve of a sweep", "The Fréchet distance over ε.")
     sweep.add_argument("results", type=Path, help="the JSON that `sweep --output` wrote")
+    for name in MEASURED:
+        help = (
+            "the JSON that `tables` wrote beside its page (default: RESULTS.json here, else the one that comes along)"
+        )
+        add(name).add_argument("results", type=Path, nargs="?", help=help)
     training = add("training", "the curves of a joint model's training", "The curves of a joint model's training.")
     training.add_argument("log", type=Path, help="the log.jsonl of a run of `train joint`")
 
@@ -118,7 +124,7 @@ def _add_set(parser: Parser, kind: FigureKind, name: str) -> None:
     given.add_argument("--images", metavar="SET", help="a folder, zip or .npz; its pixels become part of the recipe")
     own = ("seed", "start", "rows", "columns", "quantile" if kind.layout == "threat" else "debias")
     add_options(parser, FigureRequest, own, rows=kind.rows, columns=kind.columns)
-    if name not in FIGURE_KINDS:
+    if name == SIDE_BY_SIDE:
         parser.add_argument("--count", type=int, help="images, in place of --rows")
     parser.add_argument(
         "--classes",
@@ -221,7 +227,10 @@ def recipe_for(options: argparse.Namespace, draft: drafts.Draft) -> Recipe:
         return drafts.walks(draft, options.kind, _pairs(options), classifiers_named(options, options.classifiers), way)
     if options.kind == "debias":
         source = {name: getattr(options, name) for name in ("generator", "seed", "count")}
-        return drafts.histograms(draft, source, options.validation, classifier_named(options, options.classifier))
+        fitted = {"count": options.validation, "seed": options.validation_seed}
+        return drafts.histograms(draft, source, fitted, classifier_named(options, options.classifier))
+    if options.kind in MEASURED:
+        return drafts.measured(draft, options.kind, options.results)
     if options.kind == "sweep":
         return _sweep(options.results)
     if options.kind == "training":

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bigroc_core.catalogue import add_for_this_run, load_for_lending, offer_hub, use_models
+from bigroc_core.catalogue import add_for_this_run, load_for_lending, offer_hub, spaces, use_models
 from bigroc_core.cli.classifier_options import add_classifier, classifier_entry
 from bigroc_core.models_file import entry_named
 
@@ -41,6 +41,11 @@ def add_page_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--offline", action="store_true", help="offer nothing that has to be fetched from the Hugging Face Hub"
     )
+    parser.add_argument(
+        "--allow-checkpoints",
+        action="store_true",
+        help="let visitors use classifier checkpoints of their own, tensors alone, for as long as they are there",
+    )
 
 
 def page_of(options: argparse.Namespace) -> Any:
@@ -59,6 +64,8 @@ def page_of(options: argparse.Namespace) -> Any:
         raise ValueError('the page needs Gradio, which is not installed: pip install "bigroc[page]"')
     if options.mcp and importlib.util.find_spec("mcp") is None:
         raise ValueError('--mcp needs Gradio\'s MCP extra: pip install "gradio[mcp]"')
+    if options.allow_checkpoints and spaces is not None:
+        raise ValueError("--allow-checkpoints: a ZeroGPU Space computes elsewhere, where a visitor's file is not")
     if options.models is not None:
         use_models(options.models)
     if options.classifier is not None:
@@ -68,7 +75,7 @@ def page_of(options: argparse.Namespace) -> Any:
     from bigroc_core.ui.page import build_page
 
     load_for_lending()
-    return build_page(options.live)
+    return build_page(options.live, options.allow_checkpoints)
 
 
 def serve(page: Any, options: argparse.Namespace) -> None:
@@ -82,7 +89,7 @@ def serve(page: Any, options: argparse.Namespace) -> None:
         root_path=options.root_path,
         share=options.share or None,
         mcp_server=options.mcp or None,
-        **launch_options(),
+        **launch_options(options.allow_checkpoints),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +19,11 @@ from bigroc_core.cli.options import (
     progress_bars,
 )
 from bigroc_core.cli.outside_table import section, with_section
-from bigroc_core.evaluation.comparison import mean_and_std
 from bigroc_core.evaluation.report import cell
+from bigroc_core.experiments.measured_tables import COLUMNS, PUBLISHED, TITLES, cells_of
 from bigroc_core.experiments.tables import Tables, TablesRequest, tables
 from bigroc_core.files import parsed_json, write_bytes, write_text
 from bigroc_core.generators.registry import embedded_generators
-
-# FIDs that P2 prints: none, robust classifier, non-robust joint, robust joint (Table 1); none, robust classifier, joint
-# (Table 2); CE, BCE, Eq. 12, Eq. 13 (Table 3).
-PUBLISHED: dict[str, dict[str, tuple[float, ...]]] = {
-    "1": {
-        "CT, 1 step": (13.00, 10.71, 12.30, 9.60),
-        "CT, 2 steps": (11.12, 9.65, 11.28, 8.51),
-        "CD, 1 step": (6.20, 5.55, 6.33, 4.95),
-        "CD, 2 steps": (4.69, 4.20, 4.66, 3.84),
-    },
-    "2": {"ADM": (2.61, 2.40, 2.31), "BigGAN": (4.06, 3.92, 3.83), "iDDPM": (2.92, 2.67, 2.55)},
-    "3": {
-        "CT, 1 step": (10.78, 9.75, 9.71, 9.60),
-        "CT, 2 steps": (10.26, 8.59, 8.62, 8.51),
-        "CD, 1 step": (5.51, 5.00, 5.10, 4.95),
-        "CD, 2 steps": (4.17, 3.89, 4.97, 3.84),
-    },
-}
-COLUMNS = {
-    "1": ("none", "robust classifier", "non-robust joint", "robust joint"),
-    "2": ("none", "robust classifier", "robust joint"),
-    "3": ("CE", "BCE", "Eq. 12", "Eq. 13"),
-}
 
 
 def add_tables_parser(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -125,16 +101,10 @@ def page(made: Tables, picture: Path | None) -> str:
         "",
     ]
     two = {"1 step": made.consistency.name, "2 steps": made.two_steps}
-    titles = {
-        "1": "Table 1: consistency models",
-        "2": "Table 2: other generators, without training again",
-        "3": "Table 3: what is minimised",
-    }
 
     def seen(name: str) -> str:
         return ", which the joint model was trained on" if name in made.trained_on else ""
 
-    ablation = {"CE": "ce", "BCE": "bce", "Eq. 12": "ce-bce", "Eq. 13": "robust joint"}
     for part in ("1", "2", "3"):
         if part not in request.only:
             continue
@@ -144,11 +114,10 @@ def page(made: Tables, picture: Path | None) -> str:
             else {f"{made.consistency.name}, {steps}": name for steps, name in two.items()}
         )
         columns = COLUMNS[part]
-        lines += [f"## {titles[part]}", "", f"| | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
+        lines += [f"## {TITLES[part]}", "", f"| | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
         for shown, name in names.items():
             rows = made.measured.get(name, {}).get("rows", {})
-            chosen = [rows.get(ablation.get(column, column)) for column in columns]
-            lines.append(f"| {shown} | {' | '.join(_cells(chosen, first=part != '3'))} |")
+            lines.append(f"| {shown} | {' | '.join(cells_of(part, rows))} |")
         lines += [
             f"| *P2: {name}, FID* | {' | '.join(f'*{value:.2f}*' for value in values)} |"
             for name, values in PUBLISHED[part].items()
@@ -227,28 +196,3 @@ def measured_before(path: Path) -> dict[str, dict[str, Any]]:
         return {}
     whole = isinstance(found, dict) and all(isinstance(one, dict) and "rows" in one for one in found.values())
     return found if whole else {}
-
-
-def _cells(rows: Sequence[dict[str, Any] | None], first: bool) -> list[str]:
-    """A table's cells; bold where below every one to the left beyond the error bar. first: whether the first is the
-    images as they came, which gain nothing."""
-    cells: list[str] = []
-    for place, row in enumerate(rows):
-        if row is None:
-            cells.append("–")
-            continue
-        text = cell(row["distance"], 1, 3)
-        if place or not first:
-            text += f" ({cell(row['gain'], 100, 1)} %)"
-        before = [other for other in rows[:place] if other is not None]
-        if before and all(clearly_below(row["distance"], other["distance"]) for other in before):
-            text = f"**{text}**"
-        cells.append(text)
-    return cells
-
-
-def clearly_below(values: Sequence[float], others: Sequence[float]) -> bool:
-    """Whether the mean of the differences, seed by seed, is below zero by more than twice its standard error."""
-    differences = [a - b for a, b in zip(values, others, strict=True)]
-    mean, std = mean_and_std(differences)
-    return mean is not None and std is not None and mean + 2 * std / len(differences) ** 0.5 < 0

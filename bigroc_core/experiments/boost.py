@@ -25,7 +25,6 @@ from bigroc_core.catalogue import (
     classifier_cards,
     classifier_named,
     compute_device,
-    generator_cards,
     generator_named,
     on_gpu,
     pixels_of,
@@ -40,7 +39,6 @@ from bigroc_core.experiments.requests import (
     GIVEN,
     BoostingRequest,
     TargetRequest,
-    recommended,
     said_of_precision,
     why_estimated,
 )
@@ -349,10 +347,3 @@ def boost(request: BoostRequest, device: str | None = None) -> Generator[Run, No
         yield run
     run.preview, run.finished = None, True
     yield run
-
-
-def opening() -> Run:
-    """The finished example the page opens with, computed once when the server starts, on the CPU."""
-    name, card = next(iter(generator_cards().items()))
-    *_, run = boost(BoostRequest(target=GIVEN if card.conditional else ESTIMATED, **recommended(name)), "cpu")
-    return run

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 import bigroc_core
 from bigroc_core.cards import checkpoint_hash
 from bigroc_core.catalogue import classifier_cards, classifier_named, compute_device
+from bigroc_core.classifiers.own import own_classifier, told_of_own
 from bigroc_core.experiments.boost import Run
 from bigroc_core.experiments.masks import files_of
 from bigroc_core.files import csv_bytes, one_line_each, zipped
@@ -18,9 +21,21 @@ from bigroc_core.images import encode_png, from_uint8
 HASH_CHARACTERS = 16
 
 
-def file_names(run: Run) -> list[str]:
+class Targeted(Protocol):
+    """Images that each have a target: the classes' names, and the targets (N,) by number."""
+
+    classes: tuple[str, ...]
+
+    @property
+    def targets(self) -> np.ndarray:
+        """(N,)."""
+        ...
+
+
+def file_names(run: Targeted) -> list[str]:
     """NUMBER-CLASS.png of each image; the number, from 1, is that of the page and of results.csv."""
-    return [f"{number:03d}-{run.classes[y]}.png" for number, y in enumerate(run.targets, 1)]
+    digits = max(3, len(str(len(run.targets))))
+    return [f"{number:0{digits}d}-{run.classes[y]}.png" for number, y in enumerate(run.targets, 1)]
 
 
 def archive(run: Run) -> bytes:
@@ -51,11 +66,18 @@ def made_with(settings: dict[str, Any]) -> dict[str, Any]:
     """The program's version, and the beginning of SHA-256 of the weights of the models that settings name: of the file
     where one comes along, else of the tensors."""
     names = [settings[name] for name in ("classifier", "generator") if name in settings]
-    return {"version": bigroc_core.__version__, "weights": {name: known for name in names if (known := _hash(name))}}
+    own = {name for name in names if own_classifier(name)}
+    hashes = {name: _fresh_hash(name) if name in own else _hash(name) for name in names}
+    weights = {name: known for name, known in hashes.items() if known}
+    return {"version": bigroc_core.__version__, "weights": weights} | told_of_own(settings)
 
 
 @lru_cache(maxsize=64)
 def _hash(name: str) -> str:
+    return _fresh_hash(name)
+
+
+def _fresh_hash(name: str) -> str:
     known = checkpoint_hash(name)
     if known is None and name in classifier_cards():
         digest = hashlib.sha256()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -12,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from bigroc_core.boosting import logits_of
 from bigroc_core.catalogue import (
     classifier_cards,
     classifier_named,
@@ -23,16 +22,27 @@ from bigroc_core.catalogue import (
     on_gpu,
     pixels_of,
 )
-from bigroc_core.debiasing import class_histogram, fit_debias, histogram_entropy
+from bigroc_core.debiasing import class_histogram, histogram_entropy, shift_from
+from bigroc_core.experiments.debias_images import (
+    CHUNK,
+    Drawn,
+    check_study_pixels,
+    generated_name,
+    of_generator,
+    of_uploads,
+)
 from bigroc_core.experiments.growing import last
 from bigroc_core.experiments.kept import keep, kept, weights_digest
 from bigroc_core.experiments.requests import BallRequest, TargetRequest
-from bigroc_core.images import fit_to, from_uint8, to_uint8
+from bigroc_core.experiments.sizes import Pictures, logits_by_size, rounded, together
 from bigroc_core.limits import MAX_SAMPLES_PER_REQUEST
 from bigroc_core.places import ASSETS
 from bigroc_core.settings import Request, like, setting
+from bigroc_core.sources import GENERATOR, UPLOAD
 
-CHUNK = 64
+SOURCES = (GENERATOR, UPLOAD)
+FITTED = "Other images than those above, on which the shift d is fitted (P1 takes 1,000)."
+MISSING = "Add images, a zip or an .npz first, or choose another source: none has been uploaded yet"
 # The finished example the tab opens with, which would take seconds of the server's start.
 KEPT = ASSETS / "debias.npz"
 ARRAYS = ("images", "plain", "debiased", "shift")
@@ -40,18 +50,25 @@ ARRAYS = ("images", "plain", "debiased", "shift")
 
 @dataclass
 class Study:
-    """images (N, H, W, 3) uint8; plain and debiased (N,) estimated classes; shift d (C,)."""
+    """images: N pictures at their own sizes, with names; plain, debiased (N,): estimated classes; shift d (C,)."""
 
     classes: tuple[str, ...]
     settings: dict[str, Any]
     done: int = 0
     total: int = 0
     doing: str = ""
-    images: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.uint8))
+    images: Pictures = field(default_factory=list)
+    names: tuple[str, ...] = ()
     plain: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     debiased: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     shift: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    notes: tuple[str, ...] = ()
     finished: bool = False
+
+    @property
+    def targets(self) -> np.ndarray:
+        """What boosting would move the images (N,) towards: their classes with debiasing."""
+        return self.debiased
 
     def histogram(self, labels: np.ndarray) -> np.ndarray:
         """How many images fall on each class."""
@@ -81,78 +98,124 @@ class Study:
 
 @dataclass(frozen=True, kw_only=True)
 class DebiasRequest(Request):
-    """A study as asked for: a generator's images, classified without and with the shift fitted on separate ones."""
+    """A study as asked for: images, classified without and with the shift fitted on separate ones."""
 
-    generator: str = like(TargetRequest, "generator", help="The generator's name.")
+    generator: str = like(TargetRequest, "generator", help="Of source Generator: its name.")
     classifier: str = like(BallRequest, "classifier", help="Whose preference is measured.")
     count: int = setting(
         500,
-        "Images that are classified.",
+        "Images that are classified; of uploads at most so many.",
         label="Images",
-        info="How many are drawn, and their classes estimated.",
+        info="How many are drawn, or taken of yours at most, and their classes estimated.",
         least=10,
         most=MAX_SAMPLES_PER_REQUEST,
         step=10,
     )
     seed: int = like(TargetRequest, "seed", help="Their seed.")
-    validation_count: int = like(TargetRequest, "validation_count", help="Images that d is fitted to.")
+    validation_count: int = like(
+        TargetRequest, "validation_count", help="Images that d is fitted to; of uploads at most so many.", info=FITTED
+    )
     validation_seed: int = like(TargetRequest, "validation_seed", help="Their seed; it must differ from seed.")
+    source: str = like(
+        TargetRequest, "source", help="Generator or Upload: where the images come from.", choices=SOURCES, added=True
+    )
+    files: tuple[str, ...] = like(TargetRequest, "files", help="Of source Upload: images, or zips or .npz of them.")
+    validation_files: tuple[str, ...] = setting(
+        (),
+        "Of source Upload: separate images that d is fitted to; none: every second of the files'.",
+        label="Separate images that d is fitted to (if you have some)",
+    )
 
     def conflicts(self) -> dict[str, str]:
-        """Sets that are not separate."""
-        if self.seed != self.validation_seed:
-            return {}
-        return {"validation_seed": "Must differ from the images' seed: the two sets have to be separate."}
+        """Sets that are not separate, missing, or too large."""
+        if self.source == UPLOAD:
+            return {} if self.files else {"files": MISSING}
+        if self.seed == self.validation_seed:
+            return {"validation_seed": "Must differ from the images' seed: the two sets have to be separate."}
+        height, width = generator_cards()[self.generator].input_size
+        try:
+            check_study_pixels(self.count * height * width, self.count)
+        except ValueError as error:
+            return {"count": str(error)}
+        return {}
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides the result, as plain JSON."""
+        own: tuple[str, ...] = ("classifier", "count", "validation_count")
+        told: dict[str, Any] = {"source": self.source.lower()}
+        if self.source == UPLOAD:
+            for name in ("files", "validation_files"):
+                told |= {name: [Path(file).name for file in paths]} if (paths := getattr(self, name)) else {}
+        else:
+            own = ("generator", "classifier", "count", "seed", "validation_count", "validation_seed")
+        return told | {name: getattr(self, name) for name in own}
+
+    def sets(self, device: str) -> tuple[Drawn, Drawn, list[str]]:
+        """The images that are classified, those that d is fitted to, and notes. ValueError for bad input."""
+        if self.source == UPLOAD:
+            return of_uploads(self.files, self.validation_files, (self.count, self.validation_count), device)
+        generator = generator_named(self.generator, device)
+        notes = [f"{self.generator}: {note}" for note in generator.notes]
+        return (
+            of_generator(generator, self.seed, self.count),
+            of_generator(generator, self.validation_seed, self.validation_count),
+            notes,
+        )
 
 
 def study_of(request: DebiasRequest, device: str | None = None) -> Iterator[Study]:
     """The study, growing: yielded after each chunk of images, the last time finished. ValueError for bad input."""
     device = device or compute_device()
-    generator, classifier = generator_named(request.generator, device), classifier_named(request.classifier, device)
-    study = Study(classifier.classes, dataclasses.asdict(request), total=request.count + request.validation_count)
+    classifier = classifier_named(request.classifier, device)
+    images, validation, notes = request.sets(device)
+    study = Study(classifier.classes, request.settings(), total=images.count + validation.count)
 
-    def drawn(number: int, seed: int, doing: str) -> Iterator[torch.Tensor]:
-        for start in range(0, number, CHUNK):
-            images, _ = generator.sample(min(CHUNK, number - start), seed=seed, start=start)
-            yield from_uint8(to_uint8(fit_to(images, classifier.card.input_size).pixels))
-            study.done += len(images)
-            study.doing = f"{doing} {min(start + CHUNK, number):,} / {number:,}"
+    def seen(drawn: Drawn, doing: str) -> Iterator[tuple[list[str], Pictures, Tensor]]:
+        done = study.done
+        for names, chunk in drawn.chunks:
+            if names:
+                pictures = rounded(list(chunk))
+                yield names, pictures, torch.from_numpy(logits_by_size(classifier, pictures))
+            study.done = min(study.done + CHUNK, done + drawn.count)
+            study.doing = f"{doing} {study.done - done:,} / {drawn.count:,}"
 
-    validation = []
-    for images in drawn(request.validation_count, request.validation_seed, "validation images"):
-        validation.append(images)
+    fitted = []
+    for _, _, logits in seen(validation, "validation images"):
+        fitted.append(logits)
         yield study
-    study.doing = "fitting d"
-    yield study
-    shift = fit_debias(classifier, torch.cat(validation).to(device)).cpu()
+    if not fitted:
+        raise ValueError("none of the images that d is fitted to can be read")
+    shift = shift_from(torch.cat(fitted))
     study.shift = shift.numpy()
-    pictures, plain, debiased = [], [], []
-    for images in drawn(request.count, request.seed, "images"):
-        logits = logits_of(classifier, images.to(device)).cpu()
-        pictures.append(to_uint8(images))
-        plain.append(logits.argmax(1).numpy())
-        debiased.append((logits + shift).argmax(1).numpy())
+    pictures: list[np.ndarray] = []
+    for names, chunk, logits in seen(images, "images"):
+        pictures += list(chunk)
+        study.names += tuple(names)
+        study.plain = np.concatenate([study.plain, logits.argmax(1).numpy()])
+        study.debiased = np.concatenate([study.debiased, (logits + shift).argmax(1).numpy()])
         yield study
-    study.images = np.concatenate(pictures)
-    study.plain, study.debiased = np.concatenate(plain), np.concatenate(debiased)
-    study.settings["d"] = [round(float(value), 6) for value in study.shift]
-    study.finished = True
+    if not pictures:
+        raise ValueError("none of the images that are classified can be read")
+    study.images, study.notes = together(pictures), tuple(dict.fromkeys(notes))
+    study.settings |= {"d": [round(float(value), 6) for value in study.shift], "fitted_to": sum(map(len, fitted))}
+    study.done, study.finished = study.total, True
     yield study
 
 
 def computing(request: DebiasRequest, device: str | None = None) -> int:
-    """What a study computes: the pixels of the images that are classified."""
+    """What a study computes: the pixels of the images, as the classifier sees them."""
     return (request.count + request.validation_count) * pixels_of(request.classifier)
 
 
 study_on_gpu = on_gpu(computing)(study_of)
 
 
-def opening_request(count: int = 200) -> DebiasRequest:
-    """The example the page opens with: a generator without labels, whose images' classes have to be estimated."""
+def opening_request(**changes: Any) -> DebiasRequest:
+    """The example the page opens with, of as many images as its controls say: a generator without labels, whose images'
+    classes have to be estimated."""
     cards = generator_cards()
     name = next((name for name, card in cards.items() if not card.conditional), next(iter(cards)))
-    return DebiasRequest(generator=name, classifier=next(iter(classifier_cards())), count=count, validation_count=count)
+    return DebiasRequest(generator=name, classifier=next(iter(classifier_cards())), **changes)
 
 
 def unpacked(entries: Mapping[str, Any]) -> Study:
@@ -161,6 +224,8 @@ def unpacked(entries: Mapping[str, Any]) -> Study:
     arrays = {name: entries[name] for name in ARRAYS}
     study = Study(tuple(json.loads(str(entries["classes"]))), settings, finished=True, **arrays)
     study.done = study.total = settings["count"] + settings["validation_count"]
+    generator, seed = settings["generator"], settings["seed"]
+    study.names = tuple(generated_name(generator, seed, number) for number in range(len(study.images)))
     return study
 
 
@@ -170,9 +235,9 @@ def opening(path: Path = KEPT) -> Study:
     return kept(
         path,
         _digest(request),
-        dataclasses.asdict(request),
+        request.settings(),
         unpacked,
-        lambda: last(study_of(opening_request(50), "cpu")),
+        lambda: last(study_of(opening_request(count=50, validation_count=50), "cpu")),
     )
 
 

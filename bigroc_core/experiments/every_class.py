@@ -5,7 +5,6 @@ Everything kept is 8-bit, and every number is computed from those images.
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from bigroc_core.catalogue import (
     pixels_of,
 )
 from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.classifiers.own import shell
 from bigroc_core.experiments.comparison import Comparison, Row, certainty_of, unpacked, walked
 from bigroc_core.experiments.growing import described, digits, last
 from bigroc_core.experiments.kept import kept, weights_digest
@@ -146,7 +146,7 @@ def as_command(run: Comparison) -> str:
     words += ["--steps", str(settings["steps"]), "--step-size", digits(alpha)]
     if settings["stop_at"] is not None:
         words += ["--stop-at", digits(settings["stop_at"])]
-    return shlex.join([*words, "--output", "fig2.png"])
+    return shell([*words, "--output", "fig2.png"])
 
 
 # ------------------------------------------------------------------------------------- the example kept in assets/

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
+from bigroc_core.classifiers.own import told_of_own
 from bigroc_core.files import one_line_each
 
 
@@ -47,7 +48,8 @@ def last(growing: Iterator[T]) -> T:
 
 def settings_json(run: Growing) -> str:
     """The settings as JSON, one line per entry."""
-    return one_line_each(run.settings | ({} if run.finished else {"cancelled_after_step": run.done}))
+    stopped = {} if run.finished else {"cancelled_after_step": run.done}
+    return one_line_each(run.settings | stopped | told_of_own(run.settings))
 
 
 def digits(value: float) -> str:

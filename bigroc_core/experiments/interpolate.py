@@ -6,7 +6,6 @@ Everything kept is 8-bit, and every number of a finished frame is computed from 
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from bigroc_core.catalogue import (
     pixels_of,
 )
 from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.classifiers.own import loading, own_classifier, shell
 from bigroc_core.engine.precision import PrecisionName
 from bigroc_core.engine.views import ViewName
 from bigroc_core.experiments.frames import Interpolation
@@ -263,6 +263,9 @@ def as_python(settings: dict[str, Any]) -> str:
             path = f"assets/examples/{end['example']}" if "example" in end else end["file"]
             size = "" if side == "source" else ", size=tuple(source.shape[2:])"
             lines += [f"{side} = read_image({path!r}{size}).pixels[None]"]
+    loaded, own = "bc.load_classifier(name)", own_classifier()
+    if own is not None and own.name in settings["classifiers"]:
+        loaded = f"{loading(own.name)} if name == {own.name!r} else {loaded}"
     options = f"steps={settings['steps']}, weights={settings['weights']}, warm_start={settings['warm_start']}"
     options += "".join(f", precision={settings[name]!r}" for name in ("precision",) if name in settings)
     return (
@@ -272,7 +275,7 @@ def as_python(settings: dict[str, Any]) -> str:
                 "source, target = from_uint8(to_uint8(source)), from_uint8(to_uint8(target))  # as saved in files",
                 f"fractions = {settings['c']}",
                 f"for name in {settings['classifiers']}:",
-                "    classifier = bc.load_classifier(name)",
+                f"    classifier = {loaded}",
                 f"    frames = bc.interpolate(classifier, source, target, fractions, {options})",
                 '    folder = Path("interpolated") / name',
                 "    folder.mkdir(parents=True, exist_ok=True)",
@@ -301,7 +304,7 @@ def as_command(settings: dict[str, Any]) -> str:
     if settings["weights"] is not None:
         words += ["--weights", *map(digits, settings["weights"])]
     words += ["--precision", settings["precision"]] if "precision" in settings else []
-    return shlex.join([*words, "--warm-start"] if settings["warm_start"] else words)
+    return shell([*words, "--warm-start"] if settings["warm_start"] else words)
 
 
 # ------------------------------------------------------------------------------------- the example kept in assets/

@@ -4,13 +4,13 @@ every way of moving the images before the same judges."""
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bigroc_core.boosting import BoostConfig, view_note
 from bigroc_core.cards import Card
+from bigroc_core.classifiers.own import shell
 from bigroc_core.classifiers.registry import load_classifier
 from bigroc_core.evaluation import (
     ALONE,
@@ -101,7 +101,7 @@ class Measurement(Subject):
         words += ["--beside", *(one.text for one in self.beside)] if self.beside else []
         words += ["--debias-seed", self.debias_seed] if self.debias and self.debias_seed != DEBIAS_SEED else []
         words += self.said_of_precision
-        return shlex.join(["python", "-m", "bigroc_core", *map(str, words)])
+        return shell(["python", "-m", "bigroc_core", *words])
 
 
 @dataclass(frozen=True)

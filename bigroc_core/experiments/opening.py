@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bigroc_core.experiments import compare, debias, interpolate, threat_models
+from bigroc_core.experiments import boost_opening, compare, debias, interpolate, threat_models
 
 if __name__ == "__main__":
-    for experiment in (compare, debias, threat_models, interpolate):
+    for experiment in (boost_opening, compare, debias, threat_models, interpolate):
         experiment.keep_opening()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bigroc_core.catalogue import classifier_cards, generator_cards
+from bigroc_core.classifiers.own import loading, shell
 from bigroc_core.experiments.requests import CONFIG_FIELDS, DEBIASED, ESTIMATED, GIVEN, said_of_precision
 from bigroc_core.sources import EXAMPLES, GENERATOR, example_class
 from bigroc_core.streams import GENERATOR_PREFIX
@@ -23,7 +23,7 @@ def command(*words: str, **options: Any) -> str:
         if value is not None:
             values = value if isinstance(value, list | tuple) else [value]
             parts += [f"--{name.replace('_', '-')}", *map(str, values)]
-    return shlex.join(parts)
+    return shell(parts)
 
 
 def script(imports: Sequence[str], names: Sequence[str], lines: Sequence[str]) -> str:
@@ -44,7 +44,7 @@ def as_python(settings: dict[str, Any]) -> str:
     """A script that repeats the run and writes boosted/*.png; uploads are read from the current folder."""
     card = classifier_cards()[settings["classifier"]]
     from_files = settings["source"] != GENERATOR.lower()
-    lines = [f'classifier = bc.load_classifier("{settings["classifier"]}")']
+    lines = [f"classifier = {loading(settings['classifier'])}"]
     if from_files:
         lines += _reading(settings)
     else:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from dataclasses import dataclass
 from typing import Any
 
 from bigroc_core.boosting import BoostConfig
+from bigroc_core.classifiers.own import shell
 from bigroc_core.classifiers.registry import load_classifier
 from bigroc_core.evaluation import (
     ALONE,
@@ -71,7 +71,7 @@ class Sweeping(Subject):
         words += ["--seeds", *self.seeds] if self.seeds else []
         words += ["--debias", self.debias] if self.debias else []
         words += self.said_of_precision
-        return shlex.join(["python", "-m", "bigroc_core", *map(str, words)])
+        return shell(["python", "-m", "bigroc_core", *words])
 
     @property
     def measured(self) -> str:

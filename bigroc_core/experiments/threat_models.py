@@ -6,7 +6,6 @@ result, as P1 has it.
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from bigroc_core.attack import linf_eps_of
 from bigroc_core.boosting import BoostConfig
 from bigroc_core.catalogue import classifier_named, compute_device, generator_cards, on_gpu, pixels_of
 from bigroc_core.classifiers.networks import Classifier
+from bigroc_core.classifiers.own import shell
 from bigroc_core.experiments import every_class
 from bigroc_core.experiments.comparison import Comparison, Row, certainty_of, packed, unpacked, walked
 from bigroc_core.experiments.growing import described, last
@@ -141,7 +141,7 @@ def as_command(run: Comparison) -> str:
         "--steps",
         str(settings["steps"]),
     ]
-    return shlex.join([*words, "--quantile", f"{settings['quantile']:g}", "--output", "fig4.png"])
+    return shell([*words, "--quantile", f"{settings['quantile']:g}", "--output", "fig4.png"])
 
 
 # ------------------------------------------------------------------------------------- the examples kept in assets/

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from bigroc_core.classifiers.own import shell
 from bigroc_core.figures.kinds import FIGURE_KINDS
 from bigroc_core.figures.recipe import Recipe
 from bigroc_core.streams import GENERATOR_PREFIX
@@ -17,10 +17,11 @@ def as_command(recipe: Recipe) -> str:
     layout = FIGURE_KINDS[figure].layout if figure in FIGURE_KINDS else ""
     words: list[str] | None = None
     if layout and not recipe.images:
-        words = {"aligned": _aligned, "walk": _walks, "families": _families}.get(layout, _boosted_set)(recipe)
+        makers = {"aligned": _aligned, "walk": _walks, "families": _families, "histograms": _histograms}
+        words = [] if layout == "measured" else makers.get(layout, _boosted_set)(recipe)
     if words is None:
-        return shlex.join(["python", "-m", "bigroc_core", "figure", "--again", f"{figure}.png"])
-    return shlex.join(["python", "-m", "bigroc_core", "figure", figure, *words, "--output", f"{figure}.pdf"])
+        return shell(["python", "-m", "bigroc_core", "figure", "--again", f"{figure}.png"])
+    return shell(["python", "-m", "bigroc_core", "figure", figure, *words, "--output", f"{figure}.pdf"])
 
 
 def _options(values: Mapping[str, Any]) -> list[str]:
@@ -84,6 +85,19 @@ def _families(recipe: Recipe) -> list[str]:
             "--generators": [source["generator"] for source in sources],
         }
     )
+
+
+def _histograms(recipe: Recipe) -> list[str] | None:
+    settings = recipe.settings
+    if "without" in settings:
+        return None
+    source, fitted = settings["source"], settings["debias"]
+    told = {
+        "--classifier": settings["classifier"],
+        "--validation": fitted["count"],
+        "--validation-seed": fitted["seed"],
+    }
+    return _options({"--generator": source["generator"], "--seed": source["seed"], "--count": source["count"]} | told)
 
 
 def _boosted_set(recipe: Recipe) -> list[str]:

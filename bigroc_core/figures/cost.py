@@ -17,7 +17,7 @@ def image_steps(recipe: Recipe) -> int:
     """Gradients of single images, images times steps over all runs; one that is only drawn or classified counts as
     one."""
     settings, classes = recipe.settings, max((len(card.classes) for card in _cards(recipe)), default=1)
-    if recipe.figure in ("sweep", "training"):
+    if recipe.figure in ("sweep", "training", "table1", "table2", "table3", "curve") or "without" in settings:
         return 0
     if recipe.figure in ("fig6", "fig11"):
         frames = len(settings["pairs"]) * len(settings["classifiers"]) * len(settings["c"])

@@ -23,6 +23,8 @@ from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.registry import embedded_classifiers, load_classifier, refuse_judge
 from bigroc_core.debiasing import fit_debias
 from bigroc_core.engine.views import ViewName
+from bigroc_core.experiments import measured_tables as tables
+from bigroc_core.experiments.debias import Study
 from bigroc_core.figures.kinds import DEBIAS, FIGURE_KINDS, debias_for, families_source
 from bigroc_core.figures.recipe import Recipe, images_for, labels_of, with_hashes
 from bigroc_core.figures.schema import TRAINING
@@ -234,15 +236,54 @@ def walks(
     return draft.recipe(figure, {"pairs": ends, "classifiers": names, **way, "c": sorted(way["c"])})
 
 
-def histograms(draft: Draft, source: Mapping[str, Any], validation: int, classifier: str) -> Recipe:
-    """Class histograms without and with debiasing, of an embedded generator's images: "generator", "seed", "count"."""
+def histograms(draft: Draft, source: Mapping[str, Any], fitted: Mapping[str, int], classifier: str) -> Recipe:
+    """Class histograms without and with debiasing, of an embedded generator's images: "generator", "seed", "count".
+    fitted: "count" and "seed" of those that d is fitted to."""
     if source["generator"] not in embedded_generators():
         raise ValueError(
             f"{draft.generator(source['generator']).name} is not embedded, and a recipe would have to hold "
             f"{source['count']:,} of its images: `figure fig3` takes such generators"
         )
-    fitted = DEBIAS | {"count": validation}
-    return draft.recipe("debias", {"source": source, "classifier": draft.classifier(classifier).name, "debias": fitted})
+    name = draft.classifier(classifier).name
+    return draft.recipe("debias", {"source": source, "classifier": name, "debias": dict(fitted)})
+
+
+def counted(study: Study) -> Recipe:
+    """The histograms of a study that has been made, as numbers."""
+    counts = {"without": study.histogram(study.plain).tolist(), "with": study.histogram(study.debiased).tolist()}
+    settings = study.settings
+    of = f"{settings['generator']} (seed {settings['seed']})" if "generator" in settings else "uploaded files"
+    told = {"classes": list(study.classes), "of": of, "seen_by": settings["classifier"]}
+    return Recipe("debias", counts | told | {"fitted_to": settings["fitted_to"]})
+
+
+def measured(draft: Draft, figure: str, results: Path | None = None) -> Recipe:
+    """P2's tables ("table1" to "table3") and its curve of quality against time ("curve"), from what `tables` wrote.
+
+    results: the JSON beside its page; None for the one at hand. ValueError where there is none, or another file.
+    """
+    at = results or tables.results_at()
+    found = tables.results_in(at)
+    try:
+        told = {"features_of": tables.judge_of(found)}
+        if figure == "curve":
+            names = ("consistency_steps", "pgd_steps", "seconds", "distance")
+            return draft.recipe(
+                "curve", {"points": [{name: one[name] for name in names} for one in found["curve"]]} | told
+            )
+        part = figure.removeprefix("table")
+        rows = [(name, texts, False) for name, texts in tables.rows_of(part, found)]
+        rows += [
+            (f"P2: {name}, FID", [f"{v:.2f}" for v in fids], True) for name, fids in tables.PUBLISHED[part].items()
+        ]
+        lines = [{"name": name, "cells": list(map(_cell, texts)), "printed": printed} for name, texts, printed in rows]
+        return draft.recipe(figure, {"columns": list(tables.COLUMNS[part]), "rows": lines} | told)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{at} is not what `tables` writes: {type(error).__name__}: {error}") from None
+
+
+def _cell(text: str) -> dict[str, Any]:
+    return {"text": text.strip("*"), "bold": text.startswith("**")}
 
 
 def sweep_recipe(result: Mapping[str, Any]) -> Recipe:

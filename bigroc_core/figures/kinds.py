@@ -16,10 +16,9 @@ from bigroc_core.sources import DEBIAS_COUNT, DEBIAS_SEED
 
 @dataclass(frozen=True)
 class FigureKind:
-    """One figure of P1.
+    """One figure, of P1 where its name is a number's.
 
-    title: a few words. shows: one sentence. layout: which settings it has, "pairs" (a source, boosted), "threat" (P1
-    Fig. 4), "debias" (P1 Fig. 3), "families" (P1 Fig. 5), "aligned" (P1 Fig. 2) or "walk" (P1 Figs. 6 and 11).
+    title: a few words. shows: one sentence. layout: which settings it has, a key of LAYOUTS.
     families: of which generator it is, the first of these that is embedded; conditional: else the first that is, or is
     not, conditional. rows, columns: images of each set. classes: of a conditional generator, one per row.
     """
@@ -34,6 +33,21 @@ class FigureKind:
     classes: tuple[str, ...] = ()
 
 
+# The settings that play a part in figures of a layout: "pairs" (a source, boosted), "threat" (P1 Fig. 4), "debias" (P1
+# Fig. 3), "families" (P1 Fig. 5), "aligned" (P1 Fig. 2), "walk" (P1 Figs. 6 and 11), "histograms" (counts alone),
+# "measured" (from what `tables` wrote).
+_BALL = ("classifier", "eps", "steps", "step_size", "stop_at")
+_SET = ("generator", "seed", "start", "rows", "columns", "classes", *_BALL)
+LAYOUTS: dict[str, tuple[str, ...]] = {
+    "pairs": (*_SET, "debias", "files"),
+    "debias": (*_SET, "debias"),
+    "threat": (*_SET, "quantile", "files"),
+    "aligned": ("generator", "seed", "start", *_BALL, "files"),
+    "walk": ("generator", "seed", "pairs", "classifier", "steps", "files"),
+    "families": ("seed", "classifier"),
+    "histograms": ("generator", "seed", "count", "classifier", "debias"),
+    "measured": (),
+}
 _ALL = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FIGURE_KINDS: dict[str, FigureKind] = {
     "fig1": FigureKind(
@@ -87,6 +101,21 @@ FIGURE_KINDS: dict[str, FigureKind] = {
         "SSGAN", "An unconditional SSGAN: generated, and boosted.", "pairs", ("ssgan",), conditional=False
     ),
     "fig11": FigureKind("More interpolations", "From one image to another, several times.", "walk"),
+    "side-by-side": FigureKind("Side by side", "Images before and after boosting, row under row.", "pairs", rows=1),
+    "debias": FigureKind(
+        "Class histograms",
+        "Classes of generated images as a classifier estimates them, without and with debiasing (P1 Eq. 2).",
+        "histograms",
+        conditional=False,
+    ),
+    "table1": FigureKind("P2 Table 1", "Consistency models: as they come, and boosted in three ways.", "measured"),
+    "table2": FigureKind("P2 Table 2", "Other generators, with models that never saw them.", "measured"),
+    "table3": FigureKind("P2 Table 3", "What is minimised: CE, BCE, and both.", "measured"),
+    "curve": FigureKind(
+        "P2: quality against time",
+        "More consistency steps, or more PGD steps on one-step images (P2 4.2).",
+        "measured",
+    ),
 }
 assert set(FIGURE_KINDS) <= set(SCHEMAS)
 # Debiasing is fitted to this many images, drawn with this seed, as in P1.

@@ -33,8 +33,10 @@ from bigroc_core.figures.drawing import (
     fig2,
     fig3,
     interpolations,
+    quality_against_time,
     side_by_side,
     sweep_curve,
+    table,
     training_curves,
 )
 from bigroc_core.figures.parts import (
@@ -86,6 +88,8 @@ def make(
         "fig11": _interpolated,
         "side-by-side": _side_by_side,
         "debias": _histograms,
+        **dict.fromkeys(("table1", "table2", "table3"), _table),
+        "curve": _curve,
         "sweep": _sweep,
         "training": _training,
     }
@@ -282,7 +286,7 @@ def _interpolated(recipe: Recipe, models: Models) -> Making[Made]:
         target, _ = end_image(target_end, recipe, (source.shape[1], source.shape[2]))
         growing = between(classifiers, source, target, manner)
         run = yield from followed(growing, "interpolating through ")
-        rows = _interpolated_rows(run)
+        rows = interpolated_rows(run)
         said += [
             f"{row.name}: ‖δ‖₂ {row.l2[-1]:.2f}, {row.share[-1]:.3f} of the feature distance at c = {fractions[-1]:g}"
             for row in rows
@@ -293,12 +297,13 @@ def _interpolated(recipe: Recipe, models: Models) -> Making[Made]:
     return Made(interpolations(walks, fractions), caption)
 
 
-def _interpolated_rows(run: Interpolation) -> list[InterpolatedRow]:
-    frames = range(len(run.fractions))
+def interpolated_rows(run: Interpolation, frames: Sequence[int] | None = None) -> list[InterpolatedRow]:
+    """The rows of P1 Fig. 6, of these frames; None: of all."""
+    frames = range(len(run.fractions)) if frames is None else frames
     return [
         InterpolatedRow(
             name,
-            from_uint8(run.frames[strip]),
+            from_uint8(run.frames[strip][list(frames)]),
             torch.tensor([run.l2(strip, frame) for frame in frames]),
             torch.tensor([run.share(strip, frame) for frame in frames]),
         )
@@ -314,8 +319,14 @@ def _side_by_side(recipe: Recipe, models: Models) -> Making[Made]:
 
 
 def _histograms(recipe: Recipe, models: Models) -> Making[Made]:
-    """Class histograms without and with debiasing (P1 Eq. 2)."""
+    """Class histograms without and with debiasing (P1 Eq. 2), counted here or, where they were counted before, drawn
+    from their numbers."""
     settings = recipe.settings
+    if "without" in settings:
+        yield Progress(0, 1, "drawing")
+        counts = torch.tensor(settings["without"]), torch.tensor(settings["with"])
+        said = settings["seen_by"], settings["of"], settings["fitted_to"]
+        return _counted(counts, tuple(settings["classes"]), said)
     classifier, source = models.classifier(settings["classifier"]), settings["source"]
     if generator_named(source["generator"], "cpu").classes:
         raise ValueError(f"{source['generator']} is conditional: its labels are given, and debiasing plays no part")
@@ -326,14 +337,24 @@ def _histograms(recipe: Recipe, models: Models) -> Making[Made]:
     shift = shift_for(settings["debias"], source, classifier)
     assert shift is not None
     logits = logits_of(classifier, found.images.to(classifier.mean.device))
-    counts = [class_histogram(values.argmax(1).cpu(), len(classifier.classes)) for values in (logits, logits + shift)]
+    found_by = [values.argmax(1).cpu() for values in (logits, logits + shift)]
+    counts = (
+        class_histogram(found_by[0], len(classifier.classes)),
+        class_histogram(found_by[1], len(classifier.classes)),
+    )
+    return _counted(counts, classifier.classes, (settings["classifier"], found.name, settings["debias"]["count"]))
+
+
+def _counted(counts: Sequence[Tensor], classes: tuple[str, ...], said: tuple[str, str, int]) -> Made:
+    """The histograms of two counts (C,). said: by which classifier, of which images, d fitted to how many others."""
+    if not len(counts[0]) == len(counts[1]) == len(classes):
+        raise ValueError(f"{len(counts[0])} and {len(counts[1])} counts for {len(classes)} classes")
     entropies = histogram_entropy(counts[0]), histogram_entropy(counts[1])
-    figure = debias_histograms(counts[0].tolist(), counts[1].tolist(), classifier.classes, entropies)
+    seen_by, of, fitted_to = said
     return Made(
-        figure,
-        f"Classes that {settings['classifier']} sees in {len(found.images):,} images of {found.name}: "
-        f"entropy {entropies[0]:.3f} nats without, {entropies[1]:.3f} with debiasing fitted to "
-        f"{settings['debias']['count']:,} others.",
+        debias_histograms(counts[0].tolist(), counts[1].tolist(), classes, entropies),
+        f"Classes that {seen_by} sees in {int(counts[0].sum()):,} images of {of}: entropy {entropies[0]:.3f} nats "
+        f"without, {entropies[1]:.3f} with debiasing fitted to {fitted_to:,} others.",
     )
 
 
@@ -349,6 +370,29 @@ def _training(recipe: Recipe, models: Models) -> Making[Made]:
         f"{recipe.settings['name']}: joint training, {last['step']:,} "
         f"iterations; at its end held-out images are told apart with AUC {last['auc']:.3f}, accuracy "
         f"{last['clean']:.1%} clean and {last['pgd10']:.1%} under PGD.",
+    )
+
+
+def _table(recipe: Recipe, models: Models) -> Making[Made]:
+    """P2's tables; their numbers stand in the recipe."""
+    settings = recipe.settings
+    yield Progress(0, 1, "drawing")
+    return Made(
+        table(settings["columns"], settings["rows"]),
+        f"P2 Table {recipe.figure[-1]} on the generators here: Fréchet distance in {settings['features_of']}'s "
+        "features, in brackets the gain over the images as they came; bold where it is below every column to its left "
+        "beyond the error bar. In italics the FIDs that P2 prints, of which only the order can be compared.",
+    )
+
+
+def _curve(recipe: Recipe, models: Models) -> Making[Made]:
+    """P2 4.2's quality against time; its points stand in the recipe."""
+    points, features_of = recipe.settings["points"], recipe.settings["features_of"]
+    yield Progress(0, 1, "drawing")
+    said = f"Quality against time: Fréchet distance in {features_of}'s features over milliseconds per image, of more"
+    return Made(
+        quality_against_time(points, features_of),
+        f"{said} consistency steps, and of more PGD steps on one-step images.",
     )
 
 

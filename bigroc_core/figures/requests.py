@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bigroc_core.boosting import BoostConfig
 from bigroc_core.catalogue import compute_device, control_for, generator_cards, on_gpu
+from bigroc_core.experiments.measured_tables import results_at
 from bigroc_core.experiments.requests import BallRequest, ProbabilityStopRequest, StepSizeRequest
 from bigroc_core.experiments.threat_models import ThreatModelsRequest
 from bigroc_core.figures import drafts
@@ -19,6 +20,7 @@ from bigroc_core.figures.kinds import (
     ALIGNED_CONFIG,
     FIGURE_KINDS,
     FRACTIONS,
+    LAYOUTS,
     THREAT_CONFIG,
     WALKS,
     FigureKind,
@@ -36,8 +38,13 @@ MAX_PAIRS = 8
 
 
 def figure_choices() -> list[tuple[str, str]]:
-    """P1's figures, by number and title."""
-    return [(f"P1 Fig. {name[3:]}: {kind.title}", name) for name, kind in FIGURE_KINDS.items()]
+    """The figures that can be made here: P1's, by number and title, and others by their title."""
+    there = None if results_at() is None else "measured"
+    return [
+        (f"P1 Fig. {name[3:]}: {kind.title}" if name.startswith("fig") else kind.title, name)
+        for name, kind in FIGURE_KINDS.items()
+        if kind.layout in (there, *(set(LAYOUTS) - {"measured"}))
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +53,9 @@ class FigureRequest(Request):
 
     figure: str = setting(
         "fig2",
-        "fig1 to fig11, as P1 numbers them.",
+        "fig1 to fig11, as P1 numbers them; side-by-side, debias; and table1 to table3 and curve, of P2.",
         label="Figure",
-        info="Figures of the first paper, made with the models here.",
+        info="Figures of the two papers, made with the models here.",
         choices=figure_choices,
     )
     generator: str = like(ImagesRequest, "generator", help="A generator's name.")
@@ -93,6 +100,16 @@ class FigureRequest(Request):
     files: tuple[str, ...] = setting(
         (), "Images to use in place of the generator's.", label="Your images in place of the generator's"
     )
+    count: int = setting(
+        2_000,
+        "Of debias: images that are classified.",
+        label="Images",
+        info="How many are classified.",
+        least=10,
+        most=MAX_SAMPLES_PER_REQUEST,
+        step=10,
+        added=True,
+    )
 
     @property
     def kind(self) -> FigureKind:
@@ -107,8 +124,9 @@ class FigureRequest(Request):
     @cached_property
     def recipe(self) -> Recipe:
         """The figure as data, with the hashes of its models. ValueError for uploads that cannot be read."""
-        make_recipe = {"aligned": _aligned, "walk": _walks, "families": _families}.get(self.kind.layout, set_recipe)
-        return make_recipe(self, drafts.Draft())
+        makers = {"aligned": _aligned, "walk": _walks, "families": _families}
+        makers |= {"histograms": _histograms, "measured": _measured}
+        return makers.get(self.kind.layout, set_recipe)(self, drafts.Draft())
 
     def conflicts(self) -> dict[str, str]:
         """What this figure cannot be of, or from."""
@@ -130,9 +148,14 @@ class FigureRequest(Request):
                 problems["classes"] = f"{self.generator} is unconditional: it draws no class that is asked for"
             elif unknown := [name for name in self.classes if name not in card.classes]:
                 problems["classes"] = f"there is no class {unknown[0]!r}; there are {', '.join(card.classes)}"
-        if layout == "debias" and not self.files and not self.debias:
+        if layout in ("debias", "histograms") and not self.files and not self.debias:
             problems["debias"] = "this figure compares boosting without and with debiasing: 1 or more"
-        if layout in ("pairs", "debias") and self.debias and not card.conditional and self.seed == DEBIAS_SEED:
+        if layout == "histograms" and card.conditional:
+            problems["generator"] = (
+                f"{self.generator} is conditional: its labels are given, and debiasing plays no part"
+            )
+        fitted = layout in ("pairs", "debias", "histograms") and self.debias and not card.conditional
+        if fitted and self.seed == DEBIAS_SEED:
             problems["seed"] = "debiasing is fitted to this seed's images: choose another"
         if layout == "walk" and not self.steps:
             problems["steps"] = "an interpolation takes 1 step or more"
@@ -142,7 +165,8 @@ class FigureRequest(Request):
         try:
             recipe = self.recipe
         except ValueError as error:
-            return {"files" if self.files else "columns": str(error)}
+            at = {"histograms": "generator", "measured": "figure"}.get(self.kind.layout, "columns")
+            return {"files" if self.files else at: str(error)}
         try:
             check_cost(recipe)
         except ValueError as error:
@@ -181,9 +205,11 @@ class AgainRequest(Request):
 
 def _unfit_files(layout: str, count: int) -> dict[str, str]:
     """What is wrong with uploading so many images for a figure."""
+    if layout == "measured":
+        return {"files": "this figure is of what was measured: take the uploaded images away"}
     if layout == "families":
         return {"files": "this figure is of the generators: take the uploaded images away"}
-    if layout == "debias":
+    if layout in ("debias", "histograms"):
         return {"files": "debiasing needs more images of the same generator: take the uploaded ones away"}
     if count > MAX_IMAGES_PER_REQUEST:
         return {"files": f"at most {MAX_IMAGES_PER_REQUEST} images can be uploaded, not {count}"}
@@ -223,6 +249,15 @@ def _families(request: FigureRequest, draft: drafts.Draft) -> Recipe:
     size = draft.classifier(request.classifier).input_size
     fitting = [name for name, card in generator_cards().items() if card.input_size == size]
     return drafts.families(draft, fitting, request.seed, request.classifier)
+
+
+def _histograms(request: FigureRequest, draft: drafts.Draft) -> Recipe:
+    source = {"generator": request.generator, "seed": request.seed, "count": request.count}
+    return drafts.histograms(draft, source, {"count": request.debias, "seed": DEBIAS_SEED}, request.classifier)
+
+
+def _measured(request: FigureRequest, draft: drafts.Draft) -> Recipe:
+    return drafts.measured(draft, request.figure)
 
 
 def set_recipe(request: FigureRequest, draft: drafts.Draft, images: str | os.PathLike[str] | None = None) -> Recipe:

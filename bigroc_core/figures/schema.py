@@ -29,6 +29,7 @@ from bigroc_core.sources import MAX_INDEX, MAX_SEED
 FORMAT = 1
 MAX_NAME = 200
 MAX_ENTRIES = 16
+MAX_CLASSES = 10_000
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -104,7 +105,7 @@ _SOURCE = either("images", _GIVEN, _DRAWN)
 _END = either("image", entries(image=Name), entries(generator=Name, seed=Seed, number=Number, **{"class": Name | None}))
 # The shift of P1 Eq. 2: fitted to more images of the generator, or as fitted to images from elsewhere.
 _FITTED = entries(count=Samples, seed=Seed)
-_DEBIAS = either("shift", entries(shift=several(number(-1e6, 1e6), 10_000)), _FITTED) | None
+_DEBIAS = either("shift", entries(shift=several(number(-1e6, 1e6), MAX_CLASSES)), _FITTED) | None
 
 
 # ------------------------------------------------------------------------------------------------------------ figures
@@ -126,6 +127,26 @@ _SHARES = ("real", "generated", "stopped", "auc", "clean", "pgd10")
 _LOSSES = ("ce_real", "ce_generated", "bce_real", "bce_generated")
 TRAINING = ("step", *_SHARES, *_LOSSES)
 _LINE = entries(step=whole(0, 10**9), **dict.fromkeys(_SHARES, number(0, 1)), **dict.fromkeys(_LOSSES, number(0, 1e9)))
+_COUNTS = several(whole(0, 10**9), MAX_CLASSES)
+# A histogram as it was counted: of which images, by which classifier, d fitted to how many others.
+_COUNTED = entries(
+    classes=several(Name, MAX_CLASSES),
+    of=Name,
+    seen_by=Name,
+    fitted_to=whole(1, 10**9),
+    **{"without": _COUNTS, "with": _COUNTS},
+)
+_CELL = entries(text=Annotated[str, Field(max_length=MAX_NAME)], bold=bool)
+# Rows as `tables` measured them, and as P2 prints them.
+_TABLE = entries(
+    columns=several(Name, 8),
+    rows=several(entries(name=Name, cells=several(_CELL, 8), printed=bool), 100),
+    features_of=Name,
+)
+_STEPS = whole(0, 10_000)
+_TIMED = entries(
+    consistency_steps=_STEPS, pgd_steps=_STEPS, seconds=number(0, 1e6), distance=several(number(-1e9, 1e9), 100)
+)
 SCHEMAS: dict[str, Any] = {
     **dict.fromkeys(("fig1", "fig3", "fig7", "fig8", "fig9", "fig10", "side-by-side"), _PAIRS),
     "fig2": entries(start=_END, robust=Name, standard=Name, config=Config, view=View),
@@ -133,9 +154,13 @@ SCHEMAS: dict[str, Any] = {
     "fig5": entries(sets=several(_SET, 8), classifier=Name, view=View),
     **dict.fromkeys(("fig6", "fig11"), _WALK),
     # A histogram draws none of its images, and takes more of them.
-    "debias": entries(
-        source=entries(generator=Name, seed=Seed, count=Samples), classifier=Name, debias=_FITTED, view=View
+    "debias": either(
+        "without",
+        _COUNTED,
+        entries(source=entries(generator=Name, seed=Seed, count=Samples), classifier=Name, debias=_FITTED, view=View),
     ),
+    **dict.fromkeys(("table1", "table2", "table3"), _TABLE),
+    "curve": entries(points=several(_TIMED, 200), features_of=Name),
     "training": entries(name=Name, lines=several(_LINE, 1_000)),
     "sweep": entries(
         points=several(_POINT, 200),

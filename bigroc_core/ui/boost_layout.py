@@ -8,8 +8,7 @@ import gradio as gr
 
 from bigroc_core.catalogue import classifier_cards
 from bigroc_core.experiments.boost import Run
-from bigroc_core.figures.metadata import FORMATS
-from bigroc_core.ui import controls, pictures, repaint
+from bigroc_core.ui import controls, figure_of_this, pictures, repaint
 from bigroc_core.ui.boost_results import MAX_GAIN, draw, look, pick, results
 from bigroc_core.ui.models import all_classes
 from bigroc_core.ui.values import ANY_OF
@@ -29,9 +28,9 @@ COLUMNS = ["number", "str", "str", "number", "str", *["number"] * 5]
 
 def lay_out_results(
     opening: Run, run: gr.State, generator: str
-) -> tuple[tuple[gr.Slider, ...], gr.Dropdown, list[Any]]:
+) -> tuple[tuple[gr.Slider, ...], gr.Dropdown, list[Any], list[Any]]:
     """What a run shows, with the example in it; returns the controls of the step, the image and the difference, the one
-    that names another class, and the outputs of a run."""
+    that names another class, the outputs of a run, and where a figure of it is shown."""
     shown = results(opening, 0, OPENING_GAIN)
     steps = f"{opening.total_steps} step{'s' * (opening.total_steps != 1)}"
     text = f"An example to begin with: {len(opening.targets)} images of {generator}, {steps}"
@@ -70,18 +69,13 @@ def lay_out_results(
         with gr.Column(scale=3, min_width=300):
             large = controls.html(shown[7], elem_id="closeup", label="Close-up", js_on_load=repaint.CLICK_JS)
             others = repaint.other_classes()
-            setattr(others, ANY_OF, all_classes(classifier_cards()))
+            setattr(others, ANY_OF, lambda: all_classes(classifier_cards()))
     with gr.Accordion("All numbers", open=False):
         table = controls.table(shown[8], COLUMNS, "Per image", elem_id="table")
     with gr.Row():
         save = gr.DownloadButton("Download images and settings (zip of PNG, CSV, JSON)", shown[9], elem_id="download")
-        make = gr.Button("Make a figure of this", elem_id="figure-of-this", min_width=200)
-    drawn = gr.Image(label="Figure", visible=False, interactive=False, type="filepath", elem_id="drawn", buttons=[])
-    with gr.Row():
-        files = [
-            gr.DownloadButton(format.upper(), visible=False, elem_id=f"drawn-{format}", size="sm") for format in FORMATS
-        ]
-    make.click(draw, [run, step], [drawn, *files], api_name="draw", api_visibility="private", show_progress_on=drawn)
+        make = figure_of_this.button()
+    drawn = figure_of_this.lay_out(make, draw, [run, step], "boosted")
     with gr.Accordion("Repeat this run: Python, command line, settings", open=False):
         python = controls.code(shown[10], "python", "Python", elem_id="python")
         command = controls.code(shown[11], "shell", "Command line", elem_id="command")
@@ -103,4 +97,5 @@ def lay_out_results(
         (step, image, gain),
         others,
         [run, status, facts, grid, step, image, compare, large, table, save, python, command, settings],
+        drawn,
     )

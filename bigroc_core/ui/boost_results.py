@@ -11,8 +11,7 @@ from bigroc_core.checks import number
 from bigroc_core.experiments import snippets
 from bigroc_core.experiments.boost import Run
 from bigroc_core.experiments.boost_files import archive, settings_json
-from bigroc_core.figures.metadata import FORMATS
-from bigroc_core.figures.results import figure_files
+from bigroc_core.figures.results import of_run
 from bigroc_core.images import from_uint8, to_pil
 from bigroc_core.ui import pictures
 from bigroc_core.ui.downloads import saved
@@ -91,14 +90,9 @@ def enlarged(run: Run, frame: int, index: int) -> Any:
     return gr.update(value=pair, elem_classes="pixelated" if pictures.is_small(shape) else "smooth")
 
 
-def draw(run: Run, step: float) -> tuple[Any, ...]:
-    """Make a figure of the step that is shown. Returns its preview and its files: PNG, PDF, SVG."""
-    with explained():
-        files = figure_files(run, place_in(run, step, 1)[0])
-        paths = {format: saved(f"boosted.{format}", files[format]) for format in FORMATS}
-        return gr.update(value=paths["png"], visible=True), *(
-            gr.update(value=paths[format], visible=True) for format in FORMATS
-        )
+def draw(run: Run, step: float) -> dict[str, bytes]:
+    """A figure of the step that is shown, by format."""
+    return of_run(run, place_in(run, step, 1)[0])
 
 
 def look(run: Run, step: float, image: float, gain: float) -> tuple[Any, ...]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from torch import Tensor
 
 from bigroc_core.catalogue import classifier_cards, compute_device, generator_cards
 from bigroc_core.experiments import boost as experiment
@@ -30,7 +29,19 @@ from bigroc_core.limits import (
 from bigroc_core.messages import short
 from bigroc_core.norms import NORMS
 from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD, Source, example_paths, read_files
-from bigroc_core.ui import controls, dropped, kept, links, masks, models, pictures, repaint, strengths
+from bigroc_core.ui import (
+    controls,
+    dropped,
+    figure_of_this,
+    kept,
+    links,
+    masks,
+    models,
+    own_checkpoint,
+    pictures,
+    repaint,
+    strengths,
+)
 from bigroc_core.ui.boost_layout import OPENING_GAIN, lay_out_results
 from bigroc_core.ui.boost_results import checked_gain, preview, results
 from bigroc_core.ui.errors import explained, sentence
@@ -99,20 +110,15 @@ def check_upload(files: list[str] | None, classifier: str) -> str:
         if classifier not in classifier_cards():
             raise ValueError(f"there is no classifier {short(classifier)} here")
         read, refused = read_files([Path(file) for file in files], None, compute_device())
-        count, sizes = (0, "") if read is None else (len(read.images), f", {_sizes_of(read.images)}")
+        images = () if read is None else read.images
+        count, known = len(images), [(int(one.shape[1]), int(one.shape[2])) for one in images]
+        sizes = f", {pictures.sizes_said(known)}" if known else ""
         total = max(count, len(files)) if count + len(refused) <= len(files) else count + len(refused)
         notes = () if read is None else read.notes
         return (
             f'{pictures.thumbs(read)}<p class="note">{count} of {total} images ready{sizes}.</p>'
             f"{pictures.folded(notes, refused)}"
         )
-
-
-def _sizes_of(images: Sequence[Tensor]) -> str:
-    """Width by height, of several sizes the smallest and the largest."""
-    sizes = sorted({(image.shape[2], image.shape[1]) for image in images}, key=lambda size: size[0] * size[1])
-    shown = " to ".join(f"{width}×{height}" for width, height in (sizes[:1] + sizes[-1:])[: len(sizes)])
-    return f"{shown} pixels, kept as they are" if len(sizes) == 1 else f"{shown} pixels, each keeps its own size"
 
 
 # ------------------------------------------------------------------------------ controls that follow one another
@@ -221,10 +227,13 @@ def restored(values: dict[str, Any]) -> list[Any]:
 # ------------------------------------------------------------------------------------------------------- the layout
 
 
-def build(opening: Run, live: bool = True) -> tuple[links.Restorable, Form, kept.Back]:
-    """Lay the tab out and connect it; returns what a link to it restores, its controls, and what a reload brings back.
+def build(
+    opening: Run, live: bool = True, checkpoints: bool = False
+) -> tuple[links.Restorable, Form, kept.Back, Callable[[Sequence[Any]], None]]:
+    """Lay the tab out and connect it; returns what a link to it restores, its controls, what a reload brings back,
+    and what connects the box for a visitor's own checkpoint.
 
-    live: whether moving the strength shows pictures computed beforehand.
+    live: whether moving the strength shows pictures computed beforehand. checkpoints: whether the host takes them.
     """
     first, classifier = opening.settings["generator"], opening.settings["classifier"]
     size = generator_cards()[first].input_size
@@ -241,10 +250,11 @@ def build(opening: Run, live: bool = True) -> tuple[links.Restorable, Form, kept
                 form.add("target", elem_id="target", info=target_info(why_estimated(GENERATOR, first, classifier)))
                 known_classes = list(dict.fromkeys(classifier_cards()[classifier].classes))
                 targets = form.add("target_classes", choices=known_classes, visible=target == GIVEN)
-                setattr(targets, ANY_OF, models.all_classes(classifier_cards()))
+                setattr(targets, ANY_OF, lambda: models.all_classes(classifier_cards()))
                 with gr.Column(visible=False) as debias_box:
                     form.add("validation_count")
                     form.add("validation_seed")
+            taken = own_checkpoint.lay_out(checkpoints)
             strength = _lay_out_strength(form, first, classifier, size)
             # Never off the screen: what moves the pictures, and what begins a run.
             with gr.Column(elem_id="boost-bar"):
@@ -264,7 +274,7 @@ def build(opening: Run, live: bool = True) -> tuple[links.Restorable, Form, kept
                 form.add("precision")
             links.link_button("boost", form.shared, run="boost")
         with gr.Column(scale=8, min_width=320):
-            looked, others, outputs = lay_out_results(opening, run, first)
+            looked, others, outputs, drawn = lay_out_results(opening, run, first)
             painted = masks.lay_out(form)
     by_name: dict[str, Any] = form.controls
     says = "Stop the run after its current step; what it has reached stays, can be looked at step by step, and "
@@ -280,6 +290,7 @@ def build(opening: Run, live: bool = True) -> tuple[links.Restorable, Form, kept
     )
     strengths.connect(by_name["eps"], strength.size, run, moving, boosted)
     ended = [boosted, *repaint.connect(run, looked, outputs[7], others, outputs, STOPS)]
+    figure_of_this.withdraw(ended, drawn)
     memory = kept.remember(run, form, ended, form.shared)
     boosted.then(repaint.offer_others, run, others, api_visibility="private", queue=False)
     masks.connect(painted, by_name, run, looked[1])
@@ -316,7 +327,7 @@ def build(opening: Run, live: bool = True) -> tuple[links.Restorable, Form, kept
     with place_of_settings:
         dropped.lay_out(restorable)
     back = kept.Back(memory, outputs, strength.size, lambda one: results(one, 0, OPENING_GAIN))
-    return restorable, form, back
+    return restorable, form, back, taken
 
 
 def _lay_out_strength(form: Form, generator: str, classifier: str, size: tuple[int, int]) -> Strength:

@@ -12,9 +12,10 @@ from bigroc_core.catalogue import classifier_cards
 from bigroc_core.experiments.compare import CLASSIFIER, EPS, STEPS, CompareRequest, commands, compare_on_gpu, settle
 from bigroc_core.experiments.comparison import TABLE_HEADERS, Comparison, archive
 from bigroc_core.experiments.growing import settings_json
-from bigroc_core.limits import MAX_COMPARED
+from bigroc_core.figures.results import of_comparison
+from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_COMPARED
 from bigroc_core.norms import NORMS
-from bigroc_core.ui import controls, links, pictures
+from bigroc_core.ui import controls, figure_of_this, links, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.forms import Form, connect, endpoint, run_buttons
 from bigroc_core.ui.live import Stops, live
@@ -42,11 +43,11 @@ def compare(request: CompareRequest, visitor: gr.Request) -> Iterator[tuple[Any,
 
 
 def preview(run: Comparison) -> tuple[Any, ...] | None:
-    """What a running comparison updates: the status and the strip."""
+    """What a running comparison updates: the status and the strip; the run, as the figure has it, at its end."""
     if run.finished:
         return None
     text = f"{escape(run.doing)} · {run.seconds:.1f} s"
-    return pictures.progress(run.done, run.total, text), strip(run), *[gr.skip()] * 4
+    return gr.skip(), pictures.progress(run.done, run.total, text), strip(run), *[gr.skip()] * 4
 
 
 def results(run: Comparison, text: str = "") -> tuple[Any, ...]:
@@ -55,7 +56,7 @@ def results(run: Comparison, text: str = "") -> tuple[Any, ...]:
         settle(run)
     done = f"Done: {_counted(len(run.rows), 'setting')} on {_counted(len(run.targets), 'image')} in {run.seconds:.1f} s"
     status = pictures.ended(run.finished, (run.done, run.total), text or done, run.notes)
-    return (status, strip(run), run.table(), saved("compared.zip", archive(run)), commands(run), settings_json(run))
+    return run, status, strip(run), run.table(), saved("compared.zip", archive(run)), commands(run), settings_json(run)
 
 
 def _counted(number: int, name: str) -> str:
@@ -116,6 +117,7 @@ def build(opening: Comparison, boost: links.Restorable, above: Form) -> links.Re
     shown = results(opening, f"An example to begin with: {len(opening.rows)} radii on {len(opening.targets)} images")
     cards = classifier_cards()
     alike = [name for name, card in cards.items() if card.classes == next(iter(cards.values())).classes]
+    run = gr.State(opening, time_to_live=KEEP_FILES_SECONDS)
     form = Form(CompareRequest, classifiers=alike[:MAX_COMPARED])
     # Those above are far away, or folded in.
     form.repeats = lambda values: "classifiers" if values["vary"] == CLASSIFIER else "values"
@@ -131,31 +133,35 @@ def build(opening: Comparison, boost: links.Restorable, above: Form) -> links.Re
             buttons = run_buttons("Compare", "compared")
             links.link_button("boost", form.shared, "Link to this comparison", "compared", run="compared")
         with gr.Column(scale=8, min_width=320):
-            status = controls.html(shown[0], elem_id="compared-status", label="Status")
-            rows = controls.html(shown[1], elem_id="compared-rows", label="Images")
+            status = controls.html(shown[1], elem_id="compared-status", label="Status")
+            rows = controls.html(shown[2], elem_id="compared-rows", label="Images")
             controls.html(
                 '<p class="note">p(y|x) is that of the classifier set above, in every row. Numbers are of '
                 "the 8-bit images you download.</p>"
             )
-            save = gr.DownloadButton(
-                "Download the comparison (zip of PNG, CSV, JSON)", shown[3], elem_id="compared-download"
-            )
+            with gr.Row():
+                save = gr.DownloadButton(
+                    "Download the comparison (zip of PNG, CSV, JSON)", shown[4], elem_id="compared-download"
+                )
+                ask = figure_of_this.button("compared-")
+            drawn = figure_of_this.lay_out(ask, of_comparison, [run], "compared", "compared-")
             with gr.Accordion("All numbers of the comparison", open=False):
                 kinds = ["str", "number", "str", "number", "number", "number"]
                 table = controls.table(
-                    shown[2], kinds, "Per image and row", headers=TABLE_HEADERS, elem_id="compared-table"
+                    shown[3], kinds, "Per image and row", headers=TABLE_HEADERS, elem_id="compared-table"
                 )
             with gr.Accordion("Repeat the rows: commands, settings", open=False):
-                command = controls.code(shown[4], "shell", "One command per row", elem_id="compared-command")
-                settings = controls.code(shown[5], "json", "Settings of all rows")
-    connect(
+                command = controls.code(shown[5], "shell", "One command per row", elem_id="compared-command")
+                settings = controls.code(shown[6], "json", "Settings of all rows")
+    ended = connect(
         form,
         compare,
         STOPS,
-        [status, rows, table, save, command, settings],
+        [run, status, rows, table, save, command, settings],
         buttons,
         ("compare", "cancel_compare", "Stop the running comparison of settings and keep what it has reached."),
     )
+    figure_of_this.withdraw([ended], drawn)
     own: list[Any] = [form.controls[name] for name in OWN]
     own[0].input(show_varied, [own[0], form.controls["norm"]], own[1:], api_name="show_varied", **QUIET)
 

@@ -9,26 +9,38 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from bigroc_core.catalogue import classifier_cards
+from bigroc_core.catalogue import compute_device
 from bigroc_core.experiments.debias import DebiasRequest, Study, study_on_gpu
-from bigroc_core.files import one_line_each
-from bigroc_core.limits import KEEP_FILES_SECONDS
-from bigroc_core.ui import controls, links, pictures
-from bigroc_core.ui.forms import Form, connect, endpoint, restorable, run_buttons
+from bigroc_core.experiments.debias_files import CLASS_HEADERS, archive, as_command, as_python, settings_json
+from bigroc_core.experiments.debias_images import LEFT_OUT, opened
+from bigroc_core.figures.results import of_study
+from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_OWN_SIDE
+from bigroc_core.sources import GENERATOR, UPLOAD
+from bigroc_core.ui import controls, figure_of_this, links, pictures
+from bigroc_core.ui.downloads import saved
+from bigroc_core.ui.errors import explained
+from bigroc_core.ui.forms import Form, connect, endpoint, restored, run_buttons
 from bigroc_core.ui.live import Stops, live
+from bigroc_core.ui.presets import QUIET
 
 STOPS = Stops()
 SHOWN_IMAGES = 96
-TABLE_HEADERS = ["class", "without debiasing", "with debiasing", "d_c"]
+# Of so many images of an uploaded set sizes are told.
+SIZED = 1000
+UPLOAD_HINT = (
+    '<p class="note">Images, or a zip or .npz of them; they keep their size, up to '
+    f"{MAX_OWN_SIDE[compute_device()]} pixels a side. Every second of them fits d, unless you give separate ones for "
+    "that.</p>"
+)
 
 
 @endpoint(DebiasRequest)
 def debias(request: DebiasRequest, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
     """Count the classes that a classifier sees in a generator's images without and with debiasing (P1 Eq. 2).
 
-    d is fitted on validation_count images drawn with validation_seed, then count images drawn with seed are classified
-    by argmax f(x) and by argmax (f(x) + d). Returns status, both histograms, the images whose class changed, a table
-    with d_c per class, and everything as JSON.
+    Or in images of your own. d is fitted on validation_count images drawn with validation_seed, then count images drawn
+    with seed are classified by argmax f(x) and by argmax (f(x) + d). Returns status, both histograms, the images whose
+    class changed, a table with d_c per class, and everything as JSON.
     """
     yield from live(study_on_gpu(request), STOPS, visitor, preview, results, 0.2)
 
@@ -37,30 +49,29 @@ def preview(study: Study) -> tuple[Any, ...] | None:
     """What a running study updates: the status alone."""
     if study.finished:
         return None
-    return gr.skip(), pictures.progress(study.done, study.total, study.doing), *[gr.skip()] * 4
+    return gr.skip(), pictures.progress(study.done, study.total, study.doing), *[gr.skip()] * 7
 
 
 def results(study: Study) -> tuple[Any, ...]:
     """Everything a finished study shows; of a cancelled one, only that it was."""
     if not study.finished:
         text = f"Cancelled at {study.done:,} / {study.total:,} images; below is the last finished study"
-        return gr.skip(), pictures.progress(study.done, study.total, text, "stopped"), *[gr.skip()] * 4
-    validation = study.settings["validation_count"]
+        return gr.skip(), pictures.progress(study.done, study.total, text, "stopped"), *[gr.skip()] * 7
     text = (
-        f"{len(study.plain):,} images; d fitted on {validation:,} separate ones · "
+        f"{len(study.plain):,} images; d fitted on {study.settings['fitted_to']:,} separate ones · "
         f"<b>{int(study.changed.sum()):,} change class</b> · entropy {study.entropy(study.plain):.3f} → "
         f"<b>{study.entropy(study.debiased):.3f}</b> of at most {study.uniform_entropy:.3f} nats"
     )
     return (
         study,
-        pictures.progress(1, 1, text, "finished"),
+        pictures.ended(True, (study.done, study.total), text, study.notes),
         histograms(study),
         changes(study),
         study.rows(),
-        one_line_each(
-            study.settings
-            | {"without": study.histogram(study.plain).tolist(), "with": study.histogram(study.debiased).tolist()}
-        ),
+        settings_json(study),
+        saved("debias.zip", archive(study)),
+        as_python(study),
+        as_command(study),
     )
 
 
@@ -98,7 +109,7 @@ def changes(study: Study) -> str:
         caption = f"{escape(before)} → {escape(after)}" if study.changed[i] else escape(after)
         mark = ' class="changed"' if study.changed[i] else ""
         figures.append(
-            f"<figure{mark}>{pictures.picture(study.images[i], f'image {i + 1}')}"
+            f"<figure{mark}>{pictures.listed(study.images[i], f'image {i + 1}')}"
             f"<figcaption>{caption}</figcaption></figure>"
         )
     rest = max(len(order) - changed, 0)
@@ -111,10 +122,35 @@ def changes(study: Study) -> str:
     )
 
 
+def read_uploads(files: list[str] | None, others: list[str] | None) -> str:
+    """Look at what has been uploaded at once: how many images, of which sizes, and which files cannot be used.
+
+    Args:
+        files: Images, zips and .npz files of images.
+        others: Separate ones that d is fitted to.
+    """
+    if not files:
+        return UPLOAD_HINT
+    with explained():
+        found, notes = opened(files)
+        sizes = {one.own_size(i) for one in found.sets for i in range(min(len(one), SIZED))}
+        said = f"{len(found.places):,} images, {pictures.sizes_said(sizes)}"
+        if others:
+            more, further = opened(others)
+            said, notes = f"{said}; {len(more.places):,} others that d is fitted to", notes + further
+    left_out = [note for note in notes if note.startswith(LEFT_OUT)]
+    return f'<p class="note">{said}.</p>{pictures.folded([one for one in notes if one not in left_out], left_out)}'
+
+
+def show_source(source: str) -> tuple[Any, ...]:
+    """Show the controls that belong to the source: uploads have neither a generator nor seeds."""
+    return tuple(gr.update(visible=source == kind) for kind in (GENERATOR, UPLOAD, GENERATOR, GENERATOR))
+
+
 def build(opening: Study) -> links.Restorable:
     """Lay the tab out and connect it; returns what a link to it restores."""
-    shown = results(opening)
-    form = Form(DebiasRequest, generator=opening.settings["generator"], classifier=next(iter(classifier_cards())))
+    start = {name: opening.settings[name] for name in ("generator", "classifier", "count", "validation_count")}
+    form = Form(DebiasRequest, **start)
     study = gr.State(opening, time_to_live=KEEP_FILES_SECONDS)
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
@@ -123,39 +159,64 @@ def build(opening: Study) -> links.Restorable:
                 "d_c = 1 − (mean of logit c over a separate set of generated images) evens that out (P1 Eq. 2)."
             )
             with gr.Group():
-                form.add("generator")
-                form.add("classifier")
+                source: Any = form.add("source", elem_id="debias-source")
+                with gr.Column(visible=True) as generated:
+                    form.add("generator")
+                with gr.Column(visible=False) as uploaded:
+                    files: Any = form.add("files", height=130, elem_id="debias-upload")
+                    others: Any = form.add("validation_files", height=110, elem_id="debias-others")
+                    note = controls.html(UPLOAD_HINT, elem_classes="inset", elem_id="debias-note")
+                form.add("classifier", filterable=True, info="Whose preference for some classes is measured.")
             with gr.Group():
                 for name in ("count", "seed", "validation_count", "validation_seed"):
                     form.add(name)
             buttons = run_buttons("Debias", "debias")
             links.link_button("debias", form.shared)
-        with gr.Column(scale=8, min_width=320):
-            # Of fewer images than the controls say, which would take long to begin with.
-            status = controls.html(
-                shown[1].replace("<span>", "<span>An example to begin with: ", 1),
-                elem_id="debias-status",
-                label="Status",
-            )
-            bars = controls.html(shown[2], elem_id="histograms", label="Histograms")
-            grid = controls.html(shown[3], elem_id="changes", label="Images")
-            with gr.Accordion("d_c and counts per class", open=False):
-                table = gr.Dataframe(
-                    shown[4],
-                    headers=TABLE_HEADERS,
-                    interactive=False,
-                    type="array",
-                    datatype=["str", "number", "number", "number"],
-                    label="Per class",
-                )
-            with gr.Accordion("Settings and result as JSON", open=False):
-                settings = gr.Code(shown[5], language="json", label="JSON", interactive=False, wrap_lines=True)
-    connect(
-        form,
-        debias,
-        STOPS,
-        [study, status, bars, grid, table, settings],
-        buttons,
-        ("debias", "cancel_debias", "Stop the study; the histograms on the page stay those of the last finished one."),
+        outputs, drawn = lay_out_results(opening, study)
+    form.of_page = 3  # the zip, Python and command line
+    says = "Stop the study; the histograms on the page stay those of the last finished one."
+    ended = connect(form, debias, STOPS, outputs, buttons, ("debias", "cancel_debias", says))
+    figure_of_this.withdraw([ended], drawn)
+    boxes = [generated, uploaded, form.controls["seed"], form.controls["validation_seed"]]
+    # By hand only: a link sets what belongs to its source itself.
+    source.input(show_source, source, boxes, api_name="show_debias_source", **QUIET)
+    gr.on(
+        [files.change, others.change],
+        read_uploads,
+        [files, others],
+        note,
+        api_name="read_uploads",
+        show_progress="minimal",
+        concurrency_limit=None,
     )
-    return restorable("debias", form)
+
+    def linked(values: dict[str, Any]) -> list[Any]:
+        updates, shown = restored(form, values), show_source(values.get("source", GENERATOR))
+        for name, update in zip(("seed", "validation_seed"), shown[2:], strict=True):
+            updates[name] = update | ({"value": values[name]} if name in values else {})
+        return [*updates.values(), *shown[:2]]
+
+    return links.Restorable("debias", form.shared, [*form.shared.values(), generated, uploaded], linked)
+
+
+def lay_out_results(opening: Study, study: gr.State) -> tuple[list[Any], list[Any]]:
+    """What a study shows, with the example in it; returns the outputs of a study, and where a figure of it is shown."""
+    shown = results(opening)
+    with gr.Column(scale=8, min_width=320):
+        begun = shown[1].replace("<span>", "<span>An example to begin with: ", 1)
+        status = controls.html(begun, elem_id="debias-status", label="Status")
+        bars = controls.html(shown[2], elem_id="histograms", label="Histograms")
+        grid = controls.html(shown[3], elem_id="changes", label="Images")
+        with gr.Row():
+            save = gr.DownloadButton("Download images and settings (zip)", shown[6], elem_id="debias-download")
+            ask = figure_of_this.button("debias-")
+        drawn = figure_of_this.lay_out(ask, of_study, [study], "debias", "debias-")
+        with gr.Accordion("d_c and counts per class", open=False):
+            kinds = ["str", "number", "number", "number"]
+            table = controls.table(shown[4], kinds, "Per class", headers=CLASS_HEADERS)
+        with gr.Accordion("Settings and result as JSON", open=False):
+            settings = controls.code(shown[5], "json", "JSON")
+        with gr.Accordion("Repeat this: Python, command line", open=False):
+            python = controls.code(shown[7], "python", "Python")
+            command = controls.code(shown[8], "shell", "Command line", elem_id="debias-command")
+    return [study, status, bars, grid, table, settings, save, python, command], drawn

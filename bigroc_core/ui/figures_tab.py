@@ -11,7 +11,7 @@ import gradio as gr
 
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.figures.commands import as_command
-from bigroc_core.figures.kinds import FIGURE_KINDS, generator_of
+from bigroc_core.figures.kinds import FIGURE_KINDS, LAYOUTS, generator_of
 from bigroc_core.figures.metadata import FORMATS
 from bigroc_core.figures.parts import Progress
 from bigroc_core.figures.recipe import Recipe, recipe_in
@@ -60,11 +60,14 @@ FOLLOWING = (
 OF_GENERATOR = ("classes", "debias", "eps", "steps", "step_size")
 # What plays no part where the images are a visitor's own.
 OF_GENERATED = ("generator", "seed", "start", "rows", "classes", "pairs")
+# What hides where it plays no part, besides those.
+REST = ("classifier", "count", "debias")
 
 
 @endpoint(FigureRequest)
 def figure(request: FigureRequest, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
-    """Make a figure of P1 (fig1 to fig11) from these settings, those that belong to it; the others play no part.
+    """Make a figure of P1 (fig1 to fig11), images side by side, class histograms (debias), or P2's tables (table1 to
+    table3) and curve from these settings, those that belong to it; the others play no part.
 
     Returns status, the figure, its caption, the figure as PNG, PDF and SVG, the command line that makes the same, and
     the recipe as JSON, which each file carries too.
@@ -112,34 +115,33 @@ def shown(made: Rendered, text: str) -> tuple[Any, ...]:
 
 
 def following(figure: str, generator: str = "") -> dict[str, dict[str, Any]]:
-    """The updates of the controls that follow a figure and its generator: whether they are shown, and what they begin
-    with."""
+    """The updates of all controls that follow a figure and its generator: those that play no part in it are hidden, and
+    what the others begin with."""
     kind, cards = FIGURE_KINDS[figure], generator_cards()
     name = generator or generator_of(kind, cards)
     card, config = cards[name], default_config(figure, name)
-    of_set, walk = kind.layout in ("pairs", "threat", "debias"), kind.layout == "walk"
-    several = kind.layout == "families"
-    boosted = not walk and not several
-    estimated = kind.layout == "debias" or (kind.layout == "pairs" and not card.conditional)
-    return {
-        "generator": gr.update(value=name, visible=not several),
-        "start": gr.update(visible=of_set or kind.layout == "aligned"),
-        "rows": gr.update(visible=of_set, value=kind.rows),
-        "columns": gr.update(visible=of_set, value=kind.columns),
-        "classes": gr.update(
-            visible=of_set and card.conditional,
-            choices=list(card.classes),
-            value=[name for name in kind.classes if name in card.classes],
-        ),
-        "eps": gr.update(visible=boosted, value=config.eps),
-        "steps": gr.update(visible=not several, value=config.steps),
-        "step_size": gr.update(visible=boosted, value=as_text(config.step_size)),
-        "stop_at": gr.update(visible=boosted, value=as_text(config.stop_at)),
-        "quantile": gr.update(visible=kind.layout == "threat", value=0.7),
-        "debias": gr.update(visible=estimated),
-        "pairs": gr.update(visible=walk, value=default_pairs(figure)),
-        "files": gr.update(visible=not several and kind.layout != "debias"),
+    known: dict[str, Any] = {
+        "generator": {"value": name},
+        "rows": {"value": kind.rows},
+        "columns": {"value": kind.columns},
+        "classes": {
+            "choices": list(card.classes),
+            "value": [name for name in kind.classes if name in card.classes],
+        },
+        "eps": {"value": config.eps},
+        "steps": {"value": config.steps},
+        "step_size": {"value": as_text(config.step_size)},
+        "stop_at": {"value": as_text(config.stop_at)},
+        "quantile": {"value": 0.7},
+        "pairs": {"value": default_pairs(figure)},
     }
+    parts = set(LAYOUTS[kind.layout])
+    if card.conditional and kind.layout == "pairs":  # targets are given
+        parts -= {"debias"}
+    if not card.conditional:
+        parts -= {"classes"}
+    named = [*FOLLOWING, "seed", "classifier", "count"]
+    return {name: gr.update(**known.get(name, {}), visible=name in parts) for name in named}
 
 
 def _says(figure: str) -> str:
@@ -159,6 +161,14 @@ def show_own(figure: str, generator: str, files: list[str] | None) -> list[Any]:
     return [gr.update(visible=shown[name] and not files) for name in OF_GENERATED]
 
 
+def show_rest(figure: str, generator: str, files: list[str] | None) -> list[Any]:
+    """Hide what else plays no part in a figure, or in one of one's own images, or show it again."""
+    updates, own = following(figure, generator), bool(files)
+    shown = {name: bool(updates[name]["visible"]) for name in (*REST, "files")}
+    shown["debias"] = shown["debias"] and not own
+    return [gr.update(visible=shown[name]) for name in (*REST, "files")]
+
+
 def show_generator(figure: str, generator: str) -> list[Any]:
     """Offer what belongs to the generator: its classes, debiasing, and the settings its preset has for the figure."""
     updates = following(figure, generator)
@@ -174,7 +184,7 @@ def restored(form: Form, values: dict[str, Any]) -> list[Any]:
         raise ValueError(f"{updates['generator']['value']} draws no class {unknown[0]!r}")
     for name, value in values.items():
         updates[name] = updates.get(name, gr.update()) | {"value": value}
-    return [*(updates.get(name, gr.skip()) for name in form.shared), _says(figure), updates["files"]]
+    return [*(updates.get(name, gr.skip()) for name in form.shared), _says(figure), updates["files"], updates["files"]]
 
 
 def build() -> links.Restorable:
@@ -183,7 +193,7 @@ def build() -> links.Restorable:
     form = _form(recipe)
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
-            says, buttons, again = _lay_out(form)
+            says, own_note, buttons, again = _lay_out(form)
         with gr.Column(scale=8, min_width=320):
             outputs = _lay_out_results(recipe)
     cancel = ("cancel_figure", "Stop making the figure; the one on the page stays.")
@@ -207,10 +217,15 @@ def build() -> links.Restorable:
     own = [form.controls[name] for name in OF_GENERATED]
     files.change(show_own, [chosen, generator, files], own, api_name="show_own", **quiet)
     other.then(show_own, [chosen, generator, files], own, api_name="show_own_of_another", **quiet)
+    rest = [*(form.controls[name] for name in REST), own_note]
+    private = quiet | {"api_visibility": "private"}
+    of_rest: list[Any] = [chosen, generator, files]
+    other.then(show_rest, of_rest, rest, **private)
+    files.change(show_rest, of_rest, rest, **private)
     return links.Restorable(
         "figures",
         form.shared,
-        [*form.shared.values(), says, form.controls["files"]],
+        [*form.shared.values(), says, form.controls["files"], own_note],
         lambda values: restored(form, values),
     )
 
@@ -238,15 +253,15 @@ def _form(recipe: Recipe | None) -> Form:
     )
 
 
-def _lay_out(form: Form) -> tuple[gr.HTML, tuple[gr.Button, gr.Button], tuple[Form, gr.Button]]:
-    """The controls: what the figure shows, Go and Cancel, and what makes a figure again."""
+def _lay_out(form: Form) -> tuple[gr.HTML, gr.HTML, tuple[gr.Button, gr.Button], tuple[Form, gr.Button]]:
+    """The controls: what the figure shows, a note on uploads, Go and Cancel, and what makes a figure again."""
     hidden = {"visible": False}
     with gr.Group():
         form.add("figure")
         says = controls.html(_says(BEGUN), elem_classes="inset")
     with gr.Group():
         form.add("files", height=140, elem_id="figure-upload")
-        controls.html(
+        own_note = controls.html(
             f'<p class="note">In place of generated ones: up to {MAX_IMAGES_PER_REQUEST}; their classes are '
             "estimated. Their pixels become part of the figure's file.</p>",
             elem_classes="inset",
@@ -262,6 +277,7 @@ def _lay_out(form: Form) -> tuple[gr.HTML, tuple[gr.Button, gr.Button], tuple[Fo
         classes = generator_cards()[form.values["generator"]].classes
         form.add("classes", choices=list(classes), **hidden)
         form.add("pairs", **hidden)
+        form.add("count", **hidden)
     buttons = run_buttons("Make figure", "figure")
     with gr.Accordion("All settings", open=False):
         form.add("classifier")
@@ -282,7 +298,7 @@ def _lay_out(form: Form) -> tuple[gr.HTML, tuple[gr.Button, gr.Button], tuple[Fo
             "the models are the same.</p>",
             elem_classes="inset",
         )
-    return says, buttons, (again, button)
+    return says, own_note, buttons, (again, button)
 
 
 def _lay_out_results(recipe: Recipe | None) -> list[gr.components.Component]:

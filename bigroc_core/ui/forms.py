@@ -13,13 +13,14 @@ from typing import Any
 
 import gradio as gr
 
-from bigroc_core.catalogue import usual_precision
+from bigroc_core.catalogue import classifier_cards, usual_precision
 from bigroc_core.settings import Request, Unfit, default_of, described, hints
+from bigroc_core.sources import classifier_choices
 from bigroc_core.ui import links
 from bigroc_core.ui.errors import explained, validations
 from bigroc_core.ui.live import Stops, canceller, in_turn
 from bigroc_core.ui.turns import LARGE, Line
-from bigroc_core.ui.values import plainly
+from bigroc_core.ui.values import ANY_OF, OF_CLASSIFIERS, plainly
 
 # Characters of a row of numbers, so many as the longest that is of use.
 MAX_NUMBERS = 200
@@ -63,7 +64,11 @@ def control(request: type[Request], name: str, **options: Any) -> gr.components.
     else:
         made, value, own = gr.Textbox, as_text(value), {"max_lines": 1}
     words = {"value": value, "label": told.label or name, "info": told.info or None}
-    return plainly(made(**words | own | options))
+    ready = plainly(made(**words | own | options))
+    if told.choices is classifier_choices:
+        setattr(ready, OF_CLASSIFIERS, True)
+        setattr(ready, ANY_OF, classifier_cards)
+    return ready
 
 
 def as_text(value: Any) -> str:
@@ -83,6 +88,8 @@ class Form:
         self.request, self.values = request, values | own
         # The name of a control that also says what is wrong with those laid out elsewhere, by the form's values.
         self.repeats: Callable[[dict[str, Any]], str] | None = None
+        # How many of the outputs, the last, programs do not get, as they called the endpoint before these were there.
+        self.of_page = 0
         self.controls: dict[str, gr.components.Component] = {}
 
     def add(self, name: str, **options: Any) -> Any:
@@ -176,8 +183,10 @@ def endpoint(request: type[Request], **extras: str) -> Callable[[Callable[..., A
     return decorate
 
 
-def for_programs(page: Callable[..., Iterator[tuple[Any, ...]]]) -> Callable[..., Iterator[tuple[Any, ...]]]:
-    """The page's handler without its first result, the run that its other controls look at.
+def for_programs(
+    page: Callable[..., Iterator[tuple[Any, ...]]], count: int
+) -> Callable[..., Iterator[tuple[Any, ...]]]:
+    """The page's handler without its first result, the run that its other controls look at; so many of the others.
 
     MCP clients keep no such state, and those that ask for no progress would get nothing but an empty answer with it.
     """
@@ -186,7 +195,7 @@ def for_programs(page: Callable[..., Iterator[tuple[Any, ...]]]) -> Callable[...
     def without_state(*values: Any, **named: Any) -> Iterator[tuple[Any, ...]]:
         with closing(page(*values, **named)) as growing:  # type: ignore[type-var]
             for shown in growing:
-                yield shown[1:]
+                yield shown[1 : count + 1]
 
     return without_state
 
@@ -277,8 +286,8 @@ def connect(
         cancel = canceller(stops, cancel_doc)
         stop.click(cancel, None, None, api_name=cancel_name, concurrency_limit=None, show_progress="hidden")
     # Clients have no controls to show a problem at: they get it as a message, from the same handler unvalidated.
-    shown = list(outputs[1:] if stateful else outputs)
-    alone = for_programs(handler) if stateful else handler
+    shown = list(outputs[1 : len(outputs) - form.of_page] if stateful else outputs)
+    alone = for_programs(handler, len(shown)) if stateful else handler
     gr.Button(visible=False).click(
         in_turn(alone, stops, (len(shown), 0), line_of), inputs, shown, api_name=api_name, concurrency_limit=None
     )
@@ -312,10 +321,3 @@ def show_results_js(status: str) -> str:
 def restored(form: Form, values: dict[str, Any]) -> dict[str, Any]:
     """The updates that bring a form's controls to a link's values, by name; the others stay as they are."""
     return {name: gr.update(value=values[name]) if name in values else gr.skip() for name in form.shared}
-
-
-def restorable(tab: str, form: Form, **more: Any) -> links.Restorable:
-    """What a link to a tab restores where nothing else follows from its values."""
-    return links.Restorable(
-        tab, form.shared, list(form.shared.values()), lambda values: list(restored(form, values).values()), **more
-    )

@@ -21,11 +21,12 @@ from bigroc_core.experiments.interpolate import (
     interpolation_on_gpu,
     opening_request,
 )
+from bigroc_core.figures.results import of_interpolation
 from bigroc_core.images import to_uint8
 from bigroc_core.limits import KEEP_FILES_SECONDS
 from bigroc_core.messages import short
 from bigroc_core.sources import UPLOAD, OneImage
-from bigroc_core.ui import controls, links, pictures
+from bigroc_core.ui import controls, figure_of_this, links, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.errors import explained
 from bigroc_core.ui.forms import Form, connect, endpoint, run_buttons, shared_names
@@ -206,9 +207,10 @@ def build(opening: Interpolation) -> links.Restorable:
                 form.add("precision")
             links.link_button("interpolate", form.shared)
         with gr.Column(scale=8, min_width=320):
-            outputs = lay_out_results(run, results(opening, example))
+            outputs, drawn = lay_out_results(run, results(opening, example))
     says = "Stop the interpolation after its current step; its finished frames stay, and can be downloaded."
-    connect(form, interpolate, STOPS, outputs, buttons, ("interpolate", "cancel_interpolation", says))
+    ended = connect(form, interpolate, STOPS, outputs, buttons, ("interpolate", "cancel_interpolation", says))
+    figure_of_this.withdraw([ended], drawn)
     for side, (note, _) in ends.items():
         inputs: list[Any] = [form.controls[f"{side}_file"], form.controls["classifier"]]
         inputs[0].change(check_end, inputs, note, api_name=f"check_{side}", show_progress="minimal")
@@ -232,8 +234,8 @@ def lay_out_end(form: Form, side: str) -> tuple[gr.HTML, list[gr.Column]]:
     return note, boxes
 
 
-def lay_out_results(run: gr.State, shown: tuple[Any, ...]) -> list[Any]:
-    """What a run shows, filled with the example; returns the outputs of a run."""
+def lay_out_results(run: gr.State, shown: tuple[Any, ...]) -> tuple[list[Any], list[Any]]:
+    """What a run shows, filled with the example; returns the outputs of a run, and where a figure of it is shown."""
     status = controls.html(shown[1], elem_id="interpolate-status", label="Status")
     rows = controls.html(shown[2], elem_id="strips", label="Strips")
     controls.html(
@@ -254,6 +256,8 @@ def lay_out_results(run: gr.State, shown: tuple[Any, ...]) -> list[Any]:
     with gr.Row():
         gif = gr.DownloadButton("Download animation (GIF)", shown[7], elem_id="interpolate-gif")
         save = gr.DownloadButton("Download frames and settings (zip)", shown[6], elem_id="interpolate-download")
+        ask = figure_of_this.button("interpolate-")
+    drawn = figure_of_this.lay_out(ask, of_interpolation, [run], "interpolation", "interpolate-")
     with gr.Accordion("All numbers", open=False):
         table = controls.table(shown[5], ["str", *["number"] * 5], "Per frame", headers=TABLE_HEADERS)
     with gr.Accordion("Repeat this run: Python, command line, settings", open=False):
@@ -270,4 +274,4 @@ def lay_out_results(run: gr.State, shown: tuple[Any, ...]) -> list[Any]:
         trigger_mode="always_last",
         concurrency_limit=None,
     )
-    return [run, status, rows, frame, closeup, table, save, gif, python, command, settings]
+    return [run, status, rows, frame, closeup, table, save, gif, python, command, settings], drawn

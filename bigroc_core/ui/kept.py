@@ -14,6 +14,7 @@ from typing import Any
 
 import gradio as gr
 
+from bigroc_core.catalogue import classifier_cards
 from bigroc_core.experiments.boost import Run
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_KEPT_RUNS
 from bigroc_core.sources import UPLOAD, Source
@@ -124,7 +125,7 @@ def bring_back(followed: Any, form: Any, back: Back) -> None:
 
     def restored(token: str) -> dict[Any, Any]:
         kept = RUNS.get(token or "")
-        if kept is None:
+        if kept is None or kept.run.settings["classifier"] not in classifier_cards():  # a visitor's own, which has gone
             return {memory.said: ""}
         updates = dict(zip(back.outputs, back.shown(kept.run), strict=True))
         for name, paths in (("files", kept.files), ("mask_files", kept.mask_files)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,10 @@ import gradio as gr
 from starlette.datastructures import QueryParams
 
 from bigroc_core.ui import errors
-from bigroc_core.ui.values import MAX_TEXT, Unusable, value_of
+from bigroc_core.ui.values import MAX_TEXT, OF_CLASSIFIERS, Unusable, value_of
 
+# How a visitor's own checkpoint is called: by its file, and a number where there was one before.
+OWN_FILE = re.compile(r"\.(pt|pth|ckpt|bin|safetensors)( \(\d+\))?$")
 # The parameter that names the button which a link presses once its controls are restored.
 RUN = "run"
 RUN_JS = """() => {
@@ -137,7 +140,7 @@ def link_button(
         visible="hidden",
         elem_id=f"{name or tab}-link",
         info="It restores these controls, and is in the clipboard where the browser allows it. "
-        "Uploaded images are not part of it.",
+        "Uploaded files are not part of it.",
     )
     if not name:
         follow_settings(tab, shared)
@@ -175,8 +178,15 @@ def read(query: QueryParams, shared: Mapping[str, gr.components.Component]) -> t
         try:
             values[name] = value_of(shared[name], query.getlist(name))
         except Unusable as error:
-            problems.append(f"{name}: {error}")
+            own = _own_file(shared[name], query.getlist(name))
+            problems.append(f"{name}: {own or error}")
     return values, problems
+
+
+def _own_file(control: gr.components.Component, given: Sequence[str]) -> str:
+    """What is said of a link to a visitor's own checkpoint, "" where it is none."""
+    files = [text for text in given if getattr(control, OF_CLASSIFIERS, False) and OWN_FILE.search(text)]
+    return f"{files[0][:MAX_TEXT]} is somebody's own file, which no link restores: upload it again" if files else ""
 
 
 def warn(problems: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from threading import Lock
 from bigroc_core.cards import Card
 from bigroc_core.catalogue import classifier_cards, is_control
 from bigroc_core.classifiers.fetching import fetched, is_here
+from bigroc_core.classifiers.own import own_classifier
 from bigroc_core.experiments.boost import Run
 from bigroc_core.limits import MIB
 from bigroc_core.ui.errors import readable
@@ -24,8 +25,12 @@ def note_cost(run: Run) -> None:
     """Remember what a finished run's steps took."""
     steps = len(run.targets) * (run.steps[-1] if run.steps else 0)
     if steps and run.seconds:
+        name, own = run.settings["classifier"], own_classifier(run.settings["classifier"])
         with _lock:
-            _SECONDS[run.settings["classifier"]] = run.seconds / steps
+            if own is not None:
+                own.seconds = run.seconds / steps
+            elif name in classifier_cards():  # and not a visitor's that has left
+                _SECONDS[name] = run.seconds / steps
 
 
 def facts(classifier: str) -> str:
@@ -85,5 +90,6 @@ def robust_said(card: Card) -> str:
 
 def cost_said(classifier: str) -> str:
     """What a step costs here, from the last run."""
-    seconds = _SECONDS.get(classifier)
+    own = own_classifier(classifier)
+    seconds = _SECONDS.get(classifier) if own is None else own.seconds
     return "a step's cost shows after a run" if seconds is None else f"{1e3 * seconds:.3g} ms per image and step here"

@@ -8,11 +8,11 @@ from typing import Any
 import gradio as gr
 
 from bigroc_core.catalogue import classifier_cards, generator_cards
-from bigroc_core.experiments import boost as boosting
+from bigroc_core.experiments import boost_opening as boosting
 from bigroc_core.experiments import compare as comparing
 from bigroc_core.experiments import debias, every_class, interpolate
 from bigroc_core.experiments import threat_models as threats
-from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_QUEUE_LENGTH, MAX_UPLOAD_BYTES
+from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_OWN_CHECKPOINT_BYTES, MAX_QUEUE_LENGTH, MAX_UPLOAD_BYTES
 from bigroc_core.ui import (
     about_tab,
     boost_tab,
@@ -29,9 +29,11 @@ from bigroc_core.ui import (
 )
 from bigroc_core.ui.downloads import sweep_regularly as sweep_regularly
 from bigroc_core.ui.errors import refuse_plainly, upload_without_room
+from bigroc_core.ui.own_checkpoint import know_visitors
 from bigroc_core.ui.sessions import keep_sessions_light
 from bigroc_core.ui.stories import stories_html
 from bigroc_core.ui.theme import CSS, KEYBOARD_JS, theme
+from bigroc_core.ui.values import OF_CLASSIFIERS
 
 # Events that Gradio has in hand at once: those that wait for their turn to compute, and looks at what is there.
 MOST_EVENTS = 2 * MAX_QUEUE_LENGTH
@@ -40,10 +42,11 @@ INTRODUCTION = """<h1>BIGRoC</h1><p>Make generated images better: each is moved,
 gradients of a robust classifier. Choose images, move the strength, press Boost.</p>"""
 
 
-def build_page(live: bool = True) -> gr.Blocks:
+def build_page(live: bool = True, checkpoints: bool = False) -> gr.Blocks:
     """The page. ValueError if checkpoints/ holds no classifier or no generator.
 
-    live: whether moving the strength shows pictures computed beforehand.
+    live: whether moving the strength shows pictures computed beforehand. checkpoints: whether visitors may send
+    classifiers of their own.
     """
     if not classifier_cards() or not generator_cards():
         raise ValueError(
@@ -58,7 +61,7 @@ def build_page(live: bool = True) -> gr.Blocks:
         controls.html(INTRODUCTION + stories_html(), elem_id="head")
         with gr.Tabs() as tabs:
             with gr.Tab("Boost", id="boost"):
-                boost, form, back = boost_tab.build(boosting.opening(), live)
+                boost, form, back, taken = boost_tab.build(boosting.opening(), live, checkpoints)
                 restorable = [compare_panel.build(comparing.opening(), boost, form)]
             with gr.Tab("Debias", id="debias"):
                 restorable.append(debias_tab.build(debias.opening()))
@@ -76,11 +79,14 @@ def build_page(live: bool = True) -> gr.Blocks:
             with gr.Tab("About", id="about"):
                 about_tab.build()
             restorable += [links.nothing_but(tab) for tab in ("generators", "about")]
+        shared = {id(made): made for one in restorable for made in one.shared.values()}
+        taken([made for made in shared.values() if getattr(made, OF_CLASSIFIERS, False)])
         events = links.follow_links(page, tabs, restorable)
         kept.bring_back(events["boost"], form, back)
         page.load(None, None, None, js=kept.address_js(restorable), api_visibility="private")
     refuse_plainly(page)
     keep_sessions_light(page)
+    know_visitors(page, checkpoints)
     # Gradio would make a table of all earlier events' times after each of them.
     os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
     os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
@@ -89,13 +95,13 @@ def build_page(live: bool = True) -> gr.Blocks:
     return page
 
 
-def launch_options() -> dict[str, Any]:
-    """How the page is served, wherever it runs."""
+def launch_options(checkpoints: bool = False) -> dict[str, Any]:
+    """How the page is served, wherever it runs. checkpoints: whether visitors may send classifiers of their own."""
     return {
         "theme": theme(),
         "css": CSS,
         "js": KEYBOARD_JS,
-        "max_file_size": MAX_UPLOAD_BYTES,
+        "max_file_size": MAX_OWN_CHECKPOINT_BYTES if checkpoints else MAX_UPLOAD_BYTES,
         "show_error": True,
         "footer_links": ["api", "settings"],
         "run_history": False,

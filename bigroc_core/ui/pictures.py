@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from html import escape
 
@@ -268,6 +268,13 @@ def folded(notes: Sequence[str], warned: Sequence[str] = ()) -> str:
         f'<details class="notes"><summary><span class="first">{first}</span>{more}</summary>'
         f'<ul class="note">{"".join(line for line, _ in lines[:MAX_NOTES])}</ul></details>'
     )
+
+
+def sizes_said(sizes: Iterable[tuple[int, int]]) -> str:
+    """Width by height, of several sizes (height, width) the smallest and the largest."""
+    known = sorted(set(sizes), key=lambda size: size[0] * size[1])
+    shown = " to ".join(f"{width}×{height}" for height, width in (known[:1] + known[-1:])[: len(known)])
+    return f"{shown} pixels, kept as they are" if len(known) == 1 else f"{shown} pixels, each keeps its own size"
 
 
 def thumbs(read: SourceImages | None) -> str:

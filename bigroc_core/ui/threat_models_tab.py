@@ -17,8 +17,10 @@ from bigroc_core.experiments.every_class import EveryClassRequest
 from bigroc_core.experiments.growing import settings_json
 from bigroc_core.experiments.sizes import Pictures
 from bigroc_core.experiments.threat_models import ThreatModelsRequest
+from bigroc_core.figures.results import of_comparison
+from bigroc_core.limits import KEEP_FILES_SECONDS
 from bigroc_core.sources import GENERATOR, example_paths
-from bigroc_core.ui import controls, links, pictures
+from bigroc_core.ui import controls, figure_of_this, links, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.forms import Form, connect, endpoint, run_buttons, shared_names
 from bigroc_core.ui.forms import restored as restored_form
@@ -62,17 +64,18 @@ def aligned_gradients(request: EveryClassRequest, visitor: gr.Request) -> Iterat
 
 
 def preview(run: Comparison) -> tuple[Any, ...] | None:
-    """What a running comparison updates: the status and the images."""
+    """What a running comparison updates: the status and the images; the run, as the figure has it, at its end."""
     if run.finished:
         return None
     text = f"{escape(run.doing)} · {run.seconds:.1f} s"
-    return pictures.progress(run.done, run.total, text), rows(run), *[gr.skip()] * 4
+    return gr.skip(), pictures.progress(run.done, run.total, text), rows(run), *[gr.skip()] * 4
 
 
 def results(run: Comparison, command: Callable[[Comparison], str], text: str = "") -> tuple[Any, ...]:
     """Everything a run shows once it has ended, finished or cancelled. text: in place of what was done."""
     done = text or f"Done in {run.seconds:.1f} s"
     return (
+        run,
         pictures.ended(run.finished, (run.done, run.total), done, run.notes),
         rows(run),
         run.table(),
@@ -182,8 +185,9 @@ def build_balls(opening: Comparison) -> links.Restorable:
             buttons = run_buttons("Compare", "balls")
             links.link_button(TAB, form.shared)
         text = f"An example to begin with: {len(opening.targets)} images"
-        outputs = lay_out_results("balls", results(opening, balls.as_command, text))
-    connect(form, threat_models, STOPS, outputs, buttons, ("threat_models", "cancel_threat_models", CANCEL))
+        outputs, drawn = lay_out_results("balls", results(opening, balls.as_command, text))
+    ended = connect(form, threat_models, STOPS, outputs, buttons, ("threat_models", "cancel_threat_models", CANCEL))
+    figure_of_this.withdraw([ended], drawn)
     generator.input(show_generator, generator, classes, api_name="show_balls_generator", **QUIET)
     return links.Restorable(TAB, form.shared, [*form.shared.values(), *boxes], restored)
 
@@ -210,8 +214,10 @@ def build_every_class(opening: Comparison, tabs: gr.Tabs) -> links.Restorable:
             buttons = run_buttons("Move towards every class", "aligned")
             links.link_button(EVERY_CLASS, form.shared)
         text = "An example to begin with: until each network is 99 % sure"
-        outputs = lay_out_results("aligned", results(opening, every_class.as_command, text))
-    connect(form, aligned_gradients, STOPS, outputs, buttons, ("aligned_gradients", "cancel_aligned_gradients", CANCEL))
+        outputs, drawn = lay_out_results("aligned", results(opening, every_class.as_command, text))
+    names = ("aligned_gradients", "cancel_aligned_gradients", CANCEL)
+    ended = connect(form, aligned_gradients, STOPS, outputs, buttons, names)
+    figure_of_this.withdraw([ended], drawn)
 
     def linked(values: dict[str, Any]) -> list[Any]:
         return [*restored_form(form, values).values(), *show_kind(values.get("source", GENERATOR))]
@@ -219,20 +225,25 @@ def build_every_class(opening: Comparison, tabs: gr.Tabs) -> links.Restorable:
     return links.Restorable(EVERY_CLASS, form.shared, [*form.shared.values(), *boxes], linked, within=(TAB, tabs))
 
 
-def lay_out_results(name: str, shown: tuple[Any, ...]) -> list[Any]:
-    """What a comparison shows, filled with its example; returns the outputs of a run. name: of its elements."""
+def lay_out_results(name: str, shown: tuple[Any, ...]) -> tuple[list[Any], list[Any]]:
+    """What a comparison shows, filled with its example; returns the outputs of a run, and where a figure of it is
+    shown. name: of its elements."""
+    run = gr.State(shown[0], time_to_live=KEEP_FILES_SECONDS)
     with gr.Column(scale=8, min_width=320):
-        status = controls.html(shown[0], elem_id=f"{name}-status", label="Status")
-        strips = controls.html(shown[1], elem_id=f"{name}-rows", label="Images")
+        status = controls.html(shown[1], elem_id=f"{name}-status", label="Status")
+        strips = controls.html(shown[2], elem_id=f"{name}-rows", label="Images")
         controls.html(
             '<p class="note">P is the certainty of the class named, by the classifier that moved the image. '
             "Numbers are of the 8-bit images you download.</p>"
         )
-        save = gr.DownloadButton("Download images and settings (zip)", shown[3], elem_id=f"{name}-download")
+        with gr.Row():
+            save = gr.DownloadButton("Download images and settings (zip)", shown[4], elem_id=f"{name}-download")
+            ask = figure_of_this.button(f"{name}-")
+        drawn = figure_of_this.lay_out(ask, of_comparison, [run], name, f"{name}-")
         with gr.Accordion("All numbers", open=False):
             kinds = ["str", "number", "str", "number", "number", "number"]
-            table = controls.table(shown[2], kinds, "Per image", headers=TABLE_HEADERS)
+            table = controls.table(shown[3], kinds, "Per image", headers=TABLE_HEADERS)
         with gr.Accordion("Repeat this: figure for a paper, settings", open=False):
-            command = controls.code(shown[4], "shell", "Command line")
-            settings = controls.code(shown[5], "json", "Settings")
-    return [status, strips, table, save, command, settings]
+            command = controls.code(shown[5], "shell", "Command line")
+            settings = controls.code(shown[6], "json", "Settings")
+    return [run, status, strips, table, save, command, settings], drawn

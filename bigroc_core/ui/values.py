@@ -12,7 +12,9 @@ from bigroc_core.messages import short
 from bigroc_core.ui.errors import refusal
 
 # On a control whose choices follow another's: all that a link or a program may ask for.
-ANY_OF = "any_of"
+ANY_OF = "any_of"  # or a function that tells them
+# On a control that names classifiers: there may be a visitor's own among them.
+OF_CLASSIFIERS = "of_classifiers"
 # On a slider whose end follows other controls: the most that it may have.
 MOST = "most"
 MAX_TEXT = 40
@@ -83,7 +85,8 @@ def _wanted(control: gr.components.Component, value: Any) -> tuple[str, bool]:
     """What a control takes, in words, and whether a value is such a one; of a text box or an upload, any is."""
     if isinstance(control, gr.Dropdown | gr.Radio | gr.CheckboxGroup):
         several = _several(control)
-        allowed = getattr(control, ANY_OF, None) or [choice for _, choice in control.choices]
+        told = getattr(control, ANY_OF, None)
+        allowed = list(told() if callable(told) else told or ()) or [choice for _, choice in control.choices]
         given = value if several else [value]
         fits = value is None or (isinstance(given, list) and all(one in allowed for one in given))
         return f"{'any' if several else 'one'} of {', '.join(map(str, allowed))}", fits

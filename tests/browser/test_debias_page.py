@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
+import zipfile
+from pathlib import Path
 
 import torch
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 import bigroc_core as bc
 from bigroc_core.boosting import logits_of
 from bigroc_core.debiasing import class_histogram, histogram_entropy
-from bigroc_core.images import from_uint8, to_uint8
+from bigroc_core.figures.recipe import recipe_in
+from bigroc_core.images import encode_png, from_uint8, to_uint8
 
 STATUS = "document.querySelector('#debias-status .status span').innerText"
 
@@ -71,3 +75,39 @@ def test_cancel_ends_a_study(page: Page) -> None:
     page.wait_for_function(f"{STATUS}.includes('/ 2,000')")
     page.locator("#debias-cancel").click()
     page.wait_for_function(f"{STATUS}.includes('Cancelled at')")
+
+
+def test_images_of_ones_own_come_back_as_a_zip_and_as_a_figure(page: Page, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w") as mine:
+        for number in range(24):
+            image = torch.rand(3, 20, 30, generator=torch.Generator().manual_seed(number))
+            mine.writestr(f"{number:02d}.png", encode_png(image))
+    page.get_by_role("tab", name="Debias").click()
+    # What the tab opens with is of as many images as its controls say.
+    expect(page.locator("#debias-status")).to_contain_text("500 images; d fitted on 1,000")
+    page.locator("#debias-figure-of-this").click()
+    page.locator("#debias-drawn-pdf").wait_for()
+    with page.expect_download() as download:
+        page.locator("#debias-drawn-pdf").click()
+    download.value.save_as(tmp_path / "debias.pdf")
+    assert sum(recipe_in(tmp_path / "debias.pdf").settings["with"]) == 500
+
+    page.locator("input[type=radio][value=Upload]:visible").check()
+    page.locator("#debias").click()
+    expect(page.get_by_text("Add images, a zip or an .npz first").first).to_be_visible()
+    page.locator("#debias-upload input[type=file]").set_input_files(tmp_path / "mine.zip")
+    expect(page.locator("#debias-note")).to_contain_text("24 images, 30×20 pixels")
+    expect(page.locator("#debias-note")).to_contain_text("kept as they are")
+    page.locator("#debias").click()
+    expect(page.locator("#debias-status")).to_contain_text("12 images; d fitted on 12")
+    # The figure was of the study before; and the files follow the one that is shown.
+    expect(page.locator("#debias-drawn")).to_be_hidden()
+    page.get_by_role("button", name="Repeat this: Python").and_(page.locator(":visible")).click()
+    expect(page.locator("#debias-command .cm-content")).to_contain_text("boost images boosted")
+    with page.expect_download() as download:
+        page.locator("#debias-download").click()
+    with zipfile.ZipFile(download.value.path()) as taken:
+        rows = list(csv.DictReader(taken.read("results.csv").decode().splitlines()))
+        assert [row["came as"] for row in rows][:2] == ["mine.zip/00.png", "mine.zip/02.png"]
+        assert {f"images/{row['file']}" for row in rows} <= set(taken.namelist())
+        assert json.loads(taken.read("settings.json"))["files"] == ["mine.zip"]

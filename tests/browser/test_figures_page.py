@@ -78,6 +78,18 @@ def test_from_the_opening_figure_to_one_made_and_made_again(page: Page, tmp_path
     assert Path(download.value.path()).read_bytes() == made["png"].read_bytes()
 
 
+def test_a_table_of_what_was_measured_has_no_other_controls(page: Page) -> None:
+    open_tab(page)
+    choose(page, "Figure", "P2 Table 1")
+    expect(page.locator("#figure-upload")).to_be_hidden()
+    expect(page.get_by_label("Seed").and_(page.locator("input:visible"))).to_have_count(0)
+    page.locator("#figure").click()
+    expect(page.locator("#figure-caption")).to_contain_text("P2 Table 1")
+    choose(page, "Figure", "Side by side")
+    expect(page.locator("#figure-upload")).to_be_visible()
+    expect(page.get_by_label("number input for Rows").and_(page.locator("input:visible"))).to_have_value("1")
+
+
 def test_problems_are_said_at_the_control_and_a_long_figure_can_be_cancelled(page: Page, tmp_path: Path) -> None:
     open_tab(page)
     choose(page, "Figure", "P1 Fig. 6:")

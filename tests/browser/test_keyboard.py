@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
 from serving import PATIENCE
 
@@ -91,7 +97,27 @@ def run(page: Page, button: str, status: str, said: str, key: str = "Shift+Tab")
     page.wait_for_function(f"{line}.innerText.includes('{said}')", timeout=3_000 * PATIENCE)
 
 
-def test_boost(page: Page) -> None:
+def upload(page: Page, box: str, file: Path) -> None:
+    """Reach a box for uploads, open the system's dialog by the space bar, and choose a file there."""
+    press_tab_until(page, f"{box} button")
+    focus_is_seen(page)
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Space")
+    chooser.value.set_files(file)
+    expect(page.locator(box)).to_contain_text(file.stem)
+
+
+def figure_of_this(page: Page, name: str) -> None:
+    """Reach *Make a figure of this*, press it, and reach its PDF."""
+    press_tab_until(page, f"#{name}figure-of-this")
+    focus_is_seen(page)
+    page.keyboard.press("Enter")
+    page.locator(f"#{name}drawn-pdf").wait_for()
+    press_tab_until(page, f"#{name}drawn-pdf")
+    focus_is_seen(page)
+
+
+def test_boost(page: Page, tmp_path: Path) -> None:
     open_tab(page, "Boost")
     # A choice, and what belongs to it: the examples; and back.
     press_tab_until(page, 'input[type="radio"][value="Examples"]')
@@ -112,15 +138,38 @@ def test_boost(page: Page) -> None:
     focus_is_seen(page)
     page.keyboard.press("Enter")
     page.wait_for_function("document.querySelector('#closeup').innerText.includes('Image 3')")
+    # Another class by its button; the brush wants a hand, but a mask can be given as a file.
+    press_tab_until(page, '#closeup [data-class="horse"]')
+    page.keyboard.press("Enter")
+    expect(page.locator('#closeup [data-class="horse"]')).to_have_attribute("aria-pressed", "true")
+    figure_of_this(page, "")
+    press_tab_until(page, "#where button.label-wrap")
+    page.keyboard.press("Enter")
+    expect(page.locator("#mask-canvas")).to_contain_text("Paint where image")
+    Image.fromarray(np.eye(32, dtype=np.uint8) * 255).save(tmp_path / "001.png")
+    upload(page, "#mask-files", tmp_path / "001.png")
+    expect(page.locator("#mask-note")).to_contain_text("Marked: image 1")
 
 
-def test_debias(page: Page) -> None:
+def test_debias(page: Page, tmp_path: Path) -> None:
     open_tab(page, "Debias")
     write(page, "Images", "20")
     write(page, "Validation set size (images)", "50")
     run(page, "debias", "debias-status", "20 images; d fitted on 50", "Tab")
     press_tab_until(page, ".changes")
     focus_is_seen(page)
+    figure_of_this(page, "debias-")
+    # And back, to images of one's own.
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w") as mine:
+        for number in range(4):
+            stream = io.BytesIO()
+            Image.fromarray(np.full((9, 9, 3), 40 * number, np.uint8)).save(stream, "PNG")
+            mine.writestr(f"{number}.png", stream.getvalue())
+    press_tab_until(page, '#debias-source input[value="Upload"]', "Shift+Tab")
+    page.keyboard.press("Space")
+    expect(page.locator("#debias-upload button").first).to_be_visible()
+    upload(page, "#debias-upload", tmp_path / "mine.zip")
+    run(page, "debias", "debias-status", "2 images; d fitted on 2", "Tab")
 
 
 def test_threat_models_and_the_tab_within(page: Page) -> None:

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,8 @@ from hub import standing_in
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from serving import PATIENCE, Server
+
+from bigroc_core.limits import MAX_OWN_CHECKPOINT_BYTES
 
 STATUS = "document.querySelector('#status .status span').innerText"
 MISSING = "madrylab/resnet18_linf_eps8.0"
@@ -47,7 +50,8 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         patch.setenv("HF_ENDPOINT", address)
         patch.setenv("HF_HOME", str(folder / "hub"))
         own = ("--classifier", str(folder / "ck.pt"), "--arch", "resnet50", "--num-classes", "1000")
-        with serving(folder, *own, "--input-size", "224", "--models", str(folder / "models.toml")) as started:
+        own += ("--input-size", "224", "--models", str(folder / "models.toml"), "--allow-checkpoints")
+        with serving(folder, *own) as started:
             yield started
 
 
@@ -170,3 +174,63 @@ def test_one_of_the_hub_is_fetched_with_progress_and_a_failure_is_said(page: Pag
     failure = page.locator("#model [role=alert]")
     expect(failure).to_contain_text(MISSING)
     expect(failure).to_contain_text("serves instead")
+
+
+def send_checkpoint(page: Page, path: Path, architecture: str) -> None:
+    box = page.locator("#own-checkpoint")
+    if not page.locator("#own-use").is_visible():
+        box.get_by_role("button", name="Your own checkpoint").click()
+    page.locator("#own-file input[type=file]").set_input_files(path)
+    expect(page.locator("#own-file")).to_contain_text(path.suffix)
+    named = page.locator("#own-arch input")
+    named.fill(architecture)
+    page.get_by_role("option", name=architecture, exact=True).click()
+    page.locator("#own-use").click()
+
+
+def test_a_visitors_own_checkpoint_boosts_for_them_alone(
+    page: Page, browser: Browser, host: Server, photograph: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "mine.pt"
+    own.write_bytes(robustness_layout("resnet18", 5))
+    send_checkpoint(page, own, "resnet50")
+    expect(page.locator("[data-testid=toast-body]")).to_contain_text("do not fit together")
+    page.locator(".toast-close").click()
+    # It has been deleted, so the box is empty again.
+    expect(page.locator("#own-file")).to_contain_text("Drop File Here")
+    send_checkpoint(page, own, "resnet18")
+    expect(page.locator("#own-said")).to_contain_text("5 classes")
+    upload(page, photograph)
+    choose_classifier(page, "mine", "mine.pt (your own file)")
+    expect(page.locator("#model")).to_contain_text("5 classes")
+    set_number(page, "#steps", 2)
+    archive = boost_and_download(page, tmp_path)
+    assert sizes_in(archive) == {(500, 375)}
+    assert "mine.pt is your own file" in archive.read("settings.json").decode()
+    assert not list(host.cache.rglob("mine.pt"))
+    other = browser.new_page()
+    other.goto(f"{host.url}?tab=boost&classifier=mine.pt&seed=5")
+    expect(other.locator("[data-testid=toast-body]")).to_contain_text("no link restores", timeout=1000 * PATIENCE)
+    expect(other.get_by_label("Seed", exact=True).first).to_have_value("5")
+    other.get_by_label("Classifier", exact=True).first.click()
+    expect(other.get_by_role("option").first).to_be_visible()
+    assert "mine.pt" not in " ".join(other.get_by_role("option").all_inner_texts())
+    other.close()
+    assert "mine" not in host.log()
+
+
+def test_a_checkpoint_of_more_than_the_limit_is_refused_while_it_is_sent(host: Server) -> None:
+    def parts() -> Iterator[bytes]:
+        yield b'--b\r\nContent-Disposition: form-data; name="files"; filename="big.pt"\r\n\r\n'
+        for _ in range(2 * MAX_OWN_CHECKPOINT_BYTES // 2**20):
+            yield bytes(2**20)
+        yield b"\r\n--b--\r\n"
+
+    sent = httpx.post(
+        f"{host.url}gradio_api/upload",
+        content=parts(),
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
+        timeout=PATIENCE,
+    )
+    assert sent.status_code == 413
+    assert not list(host.cache.rglob("big.pt"))

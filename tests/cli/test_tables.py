@@ -18,11 +18,11 @@ from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.networks import build_network
 from bigroc_core.classifiers.registry import load_classifier
 from bigroc_core.cli.evaluate import measurement_of
-from bigroc_core.cli.tables import _cells, clearly_below
 from bigroc_core.evaluation import Evaluation, Way
 from bigroc_core.evaluation.comparison import ERRORS, Row
 from bigroc_core.evaluation.inception import Metric
 from bigroc_core.experiments import tables as measuring
+from bigroc_core.experiments.measured_tables import cells, clearly_below
 from bigroc_core.experiments.measuring import Beside
 from bigroc_core.experiments.tables import Rows, TablesRequest, swept, timesteps_of
 from bigroc_core.generators.registry import embedded_generators
@@ -96,8 +96,8 @@ def test_below_means_beyond_the_error_bar_seed_by_seed():
     assert not clearly_below([1.0, 2.0, 3.0], [1.1, 1.9, 3.12])
     assert not clearly_below([1.0], [2.0])
     none, better = {"distance": [2.0, 2.2], "gain": [0, 0]}, {"distance": [1.0, 1.1], "gain": [0.5, 0.5]}
-    assert _cells([none, better, None], first=True) == ["2.100 ± 0.141", "**1.050 ± 0.071 (50.0 ± 0.0 %)**", "–"]
-    assert _cells([better, none], first=True)[1] == "2.100 ± 0.141 (0.0 ± 0.0 %)"
+    assert cells([none, better, None], first=True) == ["2.100 ± 0.141", "**1.050 ± 0.071 (50.0 ± 0.0 %)**", "–"]
+    assert cells([better, none], first=True)[1] == "2.100 ± 0.141 (0.0 ± 0.0 %)"
 
 
 def test_timesteps_are_the_cards_or_evenly_spaced():

@@ -110,8 +110,8 @@ def test_cancelled_midway_it_keeps_what_it_reached() -> None:
     }
     assert json.loads(files.read("settings.json"))["cancelled_after_step"] == 6
     shown = compare_panel.results(run)
-    assert "Cancelled after step 6 / 16" in shown[0]
-    assert shown[1].count("not begun") == 2
+    assert "Cancelled after step 6 / 16" in shown[1]
+    assert shown[2].count("not begun") == 2
     # The whole row's command, whatever was reached of it.
     assert [line.split()[5] for line in commands(run).splitlines()] == ["eps-0.5", "eps-1", "eps-2", "eps-4"]
 

@@ -92,8 +92,8 @@ def test_the_page_gives_the_same_bytes(balls: Comparison, aligned: Comparison) -
         (aligned, threat_models_tab.aligned_gradients, ALIGNED),
     ):
         shown = of_page(handler, request)
-        assert Path(shown[3]).read_bytes() == archive(run)
-        assert json.loads(shown[5]) == run.settings
+        assert Path(shown[4]).read_bytes() == archive(run)
+        assert json.loads(shown[6]) == run.settings
 
 
 def test_the_command_that_is_shown_draws_the_same_numbers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from bigroc_core.catalogue import generator_cards
 from bigroc_core.figures import requests
 from bigroc_core.figures.commands import as_command
 from bigroc_core.figures.drafts import Draft
-from bigroc_core.figures.kinds import FIGURE_KINDS, generator_of
+from bigroc_core.figures.kinds import FIGURE_KINDS, LAYOUTS, generator_of
 from bigroc_core.figures.recipe import Recipe, from_json, recipe_in
 from bigroc_core.figures.requests import FigureRequest, Rendered, compute, default_config, default_pairs
 from bigroc_core.generators.registry import embedded_generators
+from bigroc_core.places import HOME
 from bigroc_core.settings import Unfit
 from bigroc_core.ui import figures_tab
 
@@ -105,6 +107,9 @@ def test_a_figure_is_made_of_uploaded_images_and_again_from_its_file(tmp_path: P
         ("fig6", {"files": ("x.png",)}, "files", "even number"),
         ("fig1", {"files": ("x.png",)}, "files", "x.png"),
         ("fig5", {"files": ("x.png",)}, "files", "uploaded"),
+        ("table1", {"files": ("x.png",)}, "files", "measured"),
+        ("debias", {"generator": "cifar10-cgan"}, "generator", "conditional"),
+        ("debias", {"debias": 0}, "debias", "1 or more"),
     ],
 )
 def test_what_cannot_be_is_said_at_its_setting(figure: str, changes: dict[str, Any], at: str, said: str) -> None:
@@ -130,3 +135,39 @@ def test_a_link_restores_the_controls_of_its_figure() -> None:
     assert updates["classes"]["value"] == ["cat"]
     with pytest.raises(ValueError, match="unicorn"):
         restorable.apply({"generator": "cifar10-cgan", "classes": ["unicorn"]})
+
+
+@pytest.mark.parametrize("figure", ["table1", "table2", "table3", "curve"])
+def test_what_was_measured_is_drawn_with_its_numbers(figure: str) -> None:
+    *_, made = compute(asked(figure).recipe, "cpu")
+    assert isinstance(made, Rendered)
+    told = json.loads((HOME / "RESULTS.json").read_text("utf-8"))
+    if figure == "curve":
+        assert made.recipe.settings["points"][0]["distance"] == told["curve"][0]["distance"]
+        return
+    # The page that `tables` wrote has the same cells.
+    page = (HOME / "RESULTS.md").read_text("utf-8").replace("*", "")
+    for row in made.recipe.settings["rows"]:
+        assert f"| {' | '.join(one['text'] for one in row['cells'])} |" in page
+
+
+def test_results_of_ones_own_are_drawn_and_other_files_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = json.loads((HOME / "RESULTS.json").read_text("utf-8"))
+    own["curve"] = own["curve"][:2]
+    Path("RESULTS.json").write_text(json.dumps(own))
+    assert len(asked("curve").recipe.settings["points"]) == 2
+    Path("RESULTS.json").write_text('{"measured": []}')
+    with pytest.raises(Unfit, match="not what `tables` writes") as unfit:
+        asked("curve")
+    assert list(unfit.value.problems) == ["figure"]
+
+
+@pytest.mark.parametrize("figure", FIGURE_KINDS)
+def test_controls_that_play_no_part_are_hidden(figure: str) -> None:
+    shown = {name for name, update in figures_tab.following(figure).items() if update["visible"]}
+    assert shown <= set(LAYOUTS[FIGURE_KINDS[figure].layout])
+    if figure in ("table1", "curve"):
+        assert not shown
+    assert ("count" in shown) == (figure == "debias")
+    assert ("quantile" in shown) == (figure == "fig4")

@@ -5,11 +5,18 @@ inches at 300 dots per inch. Every image pixel covers a whole number of dots and
 their fonts as TrueType, SVG text is paths, and each file carries the settings it was made with.
 """
 
-from bigroc_core.figures.drawing.charts import debias_histograms, quality_against_time, sweep_curve, training_curves
+from bigroc_core.figures.drawing.charts import (
+    debias_histograms,
+    quality_against_time,
+    sweep_curve,
+    table,
+    training_curves,
+)
 from bigroc_core.figures.drawing.style import DPI, FORMATS, render, write_figure
 from bigroc_core.figures.drawing.tiles import (
     Block,
     InterpolatedRow,
+    Strip,
     TargetedRow,
     Tile,
     Walk,
@@ -18,6 +25,7 @@ from bigroc_core.figures.drawing.tiles import (
     fig3,
     interpolations,
     side_by_side,
+    strips,
     tile_figure,
 )
 
@@ -26,6 +34,7 @@ __all__ = [
     "FORMATS",
     "Block",
     "InterpolatedRow",
+    "Strip",
     "TargetedRow",
     "Tile",
     "Walk",
@@ -37,7 +46,9 @@ __all__ = [
     "quality_against_time",
     "render",
     "side_by_side",
+    "strips",
     "sweep_curve",
+    "table",
     "tile_figure",
     "training_curves",
     "write_figure",

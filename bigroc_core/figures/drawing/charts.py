@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from bigroc_core.figures.drawing.style import BLUE, DPI, GREEN, GREY, ORANGE, WIDTH_INCHES, styled
 
@@ -124,6 +125,43 @@ def quality_against_time(points: Sequence[Mapping[str, Any]], features_of: str) 
         axes.set_ylabel(f"Fréchet distance in\n{features_of}'s features")
         axes.set_ylim(bottom=0)
         figure.legend(loc="outside upper center", ncols=2, columnspacing=1.2, handlelength=1.6)
+    return figure
+
+
+def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """A table as journals set it, ruled above, below and under its head.
+
+    rows: with "name", "cells" of "text" and "bold", one per column, and "printed", for those in italics. Raises
+    ValueError for no rows, or one with other cells.
+    """
+    if not rows or any(len(row["cells"]) != len(columns) for row in rows):
+        raise ValueError(f"a table needs rows, each of {len(columns)} cells")
+    line = 0.2
+    height = line * (len(rows) + 1) + 0.2
+    names = max(len(row["name"]) for row in rows)
+    widths = [
+        names,
+        *(max(len(name), *(len(row["cells"][c]["text"]) for row in rows)) for c, name in enumerate(columns)),
+    ]
+    ends = np.cumsum(widths) / sum(widths)
+    with styled():
+        figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DPI)
+
+        def write(row: int, column: int, text: str, **how: Any) -> None:
+            x, side = (0.005, "left") if column == 0 else (float(ends[column]) - 0.005, "right")
+            y = 1 - (0.1 + line * (row + 0.5)) / height
+            figure.text(x, y, text.replace("$", r"\$"), ha=side, va="center", size=6.5, **how)
+
+        for column, name in enumerate(columns, 1):
+            write(0, column, name)
+        for place, row in enumerate(rows, 1):
+            how = {"style": "italic", "color": GREY} if row["printed"] else {}
+            write(place, 0, row["name"], **how)
+            for column, one in enumerate(row["cells"], 1):
+                write(place, column, one["text"], weight="bold" if one["bold"] else "normal", **how)
+        for place, width in ((0, 1.0), (1, 0.5), (len(rows) + 1, 1.0)):
+            y = 1 - (0.1 + line * place) / height
+            figure.add_artist(Line2D((0, 1), (y, y), color="black", linewidth=width))
     return figure
 
 

@@ -282,11 +282,26 @@ def side_by_side(
         )
     if captions and len(captions) != len(before):
         raise ValueError(f"{len(captions)} captions for {len(before)} images")
-    tiles = []
-    for index in range(len(before)):
-        block, column = divmod(index, columns)
-        tiles.append(Tile(before[index], 2 * block, column))
-        tiles.append(Tile(after[index], 2 * block + 1, column, captions[index] if captions else ""))
-    blocks = -(-len(before) // columns)
-    lines = (0, int(bool(captions)))
-    return tile_figure(tiles, names * blocks, lines_below=lines * blocks, width_inches=width_inches)
+    return strips([Strip(names[0], before), Strip(names[1], after, captions)], columns, width_inches)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One version of some images (N, 3, H, W), and what stands under each, in one line or several."""
+
+    name: str
+    images: Tensor
+    captions: Sequence[str] = ()
+
+
+def strips(versions: Sequence[Strip], columns: int, width_inches: float = WIDTH_INCHES, size: float = 6.5) -> Figure:
+    """The same images in several versions, row under row; more of them than columns go on below. size: of captions."""
+    tiles, lines = [], [max((text.count("\n") + 1 for text in one.captions), default=0) for one in versions]
+    for place, version in enumerate(versions):
+        for index, image in enumerate(version.images):
+            block, column = divmod(index, columns)
+            caption = version.captions[index] if version.captions else ""
+            tiles.append(Tile(image, len(versions) * block + place, column, caption))
+    blocks = -(-len(versions[0].images) // columns)
+    names = [version.name for version in versions] * blocks
+    return tile_figure(tiles, names, lines_below=lines * blocks, width_inches=width_inches, font_size=size)

@@ -1,0 +1,88 @@
+"""Only what goes together is offered, and where something does not, a sentence says why; the rest is restored."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from starlette.datastructures import QueryParams
+from torch import Tensor
+
+import bigroc_core as bc
+from bigroc_core import catalogue
+from bigroc_core.experiments.boost import BoostRequest, boost
+from bigroc_core.experiments.requests import ESTIMATED, GIVEN
+from bigroc_core.generators.sampling import Generator
+from bigroc_core.images import encode_png, from_uint8
+from bigroc_core.settings import Unfit
+from bigroc_core.sources import GENERATOR
+from bigroc_core.ui import boost_tab, links
+from bigroc_core.ui.forms import Form
+
+ROBUST, MANY = "cifar10-robust", "of-a-thousand"
+
+
+class Noise:
+    """Draws noise, of whatever class."""
+
+    block = 8
+
+    def __call__(self, seed: int, indices: range, _labels: Tensor | None) -> Tensor:
+        return torch.rand((len(indices), 3, 32, 32), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def thousand() -> Iterator[None]:
+    """A conditional generator of a thousand classes is offered."""
+    card = next(card for card in catalogue.generator_cards().values() if card.conditional)
+    names = tuple(f"kind {number}" for number in range(1000))
+    catalogue.offer_generator(Generator(Noise(), dataclasses.replace(card, name=MANY, title="", classes=names)), MANY)
+    yield
+    catalogue._GENERATORS.clear()
+    catalogue.generator_cards.cache_clear()
+
+
+@pytest.mark.usefixtures("thousand")
+def test_a_thousand_classes_of_a_generator_are_estimated_by_a_classifier_of_ten_and_it_says_why() -> None:
+    target, classes, _, _ = boost_tab.show_fitting(GENERATOR, MANY, ROBUST, GIVEN, ["kind 3"])
+    assert target["value"] == ESTIMATED
+    assert "draws classes that" in target["info"]
+    assert set(classes["choices"]) == set(bc.load_classifier(ROBUST).classes)
+    assert classes["value"] == []
+    with pytest.raises(Unfit, match="have them estimated, or choose target classes"):
+        BoostRequest(generator=MANY, classifier=ROBUST, target=GIVEN)
+    for told in ({"target": ESTIMATED}, {"target": GIVEN, "target_classes": ("dog",)}):
+        *_, run = boost(BoostRequest(generator=MANY, classifier=ROBUST, count=2, steps=1, **told), "cpu")
+        assert run.finished
+        assert set(run.classes) == set(bc.load_classifier(ROBUST).classes)
+
+
+@pytest.mark.parametrize("name", ["mask.png", "002.png"])
+def test_a_mask_in_which_nothing_may_move_is_refused_by_its_name(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(encode_png(from_uint8(np.zeros((32, 32, 3), np.uint8))))
+    request = BoostRequest(classifier=ROBUST, count=2, steps=1, mask_files=(str(tmp_path / name),))
+    with pytest.raises(ValueError, match=f"the mask {name}: is black everywhere") as refused:
+        list(boost(request, "cpu"))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_link_of_an_older_page_says_what_is_no_more_and_restores_the_rest() -> None:
+    form = Form(BoostRequest)
+    for name in boost_tab.SHARED:
+        form.add(name)
+    old = QueryParams("tab=boost&epsilon=2&attack=l2&classifier=cifar10-old&steps=12&seed=7&norm=linf&run=boost")
+    values, problems = links.read(old, form.shared)
+    assert values == {"steps": 12, "seed": 7, "norm": "linf"}
+    assert [text.split(":")[0] for text in problems] == [
+        "there is no control 'epsilon'",
+        "there is no control 'attack'",
+        "classifier",
+    ]
+    assert "cifar10-old" in problems[2]
+    updates = dict(zip(boost_tab.SHARED, boost_tab.restored(values), strict=False))
+    assert updates["steps"]["value"] == 12
+    assert updates["norm"]["value"] == "linf"
