@@ -105,8 +105,9 @@ def offer_hub() -> None:
 
 
 def classifier_cards() -> dict[str, Card]:
-    """Cards of the classifiers one may boost through, robust ones first, the embedded before the user's own; then those
-    of the Hub, where they are offered; and that of the visitor who is answered."""
+    """Cards of the classifiers one may boost through, robust ones first, the embedded before the user's own, those of
+    large images before those of small ones; then those of the Hub, where they are offered; and that of the visitor who
+    is answered."""
     own = own_classifier()
     return _shared_cards() if own is None else {**_shared_cards(), own.name: own.card}
 
@@ -115,17 +116,24 @@ def classifier_cards() -> dict[str, Card]:
 def _shared_cards() -> dict[str, Card]:
     own = {name: describe_classifier(entry) for name, entry in model_entries("classifier").items()}
     cards = {**boosting_classifiers(), **own}
-    near = dict(sorted(cards.items(), key=lambda item: (not item[1].robust, item[0] in own, preference(item[1]))))
+    rank = {name: (not card.robust, name in own, -_pixels(card), preference(card)) for name, card in cards.items()}
+    near = {name: cards[name] for name in sorted(cards, key=rank.__getitem__)}
     return near | {name: card for name, card in (hub_cards() if _HUB else {}).items() if name not in near}
 
 
 @lru_cache(maxsize=1)
 def generator_cards() -> dict[str, Card]:
-    """Cards of the generators, conditional ones first, the embedded before the user's own."""
+    """Cards of the generators: the embedded before the user's own, large images before small ones, and of one size the
+    conditional ones first."""
     own = {name: describe_generator(entry) for name, entry in model_entries("generator").items()}
     own |= {name: generator.card for name, generator in _GENERATORS.items()}
     cards = {**embedded_generators(), **own}
-    return dict(sorted(cards.items(), key=lambda item: (not item[1].conditional, item[0] in own, item[0])))
+    rank = {name: (name in own, -_pixels(card), not card.conditional, name) for name, card in cards.items()}
+    return {name: cards[name] for name in sorted(cards, key=rank.__getitem__)}
+
+
+def _pixels(card: Card) -> int:
+    return card.input_size[0] * card.input_size[1]
 
 
 def use_models(path: str) -> None:

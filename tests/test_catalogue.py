@@ -246,5 +246,5 @@ def test_the_embedded_models_say_what_they_are() -> None:
 
 
 def test_the_page_goes_on_offering_the_plain_robust_one_first() -> None:
-    names = ["cifar10-robust", "imagenette64-robust", "cifar10-joint", "cifar10-joint-vanilla", "cifar10-standard"]
-    assert list(catalogue.classifier_cards()) == [*names, "imagenette64-standard"]
+    names = ["imagenette64-robust", "cifar10-robust", "cifar10-joint", "imagenette64-standard"]
+    assert list(catalogue.classifier_cards()) == [*names, "cifar10-joint-vanilla", "cifar10-standard"]

@@ -9,11 +9,13 @@ what a downloaded file gives.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -54,6 +56,7 @@ from bigroc_core.experiments.sizes import (
     per_value,
     rounded,
 )
+from bigroc_core.generators.sampling import Generator as ImageGenerator
 from bigroc_core.limits import MAX_KEPT_BYTES
 from bigroc_core.losses import realism
 from bigroc_core.settings import setting
@@ -220,6 +223,13 @@ ROW_HEADERS = ["#", "target y", "reads as, before", "p(y|x) before", "reads as, 
 REALISM_HEADERS = ["realism before", "realism after"]
 
 
+# d for the models at hand, which do not change: a visitor who tries other strengths need not wait for it again.
+_fitted: WeakKeyDictionary[Classifier, WeakKeyDictionary[ImageGenerator, dict[tuple[int, int], Tensor]]]
+_fitted = WeakKeyDictionary()
+MAX_FITTED = 64  # of a pair of models
+_fitting = threading.Lock()
+
+
 def debias_shift(
     classifier: Classifier, validation: ImageStream, seed: int, count: int, device: str | torch.device
 ) -> Tensor:
@@ -243,8 +253,14 @@ def target_labels(
         return own_labels(request, images.labels, classifier), None
     if request.target == ESTIMATED:
         return None, None
-    validation = generator_stream(generator_named(request.generator, device))
-    return None, debias_shift(classifier, validation, request.validation_seed, request.validation_count, device)
+    generator, drawn = generator_named(request.generator, device), (request.validation_seed, request.validation_count)
+    with _fitting:
+        fitted = _fitted.setdefault(classifier, WeakKeyDictionary()).setdefault(generator, {})
+    if (shift := fitted.get(drawn)) is None:
+        if len(fitted) >= MAX_FITTED:
+            fitted.clear()
+        fitted[drawn] = shift = debias_shift(classifier, generator_stream(generator), *drawn, device)
+    return None, shift.clone()
 
 
 def own_labels(request: TargetRequest, labels: Tensor, classifier: Classifier) -> Tensor:

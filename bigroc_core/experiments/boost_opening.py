@@ -13,16 +13,17 @@ from bigroc_core.catalogue import generator_cards
 from bigroc_core.experiments.boost import BoostRequest, Run, boost
 from bigroc_core.experiments.growing import last
 from bigroc_core.experiments.kept import keep, kept, weights_digest
-from bigroc_core.experiments.requests import ESTIMATED, GIVEN, recommended
+from bigroc_core.experiments.requests import DEBIASED, GIVEN, opening_generator, recommended
 from bigroc_core.places import ASSETS
 
 KEPT = ASSETS / "boost.npz"
 
 
 def opening_request() -> BoostRequest:
-    """The first generator's images, boosted as its card recommends."""
-    name, card = next(iter(generator_cards().items()))
-    return BoostRequest(generator=name, target=GIVEN if card.conditional else ESTIMATED, **recommended(name))
+    """A generator's images, boosted as its card says; towards debiased estimates where it has no classes."""
+    name = opening_generator()
+    target = GIVEN if generator_cards()[name].conditional else DEBIASED
+    return BoostRequest(generator=name, target=target, **recommended(name))
 
 
 def opening(path: Path = KEPT) -> Run:

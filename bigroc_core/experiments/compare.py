@@ -23,7 +23,7 @@ from bigroc_core.experiments.comparison import Comparison, Row, certainty_of, fo
 from bigroc_core.experiments.growing import last
 from bigroc_core.experiments.kept import keep, kept, weights_digest
 from bigroc_core.experiments.masks import masks_of
-from bigroc_core.experiments.requests import DEBIASED, ESTIMATED, GIVEN, recommended
+from bigroc_core.experiments.requests import DEBIASED, GIVEN, opening_generator, recommended
 from bigroc_core.experiments.sizes import Reach, boost_by_size, copied, rounded
 from bigroc_core.limits import MAX_COMPARED, MAX_STEPS_PER_REQUEST
 from bigroc_core.norms import NORMS
@@ -222,9 +222,9 @@ def commands(run: Comparison) -> str:
 
 def opening_request(steps: int = 10) -> CompareRequest:
     """The example the panel opens with: the recommended settings, in so many steps, under four ε."""
-    name, card = next(iter(generator_cards().items()))
-    config = recommended(name) | {"steps": steps}
-    return CompareRequest(count=6, target=GIVEN if card.conditional else ESTIMATED, **config)
+    name = opening_generator()
+    target = GIVEN if generator_cards()[name].conditional else DEBIASED
+    return CompareRequest(generator=name, count=6, target=target, **recommended(name) | {"steps": steps})
 
 
 def opening(path: Path = KEPT) -> Comparison:

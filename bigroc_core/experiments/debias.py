@@ -33,7 +33,7 @@ from bigroc_core.experiments.debias_images import (
 )
 from bigroc_core.experiments.growing import last
 from bigroc_core.experiments.kept import keep, kept, weights_digest
-from bigroc_core.experiments.requests import BallRequest, TargetRequest
+from bigroc_core.experiments.requests import BallRequest, TargetRequest, opening_generator
 from bigroc_core.experiments.sizes import Pictures, logits_by_size, rounded, together
 from bigroc_core.limits import MAX_SAMPLES_PER_REQUEST
 from bigroc_core.places import ASSETS
@@ -213,9 +213,8 @@ study_on_gpu = on_gpu(computing)(study_of)
 def opening_request(**changes: Any) -> DebiasRequest:
     """The example the page opens with, of as many images as its controls say: a generator without labels, whose images'
     classes have to be estimated."""
-    cards = generator_cards()
-    name = next((name for name, card in cards.items() if not card.conditional), next(iter(cards)))
-    return DebiasRequest(generator=name, classifier=next(iter(classifier_cards())), **changes)
+    chosen = {"generator": opening_generator(), "classifier": next(iter(classifier_cards()))}
+    return DebiasRequest(**(chosen | {"count": 200} | changes))
 
 
 def unpacked(entries: Mapping[str, Any]) -> Study:

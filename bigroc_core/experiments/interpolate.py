@@ -312,7 +312,7 @@ def as_command(settings: dict[str, Any]) -> str:
 
 def opening_request() -> InterpolateRequest:
     """The example the page opens with."""
-    names, source, target = [path.name for path in example_paths()], "ship-08.png", "truck-09.png"
+    names, source, target = [path.name for path in example_paths()], "church-58.png", "english_springer-34.png"
     if {source, target} <= set(names):
         return InterpolateRequest(source=EXAMPLES, target=EXAMPLES, source_example=source, target_example=target)
     first = names[0] if names else None

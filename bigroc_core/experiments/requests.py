@@ -231,6 +231,17 @@ class BoostingRequest(StopRequest, DescentRequest, StepSizeRequest, BallRequest)
         return problems
 
 
+def classifier_for(generator: str, classifier: str | None = None) -> str:
+    """The classifier that boosts a generator's images: this one if it is made for their size, else the one that the
+    generator's presets were found for, else the first of that size."""
+    cards, card = classifier_cards(), generator_cards()[generator]
+    alike = [name for name, one in cards.items() if one.input_size == card.input_size]
+    if classifier in alike:
+        return str(classifier)
+    found_for = card.presets.get("default", {}).get("classifier")
+    return found_for if found_for in cards else next(iter(alike), classifier or next(iter(cards)))
+
+
 def why_estimated(source: str, generator: str, classifier: str) -> str | None:
     """Why images of such a source have no class of their own that a classifier knows; None where they have one."""
     images = Source(kind=source, generator=generator)
@@ -279,6 +290,12 @@ def presets_of(generator: str) -> dict[str, dict[str, Any]]:
     presets |= {name: FALLBACK_PRESET | values for name, values in named.items() if "eps" in values}
     around = {name: default | {"eps": default["eps"] * by} for name, by in (("subtle", 0.5), ("strong", 2))}
     return presets | {name: presets.pop(name, values) for name, values in around.items()}
+
+
+def opening_generator() -> str:
+    """What draws the examples that the page opens with: a generator without classes, which P1 debiases, if any."""
+    cards = generator_cards()
+    return next((name for name, card in cards.items() if not card.conditional), next(iter(cards)))
 
 
 def recommended(generator: str) -> dict[str, Any]:

@@ -11,12 +11,15 @@ import gradio as gr
 from bigroc_core.catalogue import classifier_cards, compute_device, generator_cards
 from bigroc_core.experiments import boost as experiment
 from bigroc_core.experiments.boost import BoostRequest, Run
+from bigroc_core.experiments.boost_opening import opening_request
 from bigroc_core.experiments.requests import (
     CONFIG_FIELDS,
     DEBIASED,
     ESTIMATED,
     GIVEN,
+    classifier_for,
     loss_problem,
+    opening_generator,
     presets_for,
     why_estimated,
 )
@@ -147,7 +150,7 @@ def show_fitting(
     what is known of it."""
     why = why_estimated(source, generator, classifier)
     kept = [name for name in target_classes or [] if name in classifier_cards()[classifier].classes]
-    if why and target == GIVEN and not kept:
+    if (why and target == GIVEN and not kept) or (target == DEBIASED and source != GENERATOR):
         target = ESTIMATED
     elif not why and target == ESTIMATED:
         target = GIVEN
@@ -182,7 +185,9 @@ def restored(values: dict[str, Any]) -> list[Any]:
 
     ValueError if the values do not go together.
     """
-    generator = values.get("generator", next(iter(generator_cards())))
+    generator = values.get("generator", opening_generator())
+    if "generator" in values and "classifier" not in values:
+        values = values | {"classifier": classifier_for(generator)}
     classifier = values.get("classifier", next(iter(classifier_cards())))
     source, classes = values.get("source", GENERATOR), values.get("classes", [])
     if unknown := [name for name in classes if name not in generator_cards()[generator].classes]:
@@ -238,7 +243,7 @@ def build(
     first, classifier = opening.settings["generator"], opening.settings["classifier"]
     size = generator_cards()[first].input_size
     start = {name: opening.settings[name] for name in CONFIG_FIELDS}
-    target = usual_target(GENERATOR, first, classifier)
+    target = opening_request().target
     form = Form(BoostRequest, generator=first, classifier=classifier, target=target, **start)
     run = gr.State(opening, time_to_live=KEEP_FILES_SECONDS)
     with gr.Row(equal_height=False):
@@ -251,7 +256,7 @@ def build(
                 known_classes = list(dict.fromkeys(classifier_cards()[classifier].classes))
                 targets = form.add("target_classes", choices=known_classes, visible=target == GIVEN)
                 setattr(targets, ANY_OF, lambda: models.all_classes(classifier_cards()))
-                with gr.Column(visible=False) as debias_box:
+                with gr.Column(visible=target == DEBIASED) as debias_box:
                     form.add("validation_count")
                     form.add("validation_seed")
             taken = own_checkpoint.lay_out(checkpoints)
@@ -294,7 +299,7 @@ def build(
     memory = kept.remember(run, form, ended, form.shared)
     boosted.then(repaint.offer_others, run, others, api_visibility="private", queue=False)
     masks.connect(painted, by_name, run, looked[1])
-    connect_presets(form, strength)
+    followed = connect_presets(form, strength)
     moved = [one.input for name, one in by_name.items() if name not in ("files", "mask_files")]
     gr.on(
         [*moved, strength.presets.input, strength.paper.input, by_name["files"].upload, by_name["mask_files"].change],
@@ -309,15 +314,15 @@ def build(
     target_radio.input(show_target, target_radio, [chosen_classes, debias_box], api_name="show_target", **QUIET)
     # By hand only: a link sets what belongs to its generator itself.
     generator.input(show_generator, generator, by_name["classes"], api_name="show_generator", **QUIET)
-    gr.on(
-        [source.input, generator.input, chosen.input],
-        show_fitting,
-        [source, generator, chosen, target_radio, chosen_classes],
-        [target_radio, chosen_classes, debias_box, known],
-        api_name="show_fitting",
-        preprocess=False,
+    fitting: Any = {
+        "fn": show_fitting,
+        "inputs": [source, generator, chosen, target_radio, chosen_classes],
+        "outputs": [target_radio, chosen_classes, debias_box, known],
+        "preprocess": False,
         **QUIET,
-    )
+    }
+    gr.on([source.input, chosen.input], api_name="show_fitting", **fitting)
+    followed.then(api_name="show_fitting_followed", **fitting)
     # Not by a link, which somebody else has made.
     chosen.input(
         models.fetch, chosen, known, api_name="fetch", api_visibility="private", concurrency_limit=4, **WATCHED

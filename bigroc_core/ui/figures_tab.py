@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from bigroc_core.catalogue import classifier_cards, generator_cards
+from bigroc_core.experiments.requests import classifier_for
 from bigroc_core.figures.commands import as_command
 from bigroc_core.figures.kinds import FIGURE_KINDS, LAYOUTS, generator_of
 from bigroc_core.figures.metadata import FORMATS
@@ -26,10 +27,11 @@ from bigroc_core.figures.requests import (
 from bigroc_core.limits import MAX_IMAGES_PER_REQUEST
 from bigroc_core.norms import NORMS
 from bigroc_core.places import ASSETS
-from bigroc_core.ui import controls, links, pictures
+from bigroc_core.ui import controls, links, models, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.forms import Form, as_text, connect, endpoint, run_buttons
 from bigroc_core.ui.live import Stops, live
+from bigroc_core.ui.values import ANY_OF
 
 STOPS = Stops()
 # The finished example the tab opens with, by format.
@@ -44,6 +46,7 @@ KEPT = [gr.skip()] * 7
 # The controls that follow the choice of a figure, and of those the ones that follow the choice of a generator.
 FOLLOWING = (
     "generator",
+    "classifier",
     "start",
     "rows",
     "columns",
@@ -57,7 +60,7 @@ FOLLOWING = (
     "pairs",
     "files",
 )
-OF_GENERATOR = ("classes", "debias", "eps", "steps", "step_size")
+OF_GENERATOR = ("classifier", "classes", "debias", "eps", "steps", "step_size")
 # What plays no part where the images are a visitor's own.
 OF_GENERATED = ("generator", "seed", "start", "rows", "classes", "pairs")
 # What hides where it plays no part, besides those.
@@ -122,6 +125,7 @@ def following(figure: str, generator: str = "") -> dict[str, dict[str, Any]]:
     card, config = cards[name], default_config(figure, name)
     known: dict[str, Any] = {
         "generator": {"value": name},
+        "classifier": {"value": classifier_for(name)},
         "rows": {"value": kind.rows},
         "columns": {"value": kind.columns},
         "classes": {
@@ -140,7 +144,7 @@ def following(figure: str, generator: str = "") -> dict[str, dict[str, Any]]:
         parts -= {"debias"}
     if not card.conditional:
         parts -= {"classes"}
-    named = [*FOLLOWING, "seed", "classifier", "count"]
+    named = [*FOLLOWING, "seed", "count"]
     return {name: gr.update(**known.get(name, {}), visible=name in parts) for name in named}
 
 
@@ -275,7 +279,8 @@ def _lay_out(form: Form) -> tuple[gr.HTML, gr.HTML, tuple[gr.Button, gr.Button],
             form.add("rows", **hidden)
             form.add("columns", **hidden)
         classes = generator_cards()[form.values["generator"]].classes
-        form.add("classes", choices=list(classes), **hidden)
+        drawn = form.add("classes", choices=list(classes), **hidden)
+        setattr(drawn, ANY_OF, models.all_classes(generator_cards()))
         form.add("pairs", **hidden)
         form.add("count", **hidden)
     buttons = run_buttons("Make figure", "figure")

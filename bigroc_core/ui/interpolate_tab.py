@@ -26,13 +26,14 @@ from bigroc_core.images import to_uint8
 from bigroc_core.limits import KEEP_FILES_SECONDS
 from bigroc_core.messages import short
 from bigroc_core.sources import UPLOAD, OneImage
-from bigroc_core.ui import controls, figure_of_this, links, pictures
+from bigroc_core.ui import controls, figure_of_this, links, models, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.errors import explained
 from bigroc_core.ui.forms import Form, connect, endpoint, run_buttons, shared_names
 from bigroc_core.ui.live import Stops, live
 from bigroc_core.ui.one_image import linked_card, one_image, show_kind
 from bigroc_core.ui.presets import QUIET
+from bigroc_core.ui.values import ANY_OF
 
 STOPS = Stops()
 UPLOAD_HINT = (
@@ -228,6 +229,7 @@ def lay_out_end(form: Form, side: str) -> tuple[gr.HTML, list[gr.Column]]:
             of_class: Any = form.add(
                 f"{side}_class", value="", choices=class_choices(card.classes), visible=card.conditional
             )
+            setattr(of_class, ANY_OF, ["", *models.all_classes(generator_cards())])
         with boxes[1]:
             note = controls.html(UPLOAD_HINT, elem_classes="inset")
     generator.input(show_classes, generator, of_class, api_name=f"show_{side}_classes", **QUIET)

@@ -16,6 +16,7 @@ from bigroc_core.experiments.requests import (
     LOSS_LINES,
     BoostingRequest,
     Offered,
+    classifier_for,
     is_joint,
     loss_choices,
     presets_for,
@@ -268,9 +269,9 @@ class Strength:
     size: gr.Textbox
 
 
-def connect_presets(form: Form, strength: Strength) -> None:
+def connect_presets(form: Form, strength: Strength) -> Any:
     """Connect what sets the controls of a BoostConfig: presets, the papers' rows, the norm, the classifier, and the
-    images chosen."""
+    images chosen. Returns the event after which the classifier fits the generator that was chosen."""
     by_name: dict[str, Any] = form.controls
     config, classifier = [by_name[name] for name in CONFIG_FIELDS], by_name["classifier"]
     source, generator, files, size = by_name["source"], by_name["generator"], by_name["files"], strength.size
@@ -304,9 +305,20 @@ def connect_presets(form: Form, strength: Strength) -> None:
         preprocess=False,
         **QUIET,
     )
-    followed = [by_name[name] for name in ("eps", "steps", "step_size", "norm")]
-    gr.on([one.change for one in (*followed, size)], None, [*followed, size], strength.reading, js=READINGS_JS)
+    read = [by_name[name] for name in ("eps", "steps", "step_size", "norm")]
+    gr.on([one.change for one in (*read, size)], None, [*read, size], strength.reading, js=READINGS_JS)
+    # By hand only: a link brings the classifier of its own.
+    follow = generator.input(classifier_for, [generator, classifier], classifier, api_name="follow_generator", **QUIET)
+    followed = follow.then(
+        show_losses,
+        [classifier, by_name["loss"], by_name["stop_at"]],
+        [by_name["loss"], by_name["stop_at"]],
+        api_name="show_losses_followed",
+        preprocess=False,
+        **QUIET,
+    )
     suited = [source, generator, classifier, files, size, strength.presets, *config]
     outputs = [size, *marked, *(by_name[name] for name in ("eps", "steps", "step_size"))]
-    for number, event in enumerate((changed.then, source.input, generator.input, files.change)):
+    for number, event in enumerate((changed.then, source.input, followed.then, files.change)):
         event(suit, suited, outputs, api_name=f"suit_{number}", **QUIET)
+    return followed

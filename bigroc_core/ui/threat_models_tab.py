@@ -20,13 +20,14 @@ from bigroc_core.experiments.threat_models import ThreatModelsRequest
 from bigroc_core.figures.results import of_comparison
 from bigroc_core.limits import KEEP_FILES_SECONDS
 from bigroc_core.sources import GENERATOR, example_paths
-from bigroc_core.ui import controls, figure_of_this, links, pictures
+from bigroc_core.ui import controls, figure_of_this, links, models, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.forms import Form, connect, endpoint, run_buttons, shared_names
 from bigroc_core.ui.forms import restored as restored_form
 from bigroc_core.ui.live import Stops, live
 from bigroc_core.ui.one_image import kind_boxes, linked_card, one_image, show_kind
 from bigroc_core.ui.presets import QUIET
+from bigroc_core.ui.values import ANY_OF
 
 # One visitor's comparisons, of either kind, are one run at a time.
 STOPS = Stops()
@@ -171,6 +172,7 @@ def build_balls(opening: Comparison) -> links.Restorable:
                         form.add("count")
                         form.add("seed")
                     classes = form.add("classes", choices=list(card.classes), visible=card.conditional)
+                    setattr(classes, ANY_OF, models.all_classes(generator_cards()))
                 with boxes[1]:
                     form.add("files", height=130, elem_id="balls-upload")
                 with boxes[2]:

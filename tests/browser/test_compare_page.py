@@ -46,7 +46,7 @@ def test_it_opens_finished_runs_and_follows_the_controls_above(page: Page) -> No
     assert rows(page) == ["as they came", "ε = 0.5", "ε = 1", "ε = 2", "ε = 4"]
     assert page.locator(FIGURES).count() == 5 * 6
     ours = page.eval_on_selector_all(f"{FIGURES} img", "images => images.map(i => [i.complete, i.naturalWidth])")
-    assert ours == [[True, 32]] * 30
+    assert ours == [[True, 64]] * 30
 
     set_number(page, "Images", "2")
     set_values(page, "1, 3")
@@ -63,8 +63,8 @@ def test_it_opens_finished_runs_and_follows_the_controls_above(page: Page) -> No
 
     page.get_by_label("classifier", exact=True).check()
     expect(page.locator("#compared-values")).to_be_hidden()
-    compare(page, "Done: 4 settings on 2 images")
-    classifiers = ["cifar10-robust", "cifar10-joint", "cifar10-joint-vanilla", "cifar10-standard"]
+    compare(page, "Done: 2 settings on 2 images")
+    classifiers = ["imagenette64-robust", "imagenette64-standard"]
     assert rows(page) == ["as they came", *classifiers]
 
 
@@ -157,8 +157,10 @@ def test_programs_call_it_by_name(client: Client, server: Server) -> None:
     assert json.loads(settings)["compared"] == {"eps": [0.5, 1.0, 2.0]}
     assert [line.split()[5] for line in commands.splitlines()] == ["eps-0.5", "eps-1", "eps-2"]
     assert Path(archive).suffix == ".zip"
-    result = client.predict(count=1, steps=1, vary="classifier", classifiers=["cifar10-robust"], api_name="/compare")
-    assert [row[0] for row in result[2]["data"]] == ["cifar10-robust"]
+    result = client.predict(
+        count=1, steps=1, vary="classifier", classifiers=["imagenette64-standard"], api_name="/compare"
+    )
+    assert [row[0] for row in result[2]["data"]] == ["imagenette64-standard"]
     for arguments, said in (
         ({"values": "1,2,3,4,5"}, "At most 4 settings"),
         ({"values": "1, 1"}, "twice"),

@@ -77,7 +77,8 @@ def test_an_uploaded_set_gives_the_command_lines_numbers_after_a_broken_one_fail
             data = encode_png(torch.from_numpy(picture).permute(2, 0, 1).float() / 255)
             archive.writestr(f"{number:03}.png", data[: len(data) // 2] if number == 3 else data)
     np.savez(whole, arr_0=pictures(count), arr_1=np.arange(count) % 10)
-    asked: dict[str, Any] = {"source": "Uploaded set", "count": count, "steps": 1, "eps": 0.75}
+    asked: dict[str, Any] = {"source": "Uploaded set", "classifier": "cifar10-robust"}
+    asked |= {"count": count, "steps": 1, "eps": 0.75}
     first, second = (
         client.predict(**asked, file=handle_file(str(path)), api_name="/evaluate") for path in (broken, whole)
     )

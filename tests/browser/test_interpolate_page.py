@@ -43,9 +43,9 @@ def test_from_the_opening_example_to_a_download_of_ones_own(page: Page) -> None:
     with page.expect_download() as download:
         page.locator("#interpolate-download").click()
     files = zipfile.ZipFile(download.value.path())
-    assert {f"{name}/c-{c}.png" for name in ("cifar10-robust", "cifar10-standard") for c in ("0.500", "1.000")} <= set(
-        files.namelist()
-    )
+    assert {
+        f"{name}/c-{c}.png" for name in ("imagenette64-robust", "imagenette64-standard") for c in ("0.500", "1.000")
+    } <= set(files.namelist())
     assert Image.open(io.BytesIO(files.read("animation.gif"))).n_frames == 2
 
     steps.fill("200")
@@ -81,14 +81,14 @@ def test_programs_call_it_by_name_and_bad_requests_get_one_clear_sentence(client
     )
     table = next(part for part in result if isinstance(part, dict) and "headers" in part)
     assert [row[:2] for row in table["data"]] == [
-        [name, c] for name in ("cifar10-robust", "cifar10-standard") for c in (0, 1)
+        [name, c] for name in ("imagenette64-robust", "imagenette64-standard") for c in (0, 1)
     ]
     bad: list[tuple[dict[str, Any], str]] = [
         ({"fractions": "0, nan"}, "finite"),
         ({"weights": "0 0 0"}, "all be 0"),
         ({"steps": 500}, "Steps T"),
         ({"source": "Upload"}, "no source image"),
-        ({"source_example": "truck-09.png"}, "same image"),
+        ({"source_example": "english_springer-34.png"}, "same image"),
     ]
     for arguments, said in bad:
         with pytest.raises(AppError) as refused:

@@ -57,7 +57,8 @@ def test_the_losses_are_those_that_the_classifier_can_do_each_with_a_line(page: 
     assert page.locator("input[type=radio][value=ce]").is_checked()
 
 
-def test_its_preset_brings_its_loss_and_its_early_stop(page: Page) -> None:
+def test_its_preset_brings_its_loss_and_its_early_stop(page: Page, server: Server) -> None:
+    visit(page, f"{server.url}?tab=boost&generator=cifar10-ct")
     page.get_by_role("button", name="All settings").click()
     page.locator("input[type=radio][value=cifar10-joint]").check()
     expect(page.locator("input[type=radio][value=combined]")).to_be_checked()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
+from playwright.sync_api import TimeoutError as Late
 from serving import PATIENCE
 
 pytestmark = pytest.mark.timeout(900)
@@ -101,8 +102,13 @@ def upload(page: Page, box: str, file: Path) -> None:
     """Reach a box for uploads, open the system's dialog by the space bar, and choose a file there."""
     press_tab_until(page, f"{box} button")
     focus_is_seen(page)
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Space")
+    for patience in (5, 5, PATIENCE):  # a box that has just been unfolded may not listen yet
+        try:
+            with page.expect_file_chooser(timeout=1000 * patience) as chooser:
+                page.keyboard.press("Space")
+            break
+        except Late:
+            page.locator(f"{box} button").first.focus()
     chooser.value.set_files(file)
     expect(page.locator(box)).to_contain_text(file.stem)
 
@@ -139,14 +145,14 @@ def test_boost(page: Page, tmp_path: Path) -> None:
     page.keyboard.press("Enter")
     page.wait_for_function("document.querySelector('#closeup').innerText.includes('Image 3')")
     # Another class by its button; the brush wants a hand, but a mask can be given as a file.
-    press_tab_until(page, '#closeup [data-class="horse"]')
+    press_tab_until(page, '#closeup [data-class="church"]')
     page.keyboard.press("Enter")
-    expect(page.locator('#closeup [data-class="horse"]')).to_have_attribute("aria-pressed", "true")
+    expect(page.locator('#closeup [data-class="church"]')).to_have_attribute("aria-pressed", "true")
     figure_of_this(page, "")
     press_tab_until(page, "#where button.label-wrap")
     page.keyboard.press("Enter")
     expect(page.locator("#mask-canvas")).to_contain_text("Paint where image")
-    Image.fromarray(np.eye(32, dtype=np.uint8) * 255).save(tmp_path / "001.png")
+    Image.fromarray(np.eye(64, dtype=np.uint8) * 255).save(tmp_path / "001.png")
     upload(page, "#mask-files", tmp_path / "001.png")
     expect(page.locator("#mask-note")).to_contain_text("Marked: image 1")
 
@@ -210,7 +216,7 @@ def test_figures(page: Page) -> None:
     unfold(page)
     write(page, "Steps T", "1")
     run(page, "figure", "figure-status", "Done")
-    assert "cifar10" in page.locator("#figure-caption").inner_text()
+    assert "imagenette64" in page.locator("#figure-caption").inner_text()
 
 
 def test_what_is_only_read_is_reached_and_scrolled(page: Page) -> None:

@@ -72,7 +72,7 @@ def test_tabs_without_controls_have_links_too(page: Page, server: Server) -> Non
         (
             "Threat models",
             "Every class",
-            {"tab": "every-class", "source": "Examples", "example": "dog-05.png", "eps": "7.5", "stop_at": ""},
+            {"tab": "every-class", "source": "Examples", "example": "church-58.png", "eps": "7.5", "stop_at": ""},
         ),
         (
             "Interpolate",
@@ -82,7 +82,7 @@ def test_tabs_without_controls_have_links_too(page: Page, server: Server) -> Non
                 "source": "Generator",
                 "source_generator": "cifar10-cgan",
                 "source_class": "dog",
-                "target_example": "cat-03.png",
+                "target_example": "tench-86.png",
                 "fractions": "0.25, 0.75",
                 "warm_start": "true",
             },

@@ -74,7 +74,7 @@ def test_a_phone_needs_no_sideways_scrolling(empty_page: Page, server: Server) -
 
 
 def test_programs_call_them_by_name(client: Client, server: Server) -> None:
-    result = client.predict(count=2, steps=1, classes=["cat"], api_name="/threat_models")
+    result = client.predict(count=2, steps=1, classes=["church"], api_name="/threat_models")
     assert [row[0][:2] for row in result[2]["data"]] == ["L2", "L2", "L∞", "L∞"]
     assert json.loads(result[5])["linf_eps"] > 0
     result = client.predict(number=1, steps=1, api_name="/aligned_gradients")

@@ -29,7 +29,13 @@ from bigroc_core.sources import EXAMPLES, example_paths
 from bigroc_core.streams import generator_stream
 from bigroc_core.ui.forms import Form, endpoint
 
-SMALL: dict[str, Any] = {"generator": "cifar10-cgan", "count": 1, "eps": 2.0, "steps": 2}
+SMALL: dict[str, Any] = {
+    "generator": "cifar10-cgan",
+    "classifier": "cifar10-robust",
+    "count": 1,
+    "eps": 2.0,
+    "steps": 2,
+}
 
 
 @pytest.fixture
@@ -67,7 +73,11 @@ def test_comparisons_are_fast_where_asked_with_exact_numbers(bfloat16: None) -> 
     ):
         exact, fast = (last(compute(asked(precision=kind), "cpu")) for kind in ("exact", "fast"))
         assert not np.array_equal(fast.rows[0].images, exact.rows[0].images)
-        told = certainty_of(classifier_named("cifar10-robust", "cpu"), fast.rows[0].images, fast.targets)
+        told = certainty_of(
+            classifier_named(fast.settings.get("classifier", fast.rows[0].name), "cpu"),
+            fast.rows[0].images,
+            fast.targets,
+        )
         assert np.array_equal(fast.rows[0].certainty, told)
         assert fast.settings["precision"] == "fast"
         assert "precision" not in exact.settings

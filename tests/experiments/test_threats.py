@@ -30,8 +30,9 @@ from bigroc_core.settings import Unfit
 from bigroc_core.sources import EXAMPLES, UPLOAD
 from bigroc_core.ui import threat_models_tab
 
-BALLS = ThreatModelsRequest(generator="cifar10-cgan", count=3, seed=5, classes=("cat", "ship"), eps=3.0, steps=4)
-ALIGNED = EveryClassRequest(generator="cifar10-cgan", number=2, eps=4.0, steps=3, step_size=None, stop_at=None)
+MODELS = {"generator": "cifar10-cgan", "classifier": "cifar10-robust"}
+BALLS = ThreatModelsRequest(**MODELS, count=3, seed=5, classes=("cat", "ship"), eps=3.0, steps=4)
+ALIGNED = EveryClassRequest(**MODELS, number=2, eps=4.0, steps=3, step_size=None, stop_at=None)
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ STEPS = 3
 
 
 def finished(**settings: object) -> Run:
-    usual = {"eps": 1.0, "steps": STEPS, "count": 3, "generator": "cifar10-cgan"}
+    usual = {"eps": 1.0, "steps": STEPS, "count": 3, "generator": "cifar10-cgan", "classifier": "cifar10-robust"}
     *_, run = boost(BoostRequest(**usual | settings), "cpu")
     return run
 

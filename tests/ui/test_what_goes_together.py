@@ -38,7 +38,7 @@ class Noise:
 @pytest.fixture
 def thousand() -> Iterator[None]:
     """A conditional generator of a thousand classes is offered."""
-    card = next(card for card in catalogue.generator_cards().values() if card.conditional)
+    card = catalogue.generator_cards()["cifar10-cgan"]
     names = tuple(f"kind {number}" for number in range(1000))
     catalogue.offer_generator(Generator(Noise(), dataclasses.replace(card, name=MANY, title="", classes=names)), MANY)
     yield
@@ -64,7 +64,9 @@ def test_a_thousand_classes_of_a_generator_are_estimated_by_a_classifier_of_ten_
 @pytest.mark.parametrize("name", ["mask.png", "002.png"])
 def test_a_mask_in_which_nothing_may_move_is_refused_by_its_name(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(encode_png(from_uint8(np.zeros((32, 32, 3), np.uint8))))
-    request = BoostRequest(classifier=ROBUST, count=2, steps=1, mask_files=(str(tmp_path / name),))
+    request = BoostRequest(
+        generator="cifar10-cgan", classifier=ROBUST, count=2, steps=1, mask_files=(str(tmp_path / name),)
+    )
     with pytest.raises(ValueError, match=f"the mask {name}: is black everywhere") as refused:
         list(boost(request, "cpu"))
     assert "\n" not in str(refused.value)

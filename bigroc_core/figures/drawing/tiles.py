@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,10 @@ def tile_figure(
             break
     tall, wide = height * scale, width * scale
     tops = np.cumsum([top, *(tall + gap + lines * line + (gap if lines else 0) for lines in lines_below)])
+    # All captions in the size of type in which none reaches into its neighbour.
+    captions = {text for tile in tiles for text in (tile.above, *tile.below.split("\n"))}
+    widest = max(_written_width(text, font_size) for text in captions)
+    caption_size = font_size * min(1.0, wide / widest) if widest > wide + gap else font_size
     total_width, total_height = round(left + columns * (wide + gap)), int(tops[-1]) + round(room_inches * DPI)
     with styled():
         figure = Figure(figsize=(total_width / DPI, total_height / DPI), dpi=DPI)
@@ -111,9 +115,9 @@ def tile_figure(
                         transform=figure.transFigure,
                     )
                 )
-            write(x + wide / 2, y - gap, tile.above)
+            write(x + wide / 2, y - gap, tile.above, size=caption_size)
             for number, text in enumerate(tile.below.split("\n"), 1):
-                write(x + wide / 2, y + tall + number * line, text)
+                write(x + wide / 2, y + tall + number * line, text, size=caption_size)
         for column, title in titles:
             write(left + column * (wide + gap) + wide / 2, top - below_title, title)
         for row, name in enumerate(row_names):
@@ -264,6 +268,13 @@ def interpolations(walks: Sequence[Walk], fractions: Sequence[float]) -> Figure:
     return tile_figure(tiles, names, lines_below=[2] * len(names), font_size=5.5)
 
 
+def _broken(captions: Sequence[str], inches: float, size: float) -> list[str]:
+    """Captions as they fit under images so many inches wide: if one does not, all are broken between their words."""
+    if all(_written_width(line, size) < inches * DPI for caption in captions for line in caption.split("\n")):
+        return list(captions)
+    return [caption.replace("_", " ").replace(" ", "\n", 1) for caption in captions]
+
+
 def side_by_side(
     before: Tensor,
     after: Tensor,
@@ -296,6 +307,7 @@ class Strip:
 
 def strips(versions: Sequence[Strip], columns: int, width_inches: float = WIDTH_INCHES, size: float = 6.5) -> Figure:
     """The same images in several versions, row under row; more of them than columns go on below. size: of captions."""
+    versions = [replace(one, captions=_broken(one.captions, width_inches / columns, size)) for one in versions]
     tiles, lines = [], [max((text.count("\n") + 1 for text in one.captions), default=0) for one in versions]
     for place, version in enumerate(versions):
         for index, image in enumerate(version.images):
