@@ -17,7 +17,7 @@ from typing import Any
 
 import gradio as gr
 from pydantic import ValidationError
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.files import NotWritten
@@ -110,6 +110,11 @@ async def upload_without_room(_request: Any, error: Exception) -> PlainTextRespo
     if not isinstance(error, OSError) or not no_room(error):
         raise error
     return PlainTextResponse(said_of_room(error, "the upload"), 507)
+
+
+async def upload_broken_off(_request: Any, _error: Exception) -> Response:
+    """What ends an upload whose visitor left midway, for nobody: not a fault that the server's log has to tell of."""
+    return Response(status_code=499)
 
 
 def refuse_plainly(page: gr.Blocks) -> None:

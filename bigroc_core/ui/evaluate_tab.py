@@ -361,13 +361,7 @@ def build() -> links.Restorable | None:
                             ("Curve (PDF)", "curve"),
                         )
                     ]
-                command = gr.Code(
-                    label="The same on the command line",
-                    language="shell",
-                    interactive=False,
-                    wrap_lines=True,
-                    elem_id="evaluation-command",
-                )
+                command = controls.code("", "shell", "The same on the command line", elem_id="evaluation-command")
 
     go.click(
         start,

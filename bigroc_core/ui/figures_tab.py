@@ -337,9 +337,8 @@ def _lay_out_results(recipe: Recipe | None) -> list[gr.components.Component]:
             for format in FORMATS
         ]
     with gr.Accordion("Repeat this figure: command line, recipe", open=False):
-        code: dict[str, Any] = {"interactive": False, "wrap_lines": True}
-        command = gr.Code(as_command(recipe) if recipe else "", language="shell", label="Command line", **code)
-        told = gr.Code(recipe.to_json() if recipe else "", language="json", label="Recipe", **code)
+        command = controls.code(as_command(recipe) if recipe else "", "shell", "Command line")
+        told = controls.code(recipe.to_json() if recipe else "", "json", "Recipe")
     return [status, picture, caption, *saves, command, told]
 
 

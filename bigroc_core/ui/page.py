@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import gradio as gr
+from starlette.requests import ClientDisconnect
 
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.experiments import boost_opening as boosting
@@ -28,7 +29,7 @@ from bigroc_core.ui import (
     threat_models_tab,
 )
 from bigroc_core.ui.downloads import sweep_regularly as sweep_regularly
-from bigroc_core.ui.errors import refuse_plainly, upload_without_room
+from bigroc_core.ui.errors import refuse_plainly, upload_broken_off, upload_without_room
 from bigroc_core.ui.own_checkpoint import know_visitors
 from bigroc_core.ui.sessions import keep_sessions_light
 from bigroc_core.ui.stories import stories_html
@@ -106,7 +107,7 @@ def launch_options(checkpoints: bool = False) -> dict[str, Any]:
         "footer_links": ["api", "settings"],
         "run_history": False,
         "ssr_mode": False,
-        "app_kwargs": {"exception_handlers": {OSError: upload_without_room}},
+        "app_kwargs": {"exception_handlers": {OSError: upload_without_room, ClientDisconnect: upload_broken_off}},
         # Gradio's own limit is on whatever is answered or waits at a time.
         "max_threads": MOST_EVENTS,
         # Before it serves, Gradio would ask itself for the page, and on a busy machine give up after three seconds.

@@ -216,7 +216,7 @@ def test_figures(page: Page) -> None:
     unfold(page)
     write(page, "Steps T", "1")
     run(page, "figure", "figure-status", "Done")
-    assert "imagenette64" in page.locator("#figure-caption").inner_text()
+    page.locator("#figure-caption").filter(has_text="cifar10-cgan").wait_for()
 
 
 def test_what_is_only_read_is_reached_and_scrolled(page: Page) -> None:

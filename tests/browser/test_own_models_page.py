@@ -141,6 +141,10 @@ def test_a_classifier_of_the_command_line_boosts_a_photograph_towards_a_class_fo
 
 
 def test_one_of_models_toml_brings_its_classes_and_its_preset(page: Page, photograph: Path, tmp_path: Path) -> None:
+    page.locator("input[aria-label='Generator']").first.click()
+    page.get_by_role("option").filter(has_text="seeds").click()
+    expect(page.locator("#target")).not_to_contain_text("carry no class")
+    page.locator("#target input[value='Given class']").check()
     choose_classifier(page, "birds", "birds")
     # The generator has other classes: they are estimated, and why is said.
     expect(page.locator("#target")).to_contain_text("draws classes that birds does not know")
@@ -165,7 +169,7 @@ def test_one_of_the_hub_is_fetched_with_progress_and_a_failure_is_said(page: Pag
              new MutationObserver(() => window.seen.push(model.innerText)).observe(model, all); }"""
     )
     choose_classifier(page, "ResNet-18, ImageNet, L∞-robust, ε = 0.5", f"{title(0.5)} · Hub, 45 MB")
-    expect(page.locator("#model")).to_contain_text("a step's cost", timeout=60_000)
+    expect(page.locator("#model")).to_contain_text(re.compile("made for 224×224.*a step's cost"), timeout=60_000)
     seen = page.evaluate("window.seen")
     megabytes = [int(found[1]) for text in seen if (found := re.search(r"(\d+) of \d+ MB", text))]
     assert len(set(megabytes)) >= 2, seen

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import shlex
+import socket
 import time
+import urllib.request
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -175,6 +177,21 @@ def test_another_visitor_is_answered_while_a_hostile_file_is_refused(
             assert name in job.result()
     first.close()
     assert max(waited) < 10  # a fraction of a second where nobody else uses the machine
+    assert "Traceback" not in server.log()
+
+
+def test_an_upload_that_its_visitor_breaks_off_leaves_no_fault_in_the_log(server: Server) -> None:
+    host, port = server.url.removeprefix("http://").rstrip("/").split(":")
+    part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 1000000\r\n".encode()
+    head += b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+    for _ in range(3):
+        with socket.create_connection((host, int(port)), PATIENCE) as leaving:
+            leaving.sendall(
+                f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode() + part + bytes(5000)
+            )
+            time.sleep(0.2)
+        urllib.request.urlopen(server.url, timeout=PATIENCE).close()
     assert "Traceback" not in server.log()
 
 
