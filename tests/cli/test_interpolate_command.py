@@ -21,8 +21,9 @@ from bigroc_core.cli import interpolate as interpolate_command
 from bigroc_core.experiments import interpolate as experiment
 from bigroc_core.experiments.frames import frame_names
 from bigroc_core.images import from_uint8, read_image, to_uint8
+from bigroc_core.places import ASSETS
 
-EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "assets" / "examples").glob("*.png"))
+EXAMPLES = sorted((ASSETS / "examples").glob("*.png"))
 BOTH = ["--classifier", "cifar10-robust", "cifar10-standard"]
 
 
