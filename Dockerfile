@@ -6,7 +6,7 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install --no-cache-dir "torch>=2.9,<3" "torchvision>=0.24,<1" --index-url ${TORCH_INDEX}
 
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE RESULTS.json ./
 COPY bigroc_core bigroc_core
 COPY checkpoints checkpoints
 COPY assets assets

@@ -4,6 +4,8 @@ its own as soon as a test asks for them."""
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,6 +42,16 @@ class TogetherScheduling(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> TogetherScheduling:
     """In the order in which tests are collected: the browser's, which take longest, among the first."""
     return TogetherScheduling(config, log)
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_offered() -> Iterator[None]:
+    """Generators from elsewhere that a test, or a command in it, offers are gone after it."""
+    yield
+    catalogue = sys.modules.get("bigroc_core.catalogue")
+    if catalogue is not None and catalogue._GENERATORS:
+        catalogue._GENERATORS.clear()
+        catalogue.generator_cards.cache_clear()
 
 
 @pytest.fixture(scope="session")

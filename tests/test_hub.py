@@ -17,6 +17,7 @@ import bigroc_core as bc
 from bigroc_core.__main__ import main
 from bigroc_core.card_text import hub_card
 from bigroc_core.hub import CARD, FILE, HubModel
+from bigroc_core.places import CHECKPOINTS
 
 ROOT = Path(__file__).resolve().parents[1]
 THERE_AND_BACK = """
@@ -52,7 +53,7 @@ def test_weights_and_card_come_back_from_a_folder(tmp_path: Path) -> None:
         folder = tmp_path / model.card.name
         HubModel(model).save_pretrained(folder)
         # Ours are exact in half precision, so the file is no larger than the one that comes along.
-        ours = ROOT / "checkpoints" / f"{model.card.name}.safetensors"
+        ours = CHECKPOINTS / f"{model.card.name}.safetensors"
         assert (folder / FILE).stat().st_size < ours.stat().st_size + 1_000
         assert HubModel.from_pretrained(str(folder)).model.card == model.card
     before, _ = bc.load_generator("cifar10-ssgan").sample(2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -11,14 +10,6 @@ import torch
 import bigroc_core as bc
 from bigroc_core import catalogue
 from bigroc_core.sources import OneImage
-
-
-@pytest.fixture
-def afterwards_as_before() -> Iterator[None]:
-    """What a test offers is gone after it."""
-    yield
-    catalogue._GENERATORS.clear()
-    catalogue.generator_cards.cache_clear()
 
 
 def test_the_control_is_a_network_that_is_not_robust() -> None:
@@ -32,7 +23,6 @@ def test_the_control_is_a_network_that_is_not_robust() -> None:
         catalogue.control_for("cifar10-judge")
 
 
-@pytest.mark.usefixtures("afterwards_as_before")
 def test_a_generator_from_elsewhere_can_be_offered() -> None:
     generator = bc.load_generator("cifar10-dcgan")
     catalogue.offer_generator(generator, "folder/mine.safetensors")

@@ -20,7 +20,8 @@ from bigroc_core import places
 from bigroc_core.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+PROJECT = SETTINGS["project"]
 
 
 def bounds(lines: list[str]) -> dict[str, tuple[str, frozenset[str]]]:
@@ -46,6 +47,14 @@ def file_of(name: str) -> list[str]:
 @pytest.mark.parametrize(("name", "group"), [("requirements.txt", "page"), ("requirements-dev.txt", "test")])
 def test_requirements_files_and_the_package_have_the_same_bounds(name: str, group: str) -> None:
     assert bounds(file_of(name)) == bounds(PROJECT["dependencies"] + PROJECT["optional-dependencies"][group])
+
+
+def test_the_docker_image_is_given_all_that_the_package_is_built_of() -> None:
+    wheel = SETTINGS["tool"]["hatch"]["build"]["targets"]["wheel"]
+    wanted = {PROJECT["readme"], *PROJECT["license-files"], *wheel["packages"], *wheel["force-include"]}
+    lines = (ROOT / "Dockerfile").read_text("utf-8").splitlines()
+    copied = {name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]}
+    assert copied == wanted | {"pyproject.toml"}
 
 
 def test_what_is_installed_here_is_within_the_bounds() -> None:
@@ -88,7 +97,7 @@ def test_the_wheel_works_from_any_folder(tmp_path: Path) -> None:
     run([*build], tmp_path)
     (wheel,) = tmp_path.glob("bigroc-*.whl")
     carried = set(zipfile.ZipFile(wheel).namelist())
-    tracked = run(["git", "ls-files", "checkpoints", "assets", "bigroc_core"], ROOT).split()
+    tracked = run(["git", "ls-files", "checkpoints", "assets", "bigroc_core", "RESULTS.json"], ROOT).split()
     assert {name if name.startswith("bigroc_core/") else f"bigroc_core/{name}" for name in tracked} <= carried
 
     venv.create(tmp_path / "env", with_pip=True)

@@ -13,24 +13,23 @@ from PIL import Image
 
 from bigroc_core.cards import CIFAR10_CLASSES
 from bigroc_core.images.splits import LabelledImages, Splits
+from bigroc_core.places import HOME, PACKAGE
 
 VALIDATION_IMAGES = 5_000
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
 def find_cifar10(path: str | os.PathLike[str] | None = None) -> Path:
-    """Where CIFAR-10 lies: `path`, else $BIGROC_DATA, else ../shared/cifar10 beside the repository.
+    """Where CIFAR-10 lies: `path`, else $BIGROC_DATA, else, of a clone, ../shared/cifar10 beside it.
 
     Raises ValueError, saying what is accepted, if nothing is there.
     """
-    candidates = [path, os.environ.get("BIGROC_DATA"), Path(__file__).resolve().parents[3] / "shared" / "cifar10"]
-    for candidate in candidates:
-        if candidate is not None and Path(candidate).exists():
-            return Path(candidate)
-        if candidate is not None and candidate in (path, os.environ.get("BIGROC_DATA")):
-            break
+    candidates = [path, os.environ.get("BIGROC_DATA"), None if HOME == PACKAGE else HOME.parent / "shared" / "cifar10"]
+    place = next((Path(candidate) for candidate in candidates if candidate is not None), None)
+    if place is not None and place.exists():
+        return place
     raise ValueError(
-        f"CIFAR-10 was not found at {candidates[0] or candidates[1] or candidates[2]}; give --data (or BIGROC_DATA) a "
+        f"CIFAR-10 was not found{'' if place is None else f' at {place}'}; give --data (or BIGROC_DATA) a "
         "folder in torchvision's layout (cifar-10-batches-py), an .npz with x_train, y_train, x_test, y_test, or a "
         "folder with train/CLASS and test/CLASS"
     )

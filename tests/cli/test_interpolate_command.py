@@ -14,15 +14,15 @@ import torch
 from PIL import Image
 
 import bigroc_core as bc
-from bigroc_core import catalogue
 from bigroc_core.__main__ import main
 from bigroc_core.cards import CHECKPOINTS
 from bigroc_core.cli import interpolate as interpolate_command
 from bigroc_core.experiments import interpolate as experiment
 from bigroc_core.experiments.frames import frame_names
 from bigroc_core.images import from_uint8, read_image, to_uint8
+from bigroc_core.places import ASSETS
 
-EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "assets" / "examples").glob("*.png"))
+EXAMPLES = sorted((ASSETS / "examples").glob("*.png"))
 BOTH = ["--classifier", "cifar10-robust", "cifar10-standard"]
 
 
@@ -32,14 +32,6 @@ def run(*words: object) -> int:
 
 def pixels(path: Path) -> np.ndarray:
     return to_uint8(read_image(path).pixels)
-
-
-@pytest.fixture
-def offered_no_longer() -> Iterator[None]:
-    """What a command offers besides is gone after the test."""
-    yield
-    catalogue._GENERATORS.clear()
-    catalogue.generator_cards.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +188,6 @@ def test_the_source_itself_is_the_frame_at_c_0(tmp_path: Path) -> None:
     assert torch.equal(read_image(tmp_path / "out" / "c-0.000.png").pixels, read_image(EXAMPLES[0]).pixels)
 
 
-@pytest.mark.usefixtures("offered_no_longer")
 def test_generators_and_classifiers_from_elsewhere_are_taken_too(tmp_path: Path) -> None:
     for name in ("cifar10-cgan", "cifar10-standard"):
         shutil.copy(CHECKPOINTS / f"{name}.safetensors", tmp_path / f"my-{name}.safetensors")

@@ -26,6 +26,7 @@ from bigroc_core.experiments.measured_tables import cells, clearly_below
 from bigroc_core.experiments.measuring import Beside
 from bigroc_core.experiments.tables import Rows, TablesRequest, swept, timesteps_of
 from bigroc_core.generators.registry import embedded_generators
+from bigroc_core.places import HOME
 from bigroc_core.training.checkpoint import export
 
 JOINT, ROBUST = "cifar10-joint", "cifar10-robust"
@@ -80,7 +81,7 @@ def test_a_printed_command_measures_the_same(seed):
 
 
 def test_the_published_rows_are_told_again_by_their_commands():
-    page = json.loads((Path(__file__).parents[2] / "RESULTS.json").read_text("utf-8"))
+    page = json.loads((HOME / "RESULTS.json").read_text("utf-8"))
     made = measuring.Tables(request(debias_seed=2**41, others=("cifar10-dcgan", "cifar10-ssgan")), "cpu")
 
     def as_measured(command: str) -> str:

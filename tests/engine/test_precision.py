@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +17,10 @@ from bigroc_core.boosting import logits_of
 from bigroc_core.engine import precision
 from bigroc_core.engine.exactness import exact_arithmetic, fast_arithmetic
 from bigroc_core.images import from_uint8
+from bigroc_core.places import ASSETS
 
 CUDA = torch.device("cuda")
-EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
+EXAMPLES = ASSETS / "examples"
 
 
 @pytest.fixture

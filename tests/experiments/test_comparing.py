@@ -24,6 +24,7 @@ from bigroc_core.experiments.requests import DEBIASED, ESTIMATED, GIVEN
 from bigroc_core.images import from_uint8, read_image, to_uint8
 from bigroc_core.limits import MAX_COMPARED
 from bigroc_core.norms import NORMS
+from bigroc_core.places import ASSETS
 from bigroc_core.sources import UPLOAD
 from bigroc_core.ui import boost_tab, compare_panel
 
@@ -224,7 +225,7 @@ def test_the_panel_opens_with_a_finished_example_of_these_very_models(tmp_path: 
 
 def test_uploads_are_compared_with_their_names_out_of_the_page(tmp_path: Path) -> None:
     path = tmp_path / "<b>.png"
-    path.write_bytes(next(iter((Path(__file__).parents[2] / "assets/examples").glob("*.png"))).read_bytes())
+    path.write_bytes(next((ASSETS / "examples").glob("*.png")).read_bytes())
     run = finished(replace(REQUEST, source=UPLOAD, files=(str(path),), values="0.5"))
     assert run.settings["files"] == ["<b>.png"]
     assert "<b>.png" not in compare_panel.results(run)[1]

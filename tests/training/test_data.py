@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from bigroc_core.training.cifar10 import VALIDATION_IMAGES, load_cifar10
+from bigroc_core.training import cifar10
+from bigroc_core.training.cifar10 import VALIDATION_IMAGES, find_cifar10, load_cifar10
 
 
 def small_cifar(count: int = VALIDATION_IMAGES + 40) -> dict[str, np.ndarray]:
@@ -91,3 +92,14 @@ def test_a_damaged_batch_is_named(tmp_path, contents):
     (tmp_path / "cifar-10-batches-py" / "data_batch_3").write_bytes(contents)
     with pytest.raises(ValueError, match="data_batch_3"):
         load_cifar10(tmp_path)
+
+
+def test_where_nothing_is_named_an_installed_package_looks_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Least of all beside Python's packages, which a reader would then be told about."""
+    monkeypatch.delenv("BIGROC_DATA", raising=False)
+    monkeypatch.setattr(cifar10, "HOME", cifar10.PACKAGE)
+    with pytest.raises(ValueError, match=r"^CIFAR-10 was not found; give --data"):
+        find_cifar10()
+    monkeypatch.setenv("BIGROC_DATA", "nowhere")
+    with pytest.raises(ValueError, match="not found at nowhere; give --data"):
+        find_cifar10()

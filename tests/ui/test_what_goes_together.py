@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,14 +35,11 @@ class Noise:
 
 
 @pytest.fixture
-def thousand() -> Iterator[None]:
+def thousand() -> None:
     """A conditional generator of a thousand classes is offered."""
     card = catalogue.generator_cards()["cifar10-cgan"]
     names = tuple(f"kind {number}" for number in range(1000))
     catalogue.offer_generator(Generator(Noise(), dataclasses.replace(card, name=MANY, title="", classes=names)), MANY)
-    yield
-    catalogue._GENERATORS.clear()
-    catalogue.generator_cards.cache_clear()
 
 
 @pytest.mark.usefixtures("thousand")
