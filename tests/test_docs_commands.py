@@ -18,7 +18,8 @@ from torchvision import models
 
 import bigroc_core as bc
 from bigroc_core.__main__ import main
-from bigroc_core.images import to_uint8
+from bigroc_core.cards import CIFAR10_CLASSES
+from bigroc_core.images import encode_png, to_uint8
 
 # By hand: with the rest they would take longer than a check of every change may.
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1_800)]
@@ -71,13 +72,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def here(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A reader's folder: images by class, an .npz, two pictures, a mask, and a checkpoint."""
-    for number, example in enumerate(sorted((ROOT / "assets" / "examples").glob("*.png"))[:3]):
-        name = example.stem.partition("-")[0]
-        (tmp_path / "my-images" / name).mkdir(parents=True)
-        shutil.copy(example, tmp_path / "my-images" / name)
-        shutil.copy(example, tmp_path / f"{'abc'[number]}.png")
-    shutil.copytree(ROOT / "assets" / "examples", tmp_path / "assets" / "examples")
     images, labels = bc.load_generator("cifar10-cgan").sample(18)
+    for name, number, image in zip("abc", labels, images, strict=False):  # of the usual classifier's classes
+        folder = tmp_path / "my-images" / CIFAR10_CLASSES[number]
+        folder.mkdir(parents=True)
+        for file in (folder / f"{name}.png", tmp_path / f"{name}.png"):
+            file.write_bytes(encode_png(image))
+    shutil.copytree(ROOT / "assets" / "examples", tmp_path / "assets" / "examples")
     Image.new("L", (32, 32), 255).save(tmp_path / "mask.png")
     np.savez(tmp_path / "samples.npz", arr_0=to_uint8(images), arr_1=labels.numpy())
     (tmp_path / weights.name).symlink_to(weights)

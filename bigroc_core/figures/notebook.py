@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from bigroc_core.catalogue import compute_device, generator_cards
+from bigroc_core.experiments.requests import classifier_for
 from bigroc_core.figures.drafts import Draft
 from bigroc_core.figures.kinds import FIGURE_KINDS, generator_of
 from bigroc_core.figures.parts import Progress
@@ -46,7 +47,8 @@ def figure(
     config = default_config(kind, generator)
     known = {name: getattr(config, name) for name in ("eps", "steps", "step_size", "stop_at")}
     pairs = {"pairs": default_pairs(kind)} if layout == "walk" else {}
-    request = FigureRequest(figure=kind, **{"generator": generator, **known, **pairs, **settings})
+    models = {"generator": generator, "classifier": classifier_for(generator)}
+    request = FigureRequest(figure=kind, **{**models, **known, **pairs, **settings})
     device = device or compute_device()
     recipe = request.recipe if images is None else set_recipe(request, Draft(device), images)
     bar = Bar(1, kind) if progress else None

@@ -39,3 +39,8 @@ def test_a_figure_of_images_of_ones_own_shows_itself_and_keeps_its_recipe(tmp_pa
 def test_what_cannot_be_is_said(kind: str, settings: dict, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         bc.figures.figure(kind, progress=False, **settings)
+
+
+def test_a_generator_alone_brings_the_classifier_made_for_it() -> None:
+    recipe = bc.figures.figure("fig7", generator="cifar10-cgan", rows=1, columns=2, steps=1, progress=False).recipe
+    assert recipe.settings["classifier"] == "cifar10-robust"
