@@ -18,12 +18,12 @@ def size(names):
     return sum(path.stat().st_size for name in names for path in weights_of(name))
 
 
-def test_everything_tracked_stays_under_48_mib():
+def test_everything_tracked_stays_under_56_mib():
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
     if listed.returncode:
         pytest.skip("not a git checkout")
     files = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
-    assert 0 < sum(path.stat().st_size for path in files if path.is_file()) < 48 * MIB
+    assert 0 < sum(path.stat().st_size for path in files if path.is_file()) < 56 * MIB
 
 
 def test_weights_stay_within_their_budgets():
