@@ -29,6 +29,7 @@ from bigroc_core.evaluation.references import (
     content_of,
     embed_statistics,
     embedded_data,
+    embedded_dimensions,
     embedded_statistics,
     reference_statistics,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "content_of",
     "embed_statistics",
     "embedded_data",
+    "embedded_dimensions",
     "embedded_statistics",
     "evaluate",
     "evaluate_classifier",

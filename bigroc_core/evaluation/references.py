@@ -108,6 +108,12 @@ def embedded_statistics(classifier: Classifier, name: str) -> FeatureStatistics 
     return FeatureStatistics(int(kept[f"{name}/count"]), mean, covariance + np.triu(covariance, 1).T)
 
 
+def embedded_dimensions(name: str) -> int | None:
+    """How many features the statistics beside an embedded classifier are of; None where there are none."""
+    kept = load_arrays(_embedded_path(name)) or {}
+    return next((len(kept[part]) for part in kept if part.endswith("/mean")), None)
+
+
 def embedded_data(classifier: Classifier) -> str:
     """The name of the data that the statistics beside a classifier are of."""
     return str(_embedded(classifier).get("data", EMBEDDED_DATA))

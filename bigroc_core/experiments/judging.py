@@ -28,6 +28,7 @@ from bigroc_core.evaluation import (
     cache_folder,
     content_of,
     embedded_data,
+    embedded_dimensions,
     embedded_statistics,
     image_set_stream,
     reference_features,
@@ -88,7 +89,8 @@ def standard_for(card: Card) -> str | None:
 @lru_cache(maxsize=8)
 def least_images(name: str) -> int:
     """How many images a Fréchet distance in an embedded network's features needs."""
-    return ClassifierFeatures(load_classifier(name)).dimensions + 1
+    # The statistics beside it say how many features it has without its being built, for which a page would start later.
+    return (embedded_dimensions(name) or ClassifierFeatures(load_classifier(name)).dimensions) + 1
 
 
 # --------------------------------------------------------------------------------------------------------- references

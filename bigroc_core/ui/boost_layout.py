@@ -70,16 +70,18 @@ def lay_out_results(
             large = controls.html(shown[7], elem_id="closeup", label="Close-up", js_on_load=repaint.CLICK_JS)
             others = repaint.other_classes()
             setattr(others, ANY_OF, lambda: all_classes(classifier_cards()))
-    with gr.Accordion("All numbers", open=False):
-        table = controls.table(shown[8], COLUMNS, "Per image", elem_id="table")
+    with gr.Accordion("All numbers", open=False) as numbers:
+        table = controls.table(shown[8], COLUMNS, "Per image", elem_id="table", visible=False)
+    controls.unfolds(numbers, table)
     with gr.Row():
         save = gr.DownloadButton("Download images and settings (zip of PNG, CSV, JSON)", shown[9], elem_id="download")
         make = figure_of_this.button()
     drawn = figure_of_this.lay_out(make, draw, [run, step], "boosted")
-    with gr.Accordion("Repeat this run: Python, command line, settings", open=False):
-        python = controls.code(shown[10], "python", "Python", elem_id="python")
-        command = controls.code(shown[11], "shell", "Command line", elem_id="command")
-        settings = controls.code(shown[12], "json", "Settings", elem_id="settings")
+    with gr.Accordion("Repeat this run: Python, command line, settings", open=False) as repeat:
+        python = controls.code(shown[10], "python", "Python", elem_id="python", visible=False)
+        command = controls.code(shown[11], "shell", "Command line", elem_id="command", visible=False)
+        settings = controls.code(shown[12], "json", "Settings", elem_id="settings", visible=False)
+    controls.unfolds(repeat, python, command, settings)
     looking: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
     gr.on(
         [step.input, image.input, gain.input],

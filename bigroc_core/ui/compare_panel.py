@@ -145,14 +145,18 @@ def build(opening: Comparison, boost: links.Restorable, above: Form) -> links.Re
                 )
                 ask = figure_of_this.button("compared-")
             drawn = figure_of_this.lay_out(ask, of_comparison, [run], "compared", "compared-")
-            with gr.Accordion("All numbers of the comparison", open=False):
+            with gr.Accordion("All numbers of the comparison", open=False) as numbers:
                 kinds = ["str", "number", "str", "number", "number", "number"]
                 table = controls.table(
-                    shown[3], kinds, "Per image and row", headers=TABLE_HEADERS, elem_id="compared-table"
+                    shown[3], kinds, "Per image and row", headers=TABLE_HEADERS, elem_id="compared-table", visible=False
                 )
-            with gr.Accordion("Repeat the rows: commands, settings", open=False):
-                command = controls.code(shown[5], "shell", "One command per row", elem_id="compared-command")
-                settings = controls.code(shown[6], "json", "Settings of all rows")
+            controls.unfolds(numbers, table)
+            with gr.Accordion("Repeat the rows: commands, settings", open=False) as repeat:
+                command = controls.code(
+                    shown[5], "shell", "One command per row", elem_id="compared-command", visible=False
+                )
+                settings = controls.code(shown[6], "json", "Settings of all rows", visible=False)
+            controls.unfolds(repeat, command, settings)
     ended = connect(
         form,
         compare,

@@ -53,6 +53,13 @@ def code(value: str, language: Any, label: str, **options: Any) -> gr.Code:
     return gr.Code(value, language=language, label=label, interactive=False, wrap_lines=True, **options)
 
 
+def unfolds(box: gr.Accordion, *inside: Any) -> None:
+    """Lay out what stands in a folded box, made invisible, once it is opened first: the browser fetches an editor or a
+    table only then, and the page stands sooner."""
+    js = f"() => Array({len(inside)}).fill({{ __type__: 'update', visible: true }})"
+    box.expand(None, None, list(inside), js=js, api_visibility="private", show_progress="hidden")
+
+
 def table(value: Any, kinds: Any, label: str, **options: Any) -> gr.Dataframe:
     """A table to read. kinds: of its columns."""
     return gr.Dataframe(

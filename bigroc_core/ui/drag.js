@@ -1,12 +1,13 @@
-// While the strength is moved: the nearest of those computed beforehand in place of the run's own pictures, and which.
+// While the strength is moved: the nearest of those computed beforehand in place of the run's own pictures, and which;
+// whether there are any.
 (eps) => {
   const grid = document.querySelector('#grid .pairs'), held = document.querySelector('#strengths pre');
-  if (!held || !grid || !document.querySelector('#live input')?.checked) return;
+  if (!held || !grid || !document.querySelector('#live input')?.checked) return false;
   const told = window.strengths?.text === held.textContent ? window.strengths.told : JSON.parse(held.textContent);
   window.strengths = { text: held.textContent, told };
   const cards = [...grid.querySelectorAll('.pair')];
   const norm = document.querySelector('#norm input:checked')?.value;
-  if (norm !== told.norm || cards.length !== told.rungs[0].cards.length) return;
+  if (norm !== told.norm || cards.length !== told.rungs[0].cards.length) return false;
   const facts = () => document.querySelector('#facts .facts');
   const boosted = (card) => card.querySelector('.two img:last-child');
   let own = window.ownStrength;
@@ -30,4 +31,5 @@
   document.querySelector('#status .status span').dataset.shown = nearest === own ? `shown: ε ${own.eps}, the run's own`
     : `shown: ε ${nearest.eps}, the nearest of ${told.rungs.length - 1} computed in ${told.steps} step${told.steps === 1 ? '' : 's'}`;
   window.strengthShown = performance.now();
+  return true;
 }

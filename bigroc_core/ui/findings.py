@@ -13,10 +13,6 @@ from bigroc_core.cards import Card
 from bigroc_core.evaluation import ERRORS, MEASURES, Evaluation, Metric, Row, Sweep
 from bigroc_core.evaluation.report import as_csv, as_latex, caption, cell, heading, score
 from bigroc_core.experiments.measurement import Measured
-from bigroc_core.figures.drafts import sweep_recipe
-from bigroc_core.figures.drawing import render
-from bigroc_core.figures.making import make
-from bigroc_core.figures.parts import finished
 from bigroc_core.files import write_bytes
 
 CSV, LATEX, JSON, CURVE = "evaluation.csv", "evaluation.tex", "evaluation.json", "sweep.pdf"
@@ -132,6 +128,12 @@ def _gain_cell(found: Evaluation, row: Row, metric: Metric, number: int) -> str:
 
 
 def _figure(swept: Sweep, format: str) -> bytes:
+    # Matplotlib takes half a second, which a page that draws nothing yet does not wait for.
+    from bigroc_core.figures.drafts import sweep_recipe
+    from bigroc_core.figures.drawing import render
+    from bigroc_core.figures.making import make
+    from bigroc_core.figures.parts import finished
+
     recipe = sweep_recipe(swept.to_dict())
     return render(finished(make(recipe)).figure, format, recipe)
 

@@ -63,6 +63,7 @@ def lay_out(form: Form) -> Painting:
             height=460,
             elem_id="mask-canvas",
             buttons=[],
+            visible=False,  # until the box is opened: it is the largest thing that the page would fetch
         )
         note = controls.html(f'<p class="note">{HINT}</p>', elem_id="mask-note")
         with gr.Row():
@@ -111,7 +112,7 @@ def put_on_canvas(run: Run, image: float, files: list[str] | None) -> tuple[Any,
         if (path := _by_number(files).get(index + 1)) is not None:
             value["layers"] = [_paint(path, background.shape)]
         label = f"Paint where image {index + 1} may change"
-        return gr.update(value=value, label=label), index + 1, said(files)
+        return gr.update(value=value, label=label, visible=True), index + 1, said(files)
 
 
 def keep(run: Run, number: int, value: Mapping[str, Any] | None, files: list[str] | None) -> tuple[Any, ...]:

@@ -31,6 +31,7 @@ MOST_TRIES = 20
 _kept: OrderedDict[str, str] = OrderedDict()
 _lock = threading.Lock()
 
+DRAG_JS = Path(__file__).with_name("drag.js").read_text("utf-8")
 # Once the strength is come near to, by mouse, finger or keyboard, its pictures are computed, and from then on after
 # each run.
 NEAR_JS = """
@@ -42,11 +43,36 @@ const ask = () => {
 const near = (event) => { if (event.target.closest?.('#eps')) ask(); };
 ['pointerover', 'focusin', 'touchstart'].forEach((name) => document.addEventListener(name, near, { passive: true }));
 """
+# Gradio takes a tenth of a second and more for each of the slider's events, so the browser shows the pictures first and
+# tells Gradio when the hand rests or lets go.
+MOVE_JS = (
+    f"const drag = ({DRAG_JS});"
+    + """
+let waiting;
+const tell = () => {
+  if (!waiting) return;
+  clearTimeout(waiting.timer);
+  const { range } = waiting;
+  waiting = undefined;
+  range.dispatchEvent(new Event('input', { bubbles: true }));
+};
+document.addEventListener('input', (event) => {
+  const range = event.target;
+  if (!event.isTrusted || !range.matches?.('#eps input[type=range]') || !drag(Number(range.value))) return;
+  event.stopPropagation();
+  range.style.setProperty('--range_progress', `${(100 * (range.value - range.min)) / (range.max - range.min)}%`);
+  const number = document.querySelector('#eps input[type=number]');
+  if (number) number.value = range.value;
+  clearTimeout(waiting?.timer);
+  waiting = { range, timer: setTimeout(tell, 150) };
+}, true);
+['pointerup', 'change', 'keyup'].forEach((name) => document.addEventListener(name, tell, true));
+"""
+)
 ASK_JS = """() => {
   if (window.strengthsWanted && document.querySelector('#live input')?.checked)
     document.querySelector('#strengths-ask')?.click();
 }"""
-DRAG_JS = Path(__file__).with_name("drag.js").read_text("utf-8")
 # Let go: the run anew, where the last one was quick.
 RELEASE_JS = """() => {
   const held = document.querySelector('#strengths pre');
@@ -60,7 +86,7 @@ def lay_out(live: bool) -> tuple[gr.Checkbox, gr.HTML, gr.Button]:
     switch = gr.Checkbox(
         live, label="Live", info=LIVE_INFO, elem_id="live", visible=live, interactive=True, min_width=90
     )
-    held = gr.HTML("", elem_id="strengths", visible="hidden" if live else False, js_on_load=NEAR_JS)
+    held = gr.HTML("", elem_id="strengths", visible="hidden" if live else False, js_on_load=NEAR_JS + MOVE_JS)
     return switch, held, gr.Button("Compute strengths", elem_id="strengths-ask", visible="hidden" if live else False)
 
 
@@ -77,7 +103,6 @@ def connect(eps: Any, size: Any, run: gr.State, parts: tuple[gr.Checkbox, gr.HTM
         show_progress="hidden",
     )
     boosted.then(None, None, None, js=ASK_JS, api_visibility="private")
-    eps.input(None, eps, None, js=DRAG_JS, api_visibility="private")
     eps.release(None, None, None, js=RELEASE_JS % MAX_LIVE_SECONDS, api_visibility="private")
 
 

@@ -26,10 +26,12 @@ STATUS = "document.querySelector('#status .status span').innerText"
 # When one of `events` was last seen, and the frame after the pictures, or the status line, have changed since.
 CLOCK = """() => {
   const times = window.times = {};
-  ['input', 'pointerup', 'click'].forEach((name) => document.addEventListener(name, () => {
-    times[name] = performance.now();
+  ['input', 'pointerup', 'click'].forEach((name) => document.addEventListener(name, (event) => {
+    if (event.isTrusted) times[name] = performance.now();
   }, true));
   const twice = (then) => requestAnimationFrame(() => requestAnimationFrame(then));
+  new MutationObserver(() => { times.strengths = performance.now(); })
+    .observe(document.querySelector('#strengths'), { subtree: true, childList: true, characterData: true });
   const painted = (name) => twice(() => { times[name] = performance.now(); });
   new MutationObserver(() => painted('pictures'))
     .observe(document.querySelector('#grid'), { subtree: true, attributes: true, attributeFilter: ['src'] });
@@ -86,7 +88,8 @@ def touched(page: Page, side: int, images: int, runs: int) -> None:
             place = (place + random_places.uniform(0.3, 0.7)) % 0.9 + 0.05
             drags.append(between(page, "input", "pictures", [("move", at(place))]))
         releases.append(between(page, "pointerup", "done", [("up", ())]))
-        page.wait_for_timeout(200)
+        # Until the new run's strengths are there: a finished run is what is measured.
+        page.wait_for_function("window.times.strengths > window.times.pointerup", polling=50)
     name = f"{images} images of {side} pixels"
     tell(f"{name}: strength moved to pictures", drags)
     tell(f"{name}: strength let go to new result", releases)
@@ -154,23 +157,26 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64], choices=sorted(MODELS))
     parser.add_argument("--starts", type=int, default=3)
     options = parser.parse_args()
-    print(f"{'':46}{'median':>10} {'95 %':>10} {'runs':>5}")
+    print(f"{'':56}{'median':>10} {'95 %':>10} {'runs':>5}")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         starts(options.starts, folder)
         process, address, _ = start_server(folder)
         try:
             chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            stood = [opened(browser, address, options.images, 30) for _ in range(3)]
-            tell("the page until it stands", [seconds for _, seconds in stood])
-            page = stood[0][0]
+            page, first = opened(browser, address, options.images, 10)
+            stood = [first]
+            for _ in range(8):
+                another, taken = opened(browser, address, options.images, 10)
+                another.close()
+                stood.append(taken)
+            tell("the page until it stands", stood)
             waits([page])  # the first run of a server loads what later ones find loaded
             alone = [waits([page])[0] for _ in range(options.runs)]
-            # In 30 steps: where it takes fewer it is over before there is anything to preview.
-            tell(f"{options.images} images of 32 pixels: Boost to first preview", [preview for preview, _ in alone])
-            tell(f"{options.images} images of 32 pixels: Boost to done", [done for _, done in alone])
-            for one, _ in stood:
-                one.close()
+            name = f"{options.images} images of 64 pixels, ten steps"
+            tell(f"{name}: Boost to first preview", [preview for preview, _ in alone])
+            tell(f"{name}: Boost to done", [done for _, done in alone])
+            page.close()
             for side in options.sizes:
                 page = finished(browser, address, side, options.images)
                 touched(page, side, options.images, options.runs)
