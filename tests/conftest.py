@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 # Files that share more than what each has for itself.
 SHARED = {"tests/test_interface.py": "built page", "tests/ui/test_wrong_arguments.py": "built page"}
 
+# Beside an installed package there are no docs and no app.py: what is about those is left out there.
+ALONE = not (Path(__file__).resolve().parents[1] / "README.md").is_file()
+collect_ignore = (
+    ["browser", "test_docs.py", "test_docs_commands.py", "test_notebook.py", "test_space.py"] if ALONE else []
+)
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before torch is loaded: each process has a core of its own, and so has what it starts.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,6 +33,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Two for the whole set; none where tests are named, which begin sooner in this very process."""
     return 2 if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what reads the repository's own files where there is none."""
+    if ALONE:
+        for item in items:
+            if item.get_closest_marker("repository"):
+                item.add_marker(pytest.mark.skip(reason="reads the repository, and the package alone is here"))
 
 
 class TogetherScheduling(LoadScopeScheduling):

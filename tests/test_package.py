@@ -44,11 +44,13 @@ def file_of(name: str) -> list[str]:
     return wanted + [more for line in lines if line.startswith("-r ") for more in file_of(line[3:])]
 
 
+@pytest.mark.repository
 @pytest.mark.parametrize(("name", "group"), [("requirements.txt", "page"), ("requirements-dev.txt", "test")])
 def test_requirements_files_and_the_package_have_the_same_bounds(name: str, group: str) -> None:
     assert bounds(file_of(name)) == bounds(PROJECT["dependencies"] + PROJECT["optional-dependencies"][group])
 
 
+@pytest.mark.repository
 def test_the_docker_image_is_given_all_that_the_package_is_built_of() -> None:
     wheel = SETTINGS["tool"]["hatch"]["build"]["targets"]["wheel"]
     wanted = {PROJECT["readme"], *PROJECT["license-files"], *wheel["packages"], *wheel["force-include"]}
@@ -90,6 +92,7 @@ def run(words: list[str | Path], folder: Path, **more: str) -> str:
     return ran.stdout
 
 
+@pytest.mark.repository
 @pytest.mark.slow
 def test_the_wheel_works_from_any_folder(tmp_path: Path) -> None:
     """In an environment of its own, over the packages that are here: boosting, the page, the types."""
@@ -126,6 +129,7 @@ def test_the_wheel_works_from_any_folder(tmp_path: Path) -> None:
         page.wait(30)
 
 
+@pytest.mark.repository
 def test_a_clone_has_its_weights_beside_the_package() -> None:
     assert ROOT / "checkpoints" == places.CHECKPOINTS
     assert ROOT / "assets" == places.ASSETS

@@ -193,6 +193,7 @@ def test_other_weights_and_models_that_are_not_here_are_refused(
         check_models(Recipe("fig1", PAIRS))
 
 
+@pytest.mark.repository
 def test_every_figure_of_the_docs_was_made_with_the_models_that_come_along() -> None:
     root = Path(__file__).resolve().parents[2]
     pages = "".join(page.read_text("utf-8") for page in (root / "README.md", *root.glob("docs/*.md")))

@@ -137,6 +137,7 @@ def test_a_link_restores_the_controls_of_its_figure() -> None:
         restorable.apply({"generator": "cifar10-cgan", "classes": ["unicorn"]})
 
 
+@pytest.mark.repository
 @pytest.mark.parametrize("figure", ["table1", "table2", "table3", "curve"])
 def test_what_was_measured_is_drawn_with_its_numbers(figure: str) -> None:
     *_, made = compute(asked(figure).recipe, "cpu")

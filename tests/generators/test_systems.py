@@ -28,12 +28,14 @@ def parsed(system: System):
     return build_parser().parse_args(shlex.split(system.command)[3:])
 
 
+@pytest.mark.repository
 def test_the_docs_name_the_same_systems_by_the_same_roads() -> None:
     rows = [(name, road, source.strip("`")) for name, road, source, _, _ in rows_of_the_page()]
     ours = [(s.name, s.road, s.source) for s in SYSTEMS]
     assert rows == ours
 
 
+@pytest.mark.repository
 @pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
 def test_the_docs_settings_are_those_of_the_commands_preset(system: System) -> None:
     settings = next(row[3] for row in rows_of_the_page() if row[0] == system.name)
