@@ -48,6 +48,9 @@ def opened(page: Page, name: str) -> Page:
         """() => document.querySelectorAll('button.label-wrap:not(.open)').forEach(
              (button) => button.checkVisibility() && button.click())"""
     )
+    if name == "Boost":
+        for lazy in ("#mask-canvas canvas", "#table", "#settings .cm-content", "#compared-command .cm-content"):
+            page.locator(lazy).first.wait_for(state="attached")
     page.wait_for_timeout(400)  # until what fades in is there
     return page
 
