@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from bigroc_core.catalogue import generator_cards
 from bigroc_core.experiments.boost import BoostRequest, Run, boost
 from bigroc_core.experiments.growing import last
 from bigroc_core.experiments.kept import keep, kept, weights_digest
-from bigroc_core.experiments.requests import DEBIASED, GIVEN, opening_generator, recommended
+from bigroc_core.experiments.requests import opening_generator, opening_target, recommended
 from bigroc_core.places import ASSETS
 
 KEPT = ASSETS / "boost.npz"
@@ -22,8 +21,7 @@ KEPT = ASSETS / "boost.npz"
 def opening_request() -> BoostRequest:
     """A generator's images, boosted as its card says; towards debiased estimates where it has no classes."""
     name = opening_generator()
-    target = GIVEN if generator_cards()[name].conditional else DEBIASED
-    return BoostRequest(generator=name, target=target, **recommended(name))
+    return BoostRequest(generator=name, target=opening_target(), **recommended(name))
 
 
 def opening(path: Path = KEPT) -> Run:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bigroc_core.boosting import BoostConfig
-from bigroc_core.catalogue import classifier_named, compute_device, generator_cards, on_gpu, pixels_of
+from bigroc_core.catalogue import classifier_named, compute_device, on_gpu, pixels_of
 from bigroc_core.checks import whole
 from bigroc_core.experiments import snippets
 from bigroc_core.experiments.boost import BoostRequest, target_labels
@@ -23,7 +23,7 @@ from bigroc_core.experiments.comparison import Comparison, Row, certainty_of, fo
 from bigroc_core.experiments.growing import last
 from bigroc_core.experiments.kept import keep, kept, weights_digest
 from bigroc_core.experiments.masks import masks_of
-from bigroc_core.experiments.requests import DEBIASED, GIVEN, opening_generator, recommended
+from bigroc_core.experiments.requests import DEBIASED, GIVEN, opening_generator, opening_target, recommended
 from bigroc_core.experiments.sizes import Reach, boost_by_size, copied, rounded
 from bigroc_core.limits import MAX_COMPARED, MAX_STEPS_PER_REQUEST
 from bigroc_core.norms import NORMS
@@ -223,8 +223,8 @@ def commands(run: Comparison) -> str:
 def opening_request(steps: int = 10) -> CompareRequest:
     """The example the panel opens with: the recommended settings, in so many steps, under four ε."""
     name = opening_generator()
-    target = GIVEN if generator_cards()[name].conditional else DEBIASED
-    return CompareRequest(generator=name, count=6, target=target, **recommended(name) | {"steps": steps})
+    config = recommended(name) | {"steps": steps}
+    return CompareRequest(generator=name, count=6, target=opening_target(), **config)
 
 
 def opening(path: Path = KEPT) -> Comparison:

@@ -298,6 +298,11 @@ def opening_generator() -> str:
     return next((name for name, card in cards.items() if not card.conditional), next(iter(cards)))
 
 
+def opening_target() -> str:
+    """What those images are moved towards: their classes, or debiased estimates where the generator has none."""
+    return GIVEN if generator_cards()[opening_generator()].conditional else DEBIASED
+
+
 def recommended(generator: str) -> dict[str, Any]:
     """What makes the BoostConfig that a generator is usually boosted with, by its fields' names."""
     return {name: presets_of(generator)["recommended"][name] for name in CONFIG_FIELDS}

@@ -11,7 +11,6 @@ import gradio as gr
 from bigroc_core.catalogue import classifier_cards, compute_device, generator_cards
 from bigroc_core.experiments import boost as experiment
 from bigroc_core.experiments.boost import BoostRequest, Run
-from bigroc_core.experiments.boost_opening import opening_request
 from bigroc_core.experiments.requests import (
     CONFIG_FIELDS,
     DEBIASED,
@@ -20,6 +19,7 @@ from bigroc_core.experiments.requests import (
     classifier_for,
     loss_problem,
     opening_generator,
+    opening_target,
     presets_for,
     why_estimated,
 )
@@ -243,7 +243,7 @@ def build(
     first, classifier = opening.settings["generator"], opening.settings["classifier"]
     size = generator_cards()[first].input_size
     start = {name: opening.settings[name] for name in CONFIG_FIELDS}
-    target = opening_request().target
+    target = opening_target()
     form = Form(BoostRequest, generator=first, classifier=classifier, target=target, **start)
     run = gr.State(opening, time_to_live=KEEP_FILES_SECONDS)
     with gr.Row(equal_height=False):

@@ -53,10 +53,15 @@ def code(value: str, language: Any, label: str, **options: Any) -> gr.Code:
     return gr.Code(value, language=language, label=label, interactive=False, wrap_lines=True, **options)
 
 
+def visible_js(count: int, visible: bool) -> str:
+    """What shows, or hides, so many outputs in the browser alone."""
+    return f"() => Array({count}).fill({{ __type__: 'update', visible: {str(visible).lower()} }})"
+
+
 def unfolds(box: gr.Accordion, *inside: Any) -> None:
     """Lay out what stands in a folded box, made invisible, once it is opened first: the browser fetches an editor or a
     table only then, and the page stands sooner."""
-    js = f"() => Array({len(inside)}).fill({{ __type__: 'update', visible: true }})"
+    js = visible_js(len(inside), True)
     box.expand(None, None, list(inside), js=js, api_visibility="private", show_progress="hidden")
 
 

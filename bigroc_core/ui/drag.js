@@ -1,6 +1,6 @@
 // While the strength is moved: the nearest of those computed beforehand in place of the run's own pictures, and which;
 // whether there are any.
-(eps) => {
+const drag = (eps) => {
   const grid = document.querySelector('#grid .pairs'), held = document.querySelector('#strengths pre');
   if (!held || !grid || !document.querySelector('#live input')?.checked) return false;
   const told = window.strengths?.text === held.textContent ? window.strengths.told : JSON.parse(held.textContent);
@@ -30,6 +30,27 @@
   if (facts() && nearest.facts) facts().outerHTML = nearest.facts;
   document.querySelector('#status .status span').dataset.shown = nearest === own ? `shown: ε ${own.eps}, the run's own`
     : `shown: ε ${nearest.eps}, the nearest of ${told.rungs.length - 1} computed in ${told.steps} step${told.steps === 1 ? '' : 's'}`;
-  window.strengthShown = performance.now();
   return true;
-}
+};
+
+// Gradio takes a tenth of a second and more for each of the slider's events, so the browser shows the pictures first and
+// tells Gradio when the hand rests or lets go.
+let waiting;
+const tell = () => {
+  if (!waiting) return;
+  clearTimeout(waiting.timer);
+  const { range } = waiting;
+  waiting = undefined;
+  range.dispatchEvent(new Event('input', { bubbles: true }));
+};
+document.addEventListener('input', (event) => {
+  const range = event.target;
+  if (!event.isTrusted || !range.matches?.('#eps input[type=range]') || !drag(Number(range.value))) return;
+  event.stopPropagation();
+  range.style.setProperty('--range_progress', `${(100 * (range.value - range.min)) / (range.max - range.min)}%`);
+  const number = document.querySelector('#eps input[type=number]');
+  if (number) number.value = range.value;
+  clearTimeout(waiting?.timer);
+  waiting = { range, timer: setTimeout(tell, 150) };
+}, true);
+['pointerup', 'change', 'keyup'].forEach((name) => document.addEventListener(name, tell, true));

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from bigroc_core.figures.metadata import FORMATS
+from bigroc_core.ui import controls
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.errors import explained
 
@@ -55,6 +56,6 @@ def lay_out(
 def withdraw(ended: Sequence[Any], shown: Sequence[gr.components.Component]) -> None:
     """Take the figure away once one of these events has brought another result."""
     # In the browser alone: a page that is closed meanwhile leaves no half-sent request.
-    js = f"() => Array({len(shown)}).fill({{ __type__: 'update', visible: false }})"
+    js = controls.visible_js(len(shown), False)
     for event in ended:
         event.success(None, None, list(shown), js=js, api_visibility="private")

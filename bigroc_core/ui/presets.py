@@ -296,27 +296,20 @@ def connect_presets(form: Form, strength: Strength) -> Any:
     for_programs.click(apply_paper_preset, [paper, classifier], config, api_name="paper_preset", **AT_ONCE)
     norm = by_name["norm"]
     norm.input(apply_norm, [norm, by_name["eps"], size], by_name["eps"], api_name="show_norm", **QUIET)
-    # As it comes: a second event of one choice still has the loss that the first has taken from the choices.
-    changed = classifier.input(
-        show_losses,
-        [classifier, by_name["loss"], by_name["stop_at"]],
-        [by_name["loss"], by_name["stop_at"]],
-        api_name="show_losses",
-        preprocess=False,
+    losses: dict[str, Any] = {
+        "fn": show_losses,
+        "inputs": [classifier, by_name["loss"], by_name["stop_at"]],
+        "outputs": [by_name["loss"], by_name["stop_at"]],
+        # As it comes: a second event of one choice still has the loss that the first has taken from the choices.
+        "preprocess": False,
         **QUIET,
-    )
+    }
+    changed = classifier.input(api_name="show_losses", **losses)
     read = [by_name[name] for name in ("eps", "steps", "step_size", "norm")]
     gr.on([one.change for one in (*read, size)], None, [*read, size], strength.reading, js=READINGS_JS)
     # By hand only: a link brings the classifier of its own.
     follow = generator.input(classifier_for, [generator, classifier], classifier, api_name="follow_generator", **QUIET)
-    followed = follow.then(
-        show_losses,
-        [classifier, by_name["loss"], by_name["stop_at"]],
-        [by_name["loss"], by_name["stop_at"]],
-        api_name="show_losses_followed",
-        preprocess=False,
-        **QUIET,
-    )
+    followed = follow.then(api_name="show_losses_followed", **losses)
     suited = [source, generator, classifier, files, size, strength.presets, *config]
     outputs = [size, *marked, *(by_name[name] for name in ("eps", "steps", "step_size"))]
     for number, event in enumerate((changed.then, source.input, followed.then, files.change)):

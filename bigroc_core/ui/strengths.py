@@ -43,32 +43,6 @@ const ask = () => {
 const near = (event) => { if (event.target.closest?.('#eps')) ask(); };
 ['pointerover', 'focusin', 'touchstart'].forEach((name) => document.addEventListener(name, near, { passive: true }));
 """
-# Gradio takes a tenth of a second and more for each of the slider's events, so the browser shows the pictures first and
-# tells Gradio when the hand rests or lets go.
-MOVE_JS = (
-    f"const drag = ({DRAG_JS});"
-    + """
-let waiting;
-const tell = () => {
-  if (!waiting) return;
-  clearTimeout(waiting.timer);
-  const { range } = waiting;
-  waiting = undefined;
-  range.dispatchEvent(new Event('input', { bubbles: true }));
-};
-document.addEventListener('input', (event) => {
-  const range = event.target;
-  if (!event.isTrusted || !range.matches?.('#eps input[type=range]') || !drag(Number(range.value))) return;
-  event.stopPropagation();
-  range.style.setProperty('--range_progress', `${(100 * (range.value - range.min)) / (range.max - range.min)}%`);
-  const number = document.querySelector('#eps input[type=number]');
-  if (number) number.value = range.value;
-  clearTimeout(waiting?.timer);
-  waiting = { range, timer: setTimeout(tell, 150) };
-}, true);
-['pointerup', 'change', 'keyup'].forEach((name) => document.addEventListener(name, tell, true));
-"""
-)
 ASK_JS = """() => {
   if (window.strengthsWanted && document.querySelector('#live input')?.checked)
     document.querySelector('#strengths-ask')?.click();
@@ -86,7 +60,7 @@ def lay_out(live: bool) -> tuple[gr.Checkbox, gr.HTML, gr.Button]:
     switch = gr.Checkbox(
         live, label="Live", info=LIVE_INFO, elem_id="live", visible=live, interactive=True, min_width=90
     )
-    held = gr.HTML("", elem_id="strengths", visible="hidden" if live else False, js_on_load=NEAR_JS + MOVE_JS)
+    held = gr.HTML("", elem_id="strengths", visible="hidden" if live else False, js_on_load=NEAR_JS + DRAG_JS)
     return switch, held, gr.Button("Compute strengths", elem_id="strengths-ask", visible="hidden" if live else False)
 
 
