@@ -10,12 +10,12 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from gradio_client import Client
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from serving import PATIENCE, ROOT, Server
 
 expect.set_options(timeout=1000 * PATIENCE)
@@ -70,16 +70,54 @@ def client(server: Server) -> Iterator[Client]:
     made.close()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium, for one file's tests: while it is there, no other test of the process can begin an event loop."""
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no Chromium: install Debian's `chromium`, or name one in CHROMIUM")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield started
-        started.close()
+class Chromium:
+    """The one browser of these tests: what it has fetched and compiled for one page, it has for the next."""
+
+    def __init__(self) -> None:
+        self._opened: ExitStack | None = None
+        self._window: BrowserContext | None = None
+
+    def window(self) -> BrowserContext:
+        if self._window is None:
+            chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+            if chromium is None:
+                pytest.skip("no Chromium: install Debian's `chromium`, or name one in CHROMIUM")
+            self._opened = ExitStack()
+            playwright = self._opened.enter_context(sync_playwright())
+            started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            self._opened.callback(started.close)
+            self._window = started.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+        return self._window
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+        self._opened = self._window = None
+
+
+CHROMIUM = Chromium()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Close the browser after the last test beside this file: while it is there, no other can begin an event loop."""
+    yield
+    here = Path(__file__).parent
+    if nextitem is None or here not in nextitem.path.parents:
+        CHROMIUM.close()
+
+
+@pytest.fixture
+def window() -> BrowserContext:
+    """Where tests open their pages."""
+    return CHROMIUM.window()
+
+
+@pytest.fixture
+def browser(window: BrowserContext) -> Browser:
+    """For visitors of whom nobody knows."""
+    assert window.browser is not None
+    return window.browser
 
 
 class Watched:
@@ -96,18 +134,27 @@ class Watched:
             self.elsewhere.append(address)
 
 
-@pytest.fixture
-def empty_page(browser: Browser, server: Server) -> Iterator[Page]:
-    """A window of desktop width that follows a link next; fails if the page had script errors or reached out to another
-    host."""
-    opened = browser.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+@contextmanager
+def visiting(window: BrowserContext, server: Server) -> Iterator[Page]:
+    """An empty page in which nothing is remembered of the one before; fails if it had script errors, reached out to
+    another host, or left a traceback in the server's log."""
+    opened = window.new_page()
     opened.set_default_timeout(1000 * PATIENCE)
     watched = Watched(opened, server)
     yield opened
+    stored = {"origin": server.url.rstrip("/"), "storageTypes": "local_storage"}
+    window.new_cdp_session(opened).send("Storage.clearDataForOrigin", stored)
     opened.close()
     assert watched.errors == []
     assert watched.elsewhere == []
     assert "Traceback" not in server.log()
+
+
+@pytest.fixture
+def empty_page(window: BrowserContext, server: Server) -> Iterator[Page]:
+    """A window of desktop width that follows a link next."""
+    with visiting(window, server) as opened:
+        yield opened
 
 
 @pytest.fixture

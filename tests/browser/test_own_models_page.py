@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import Watched, serving
+from conftest import serving, visiting
 from hub import standing_in
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from serving import PATIENCE, Server
 
 from bigroc_core.limits import MAX_OWN_CHECKPOINT_BYTES
@@ -56,16 +56,11 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def page(browser: Browser, host: Server) -> Iterator[Page]:
-    opened = browser.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    opened.set_default_timeout(1000 * PATIENCE)
-    watched = Watched(opened, host)
-    opened.goto(host.url)
-    opened.wait_for_selector("#grid .pair")
-    yield opened
-    opened.close()
-    assert watched.errors == []
-    assert "Traceback" not in host.log()
+def page(window: BrowserContext, host: Server) -> Iterator[Page]:
+    with visiting(window, host) as opened:
+        opened.goto(host.url)
+        opened.wait_for_selector("#grid .pair")
+        yield opened
 
 
 @pytest.fixture
