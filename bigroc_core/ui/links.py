@@ -19,8 +19,8 @@ OWN_FILE = re.compile(r"\.(pt|pth|ckpt|bin|safetensors)( \(\d+\))?$")
 # The parameter that names the button which a link presses once its controls are restored.
 RUN = "run"
 RUN_JS = """() => {
-  const query = new URLSearchParams(location.search), button = query.get('%(run)s');
-  if (query.get('tab') === '%(tab)s' && %(buttons)s.includes(button)) document.querySelector('#' + button)?.click();
+  const query = new URLSearchParams(location.search), button = query.get('%(run)s'), tab = (%(buttons)s)[button];
+  if (tab && tab === query.get('tab')) document.querySelector('#' + button)?.click();
 }"""
 # These buttons, and the tabs that they are in.
 BUTTONS = {
@@ -47,7 +47,7 @@ LINK_JS = """(...values) => {
   });
   const link = `${location.origin}${location.pathname}?${query}`;
   navigator.clipboard?.writeText(link).catch(() => {});
-  return link;
+  return { __type__: 'update', value: link, visible: true };
 }"""
 
 
@@ -81,33 +81,17 @@ def nothing_but(tab: str) -> Restorable:
     return Restorable(tab, {}, [], lambda _values: [])
 
 
-def follow_links(page: gr.Blocks, tabs: gr.Tabs, restorable: Sequence[Restorable]) -> dict[str, Any]:
-    """Restore a tab when the page is opened by a link to it. Returns the events by tab; that of the Boost tab presses
-    no button yet."""
+def follow_links(page: gr.Blocks, tabs: gr.Tabs, restorable: Sequence[Restorable]) -> Any:
+    """Restore a tab when the page is opened by a link to it. Returns the event, one for all tabs since each takes its
+    time; it presses no button of the Boost tab yet."""
     address = gr.Textbox(visible=False, label="Query of the page's address")
-    events = {}
-    for one in restorable:
-        # Through the queue, without which a warning does not reach the page; it waits for no computation there.
-        followed = page.load(
-            _follower(one, tabs),
-            address,
-            [tabs, *one.tabs, *one.outputs],
-            js="() => location.search.slice(0, 4000)",
-            api_visibility="private",
-            concurrency_limit=None,
-            show_progress="hidden",
-        )
-        events[one.tab] = followed
-        if one.shared and one.tab != "boost":
-            press = {"run": RUN, "tab": one.tab, "buttons": json.dumps(list(BUTTONS))}
-            followed.then(None, js=RUN_JS % press, api_visibility="private")
-    return events
+    named = {one.tab: one for one in restorable}
+    outputs = [tabs, *(output for one in restorable for output in (*one.tabs, *one.outputs))]
 
-
-def _follower(one: Restorable, tabs: gr.Tabs) -> Callable[[str], Any]:
     def follow(address: str) -> Any:
         query = QueryParams((address or "").removeprefix("?"))
-        if query.get("tab") != one.tab:
+        one = named.get(query.get("tab", ""))
+        if one is None:
             return gr.skip()
         updates: dict[gr.blocks.Block, Any] = dict(zip([tabs, *one.tabs], one.selection(), strict=True))
         values, problems = read(query, one.shared)
@@ -120,7 +104,19 @@ def _follower(one: Restorable, tabs: gr.Tabs) -> Callable[[str], Any]:
         warn(problems)
         return updates  # Gradio leaves alone what is not in it
 
-    return follow
+    # Through the queue, without which a warning does not reach the page; it waits for no computation there.
+    followed = page.load(
+        follow,
+        address,
+        list(dict.fromkeys(outputs)),
+        js="() => location.search.slice(0, 4000)",
+        api_visibility="private",
+        concurrency_limit=None,
+        show_progress="hidden",
+    )
+    press = {"run": RUN, "buttons": json.dumps({name: tab for name, tab in BUTTONS.items() if tab != "boost"})}
+    followed.then(None, js=RUN_JS % press, api_visibility="private")
+    return followed
 
 
 def link_button(
@@ -150,9 +146,6 @@ def link_button(
         "run": json.dumps({RUN: run} if run else {}),
     }
     ask.click(None, list(shared.values()), shown, js=code, api_visibility="private")
-    ask.click(
-        lambda: gr.update(visible=True), None, shown, api_visibility="private", queue=False, show_progress="hidden"
-    )
 
 
 def follow_settings(tab: str, shared: Mapping[str, gr.components.Component]) -> None:

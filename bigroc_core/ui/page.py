@@ -82,8 +82,7 @@ def build_page(live: bool = True, checkpoints: bool = False) -> gr.Blocks:
             restorable += [links.nothing_but(tab) for tab in ("generators", "about")]
         shared = {id(made): made for one in restorable for made in one.shared.values()}
         taken([made for made in shared.values() if getattr(made, OF_CLASSIFIERS, False)])
-        events = links.follow_links(page, tabs, restorable)
-        kept.bring_back(events["boost"], form, back)
+        kept.bring_back(links.follow_links(page, tabs, restorable), form, back)
         page.load(None, None, None, js=kept.address_js(restorable), api_visibility="private")
     refuse_plainly(page)
     keep_sessions_light(page)
