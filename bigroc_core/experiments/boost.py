@@ -60,7 +60,7 @@ from bigroc_core.generators.sampling import Generator as ImageGenerator
 from bigroc_core.limits import MAX_KEPT_BYTES
 from bigroc_core.losses import realism
 from bigroc_core.settings import setting
-from bigroc_core.sources import GENERATOR, SourceImages, class_numbers, in_turn
+from bigroc_core.sources import GENERATOR, Source, SourceImages, class_numbers, in_turn
 from bigroc_core.streams import ImageStream, generator_stream, labels_to
 
 KEPT_FRAMES = 30
@@ -250,7 +250,7 @@ def target_labels(
             raise ValueError(
                 "these images carry no class of their own: choose target classes, or let the classifier estimate them"
             )
-        return own_labels(request, images.labels, classifier), None
+        return own_labels(request.images, images.labels, classifier), None
     if request.target == ESTIMATED:
         return None, None
     generator, drawn = generator_named(request.generator, device), (request.validation_seed, request.validation_count)
@@ -263,9 +263,9 @@ def target_labels(
     return None, shift.clone()
 
 
-def own_labels(request: TargetRequest, labels: Tensor, classifier: Classifier) -> Tensor:
-    """A generator's labels (N,) in the classifier's numbers; ValueError for classes that it does not know."""
-    card = request.images.card
+def own_labels(source: Source, labels: Tensor, classifier: Classifier) -> Tensor:
+    """A source's labels (N,) in the classifier's numbers; ValueError for classes that it does not know."""
+    card = source.card
     table = None if card is None else labels_to(classifier, card.name, card.classes, {})
     return labels if table is None else table[labels]
 

@@ -24,7 +24,7 @@ from bigroc_core.evaluation.lite0 import DIMENSIONS, INSTALL, is_installed
 from bigroc_core.experiments.judging import Outside, judge_for, least_images, standard_for
 from bigroc_core.experiments.measurement import FindEps, Measured, Measurement, measure
 from bigroc_core.experiments.measuring import CONFIG_FIELDS, Opened
-from bigroc_core.experiments.requests import BallRequest, DescentRequest
+from bigroc_core.experiments.requests import BallRequest, DescentRequest, why_estimated
 from bigroc_core.images import ImageSet, open_image_set
 from bigroc_core.limits import (
     MAX_EVALUATION_IMAGES,
@@ -189,6 +189,10 @@ class EvaluateRequest(Request):
 
     def conflicts(self) -> dict[str, str]:
         """What cannot be measured here, by the field at fault."""
+        try:
+            judge_for(self.card)
+        except ValueError as error:
+            return {"classifier": str(error)}
         rules = [*self._of_eps(), *self._of_sweeps(), *self._of_images()]
         rules += [("inception", bool(why := inception_problem(self.inception, self.count)), why)]
         rules += [("lite0", bool(why := lite0_problem(self.lite0, self.count)), why)]
@@ -230,9 +234,13 @@ class EvaluateRequest(Request):
             ]
         if self.generator is None:
             return [("generator", True, f"choose a generator: {', '.join(generator_cards())}")]
-        labelled = generator_cards()[self.generator].conditional and self.debias > 0
+        labelled = generator_cards()[self.generator].conditional
+        unknown = why_estimated(self.source, self.generator, self.classifier) if labelled else None
         said = "this generator's images have labels, with which debiasing plays no part: set it to 0"
-        return [("debias", labelled, said)]
+        return [
+            ("generator", unknown is not None, f"{unknown}: take one without labels, or another classifier"),
+            ("debias", labelled and self.debias > 0, said),
+        ]
 
     def _of_the_upload(self) -> dict[str, str]:
         if self.file is None:

@@ -74,9 +74,14 @@ def judge_for(card: Card) -> str:
     name = next((other.name for other in _fitting(card) if is_judge(other)), None)
     if name is None:
         height, width = card.input_size
+        judges = [other for other in embedded_classifiers().values() if is_judge(other)]
+        if not judges:
+            raise ValueError("checkpoints/ holds no judge, so nothing can be measured here: clone the whole repository")
+        known = " and ".join(f"{other.name} of {other.input_size[1]}×{other.input_size[0]} pixels" for other in judges)
         raise ValueError(
-            f"checkpoints/ holds no judge of {width}×{height} pixels with {card.name}'s classes, so nothing can be "
-            "measured here: clone the whole repository"
+            f"a judge must have the classes and the size of what it judges: none here has {card.name}'s at "
+            f"{width}×{height} pixels; there is {known}. Take another classifier, or measure in other networks' "
+            "features on the command line (evaluate --metrics)"
         )
     return name
 

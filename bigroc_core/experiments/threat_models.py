@@ -22,10 +22,11 @@ from bigroc_core.catalogue import classifier_named, compute_device, generator_ca
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.own import shell
 from bigroc_core.experiments import every_class
+from bigroc_core.experiments.boost import own_labels
 from bigroc_core.experiments.comparison import Comparison, Row, certainty_of, packed, unpacked, walked
 from bigroc_core.experiments.growing import described, last
 from bigroc_core.experiments.kept import keep, kept
-from bigroc_core.experiments.requests import BallRequest, said_of_precision
+from bigroc_core.experiments.requests import BallRequest, said_of_precision, why_estimated
 from bigroc_core.experiments.sizes import boost_by_size, copied, rounded
 from bigroc_core.images import from_uint8
 from bigroc_core.settings import like, setting
@@ -111,8 +112,15 @@ def compare_balls(request: ThreatModelsRequest, device: str | None = None) -> It
     classifier = classifier_named(request.classifier, device)
     read = request.images.read(classifier.classes, None, device)
     config = BoostConfig(eps=request.eps, steps=request.steps)
-    growing = in_both_balls(classifier, read.images, read.labels, config, request.quantile, precision=request.precision)
-    yield from described(growing, request.settings() | read.resized_to(), read.notes, began)
+    labels, notes = read.labels, read.notes
+    if labels is not None:
+        try:
+            labels = own_labels(request.images, labels, classifier)
+        except ValueError:
+            why = why_estimated(request.source, request.generator, request.classifier)
+            labels, notes = None, (*notes, f"{why}: targets are estimated")
+    growing = in_both_balls(classifier, read.images, labels, config, request.quantile, precision=request.precision)
+    yield from described(growing, request.settings() | read.resized_to(), notes, began)
 
 
 def computing(request: ThreatModelsRequest, device: str | None = None) -> int:

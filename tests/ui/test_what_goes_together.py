@@ -13,8 +13,14 @@ from torch import Tensor
 
 import bigroc_core as bc
 from bigroc_core import catalogue
+from bigroc_core.boosting import BoostConfig
+from bigroc_core.experiments import judging
 from bigroc_core.experiments.boost import BoostRequest, boost
+from bigroc_core.experiments.evaluate import EvaluateRequest
+from bigroc_core.experiments.growing import last
 from bigroc_core.experiments.requests import ESTIMATED, GIVEN
+from bigroc_core.experiments.sizes import boost_by_size
+from bigroc_core.experiments.threat_models import ThreatModelsRequest, compare_balls
 from bigroc_core.generators.sampling import Generator
 from bigroc_core.images import encode_png, from_uint8
 from bigroc_core.settings import Unfit
@@ -55,6 +61,36 @@ def test_a_thousand_classes_of_a_generator_are_estimated_by_a_classifier_of_ten_
         *_, run = boost(BoostRequest(generator=MANY, classifier=ROBUST, count=2, steps=1, **told), "cpu")
         assert run.finished
         assert set(run.classes) == set(bc.load_classifier(ROBUST).classes)
+
+
+@pytest.mark.usefixtures("thousand")
+def test_so_they_are_in_both_balls_and_a_measurement_takes_another_generator() -> None:
+    run = last(compare_balls(ThreatModelsRequest(generator=MANY, classifier=ROBUST, count=2, steps=1), "cpu"))
+    classifier = bc.load_classifier(ROBUST)
+    first = next(boost_by_size(classifier, run.originals, None, BoostConfig(eps=0.0, steps=0)))
+    assert run.targets.tolist() == first.labels.tolist()
+    assert "targets are estimated" in " ".join(run.notes)
+    with pytest.raises(Unfit, match=r"draws classes that .* does not know: take one without labels") as refused:
+        EvaluateRequest(generator=MANY, classifier=ROBUST)
+    assert list(refused.value.problems) == ["generator"]
+
+
+def test_a_generators_classes_are_the_classifiers_by_their_names() -> None:
+    card, name = catalogue.generator_cards()["cifar10-cgan"], "other-way-round"
+    catalogue.offer_generator(
+        Generator(Noise(), dataclasses.replace(card, name=name, title="", classes=card.classes[::-1])), name
+    )
+    run = last(compare_balls(ThreatModelsRequest(generator=name, classifier=ROBUST, count=3, steps=1), "cpu"))
+    assert [run.classes[target] for target in run.targets] == list(card.classes[::-1][:3])
+
+
+def test_a_classifier_that_no_judge_fits_is_refused_at_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitting = judging.embedded_classifiers()
+    others = {name: card for name, card in fitting.items() if card.input_size != (32, 32)}
+    monkeypatch.setattr(judging, "embedded_classifiers", lambda: others)
+    with pytest.raises(Unfit, match="none here has cifar10-robust's at 32×32 pixels") as refused:
+        EvaluateRequest(classifier=ROBUST)
+    assert list(refused.value.problems) == ["classifier"]
 
 
 @pytest.mark.parametrize("name", ["mask.png", "002.png"])
