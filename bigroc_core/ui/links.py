@@ -89,7 +89,7 @@ def follow_links(page: gr.Blocks, tabs: gr.Tabs, restorable: Sequence[Restorable
     for one in restorable:
         # Through the queue, without which a warning does not reach the page; it waits for no computation there.
         followed = page.load(
-            _follower(one, tabs),
+            follower(one, tabs),
             address,
             [tabs, *one.tabs, *one.outputs],
             js="() => location.search.slice(0, 4000)",
@@ -104,13 +104,18 @@ def follow_links(page: gr.Blocks, tabs: gr.Tabs, restorable: Sequence[Restorable
     return events
 
 
-def _follower(one: Restorable, tabs: gr.Tabs) -> Callable[[str], Any]:
+def follower(one: Restorable, tabs: gr.Tabs) -> Callable[[str], Any]:
+    """What answers the page's address with the updates of one tab, if it is a link to it."""
+
     def follow(address: str) -> Any:
         query = QueryParams((address or "").removeprefix("?"))
         if query.get("tab") != one.tab:
             return gr.skip()
         updates: dict[gr.blocks.Block, Any] = dict(zip([tabs, *one.tabs], one.selection(), strict=True))
         values, problems = read(query, one.shared)
+        if not values:  # the tab stays at its opening, whose controls are those of the example shown
+            warn(problems)
+            return updates
         try:
             restored = one.apply(values)
         except ValueError as error:
