@@ -12,6 +12,12 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 _SHORT.maxlevel = 2
 
 
+def in_words(name: str) -> str:
+    """A class's name as people read it, "cassette player" of `cassette_player`; files, links and programs keep the name
+    itself."""
+    return name.replace("_", " ").strip() or name
+
+
 def printable(text: str, most: int = 120) -> str:
     """The text with everything that cannot be shown escaped, and its middle left out beyond `most` characters.
 

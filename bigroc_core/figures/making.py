@@ -58,6 +58,7 @@ from bigroc_core.figures.parts import (
 )
 from bigroc_core.figures.recipe import Recipe
 from bigroc_core.images import from_uint8
+from bigroc_core.messages import in_words
 from bigroc_core.norms import NORMS
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _row_names(labels: Tensor | None, columns: int, classes: tuple[str, ...]) ->
     if labels is None:
         return []
     rows = [set(labels[start : start + columns].tolist()) for start in range(0, len(labels), columns)]
-    return [classes[next(iter(row))] for row in rows] if all(len(row) == 1 for row in rows) else []
+    return [in_words(classes[next(iter(row))]) for row in rows] if all(len(row) == 1 for row in rows) else []
 
 
 def _aligned(recipe: Recipe, models: Models) -> Making[Made]:
@@ -174,7 +175,7 @@ def _debiased(recipe: Recipe, models: Models) -> Making[Made]:
     counts = [class_histogram(after.labels, len(classifier.classes)) for after in (without, with_shift)]
     entropies = histogram_entropy(counts[0]), histogram_entropy(counts[1])
     top = int(counts[0].argmax())
-    name, times = classifier.classes[top], [int(count[top]) for count in counts]
+    name, times = in_words(classifier.classes[top]), [int(count[top]) for count in counts]
     shown = (
         Block("generated", found.images),
         Block("boosted without debiasing", without.images, without.labels == top),
@@ -314,7 +315,7 @@ def interpolated_rows(run: Interpolation, frames: Sequence[int] | None = None) -
 def _side_by_side(recipe: Recipe, models: Models) -> Making[Made]:
     """Rows of originals, each over its row of boosted ones, with the targets under them."""
     found, after, classifier, caption = yield from _boosted_set(recipe, models)
-    names = [classifier.classes[label] for label in after.labels.tolist()]
+    names = [in_words(classifier.classes[label]) for label in after.labels.tolist()]
     return Made(side_by_side(found.images, after.images, names, recipe.settings["columns"]), caption)
 
 

@@ -21,6 +21,7 @@ from bigroc_core.figures.parts import finished
 from bigroc_core.figures.recipe import Recipe
 from bigroc_core.images import from_uint8
 from bigroc_core.limits import MAX_FIGURE_IMAGES
+from bigroc_core.messages import in_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +37,7 @@ def of_run(run: Run, frame: int) -> dict[str, bytes]:
     from bigroc_core.figures.drawing import side_by_side
 
     before, after = of_one_size(run.originals, run.frames[frame])
-    return files(side_by_side(before, after, [run.classes[y] for y in run.targets], columns_for(before)))
+    return files(side_by_side(before, after, [in_words(run.classes[y]) for y in run.targets], columns_for(before)))
 
 
 def of_study(study: Study) -> dict[str, bytes]:
@@ -58,7 +59,7 @@ def of_comparison(run: Comparison) -> dict[str, bytes]:
         raise ValueError("no row of this comparison is finished: there is nothing to make a figure of yet")
     if (count := (len(done) + 1) * len(run.targets)) > MAX_FIGURE_IMAGES:
         raise ValueError(f"a figure takes at most {MAX_FIGURE_IMAGES} images, and these are {count:,}")
-    names = [run.classes[y] for y in run.targets]
+    names = [in_words(run.classes[y]) for y in run.targets]
     if run.repeated and len(names) <= MAX_ROW and len(done) == len(run.rows):
         original = from_uint8(run.originals[0])
         return files(fig2(original, targeted_rows(run, [row.name for row in run.rows]), names))

@@ -30,7 +30,7 @@ A **joint model** (the *Joint* classifiers) has also learnt, from attacked real 
 an image of each class reads. With its loss, Eq. 13 of the second paper, an image moves towards its class and towards
 reading as real as real images do, no further; those that do so from the start are left untouched.
 """
-BEFORE_AFTER = "Samples of a small class-conditional GAN, and under each the same image boosted (ε = 2)."
+BEFORE_AFTER = "Samples of a small VAE of Imagenette, and under each the same image boosted (ε = 8)."
 ALIGNED = (
     "One image moved towards every class until the network is 99 % sure. Through the robust network (top) it comes to "
     "look like the class; through an ordinary one (bottom) the same certainty takes a change that nobody sees."
@@ -44,10 +44,10 @@ TEXT = f"""
 - *Not super-resolution or restoration*: the size stays, and detail is the classifier's idea of the class.
 - *Not its own judge*: p(y|x) of the classifier that steered the images always rises. The *Evaluate* tab, and
   `python -m bigroc_core evaluate`, measure with a classifier that never boosts, beside two controls.
-- *Not a defence or an attack tool*: the networks here are small CIFAR-10 models, made to show the method.
+- *Not a defence or an attack tool*: the networks here are small, and made to show the method.
 
-The classes are CIFAR-10's and the models small, so that everything runs on two processor cores. Images of another size
-are cropped to a square at their centre and brought to 32×32 pixels.
+The models are small, so that everything runs on two processor cores, and know ten classes each: CIFAR-10's at 32×32
+pixels, or Imagenette's at 64×64. Images of another size keep it; the classifier sees them at its own.
 
 ### Cite
 

@@ -14,6 +14,7 @@ from bigroc_core.experiments.comparison import TABLE_HEADERS, Comparison, archiv
 from bigroc_core.experiments.growing import settings_json
 from bigroc_core.figures.results import of_comparison
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_COMPARED
+from bigroc_core.messages import in_words
 from bigroc_core.norms import NORMS
 from bigroc_core.ui import controls, figure_of_this, links, pictures
 from bigroc_core.ui.downloads import saved
@@ -68,7 +69,7 @@ def strip(run: Comparison) -> str:
     flat = run.settings["norm"] == "linf"
     sign, places = ("‖δ‖∞", 3) if flat else ("‖δ‖₂", 2)
     p = [pictures.percent(float(share)) for share in run.before[0]]
-    captions = [f"<b>{escape(run.classes[y])}</b><br>{p[i]}" for i, y in enumerate(run.targets)]
+    captions = [f"<b>{escape(in_words(run.classes[y]))}</b><br>{p[i]}" for i, y in enumerate(run.targets)]
     parts = [_row("as they came", f"mean p {pictures.percent(float(run.before[0].mean()))}", run.originals, captions)]
     for place, row in enumerate(run.rows):
         lengths = run.linf(place) if flat else run.l2(place)

@@ -15,6 +15,7 @@ from bigroc_core.experiments.debias_files import CLASS_HEADERS, archive, as_comm
 from bigroc_core.experiments.debias_images import LEFT_OUT, opened
 from bigroc_core.figures.results import of_study
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_OWN_SIDE
+from bigroc_core.messages import in_words
 from bigroc_core.sources import GENERATOR, UPLOAD
 from bigroc_core.ui import controls, figure_of_this, links, pictures
 from bigroc_core.ui.downloads import saved
@@ -84,7 +85,7 @@ def histograms(study: Study) -> str:
     for side, title, labels in sides:
         counts = study.histogram(labels)
         rows = "".join(
-            f'<tr><th scope="row">{escape(name)}</th><td class="chart"><span class="rod" '
+            f'<tr><th scope="row">{escape(in_words(name))}</th><td class="chart"><span class="rod" '
             f'style="width:{100 * count / most:.1f}%"></span><span class="even" style="left:{min(even, 100):.1f}%">'
             f'</span></td><td class="value">{count}</td></tr>'
             for name, count in zip(study.classes, counts, strict=True)
@@ -105,8 +106,8 @@ def changes(study: Study) -> str:
     changed = int(study.changed.sum())
     figures = []
     for i in order:
-        before, after = study.classes[study.plain[i]], study.classes[study.debiased[i]]
-        caption = f"{escape(before)} → {escape(after)}" if study.changed[i] else escape(after)
+        before, after = (escape(in_words(study.classes[labels[i]])) for labels in (study.plain, study.debiased))
+        caption = f"{before} → {after}" if study.changed[i] else after
         mark = ' class="changed"' if study.changed[i] else ""
         figures.append(
             f"<figure{mark}>{pictures.listed(study.images[i], f'image {i + 1}')}"

@@ -19,6 +19,7 @@ from bigroc_core.generators.registry import load_generator
 from bigroc_core.generators.systems import ROADS, SYSTEMS, System, system_of
 from bigroc_core.images import to_uint8
 from bigroc_core.limits import MIB
+from bigroc_core.messages import in_words
 from bigroc_core.norms import NORMS
 from bigroc_core.ui import controls, pictures
 
@@ -162,7 +163,8 @@ def _samples(card: Card, sheet: Sheet | None) -> str:
     named = "one class per column" if card.conditional else "unconditional"
     image = pictures.picture(sheet.pixels, f"{ROWS * columns} samples of {card.name}, {named}") if sheet else ""
     image = image.replace('class="photo"', 'class="px"')  # a large picture of small ones
-    heads = "".join(f"<span>{escape(name)}</span>" for name in card.classes[:columns]) if card.conditional else ""
+    named_columns = card.classes[:columns] if card.conditional else ()
+    heads = "".join(f"<span>{escape(in_words(name))}</span>" for name in named_columns)
     return (
         f'<div class="sheet" style="--columns:{columns}"><div class="heads" aria-hidden="true">{heads}</div>'
         f'<div class="shown" style="aspect-ratio:{columns * width}/{ROWS * height}">{image}</div></div>'

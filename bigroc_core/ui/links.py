@@ -85,28 +85,10 @@ def follow_links(page: gr.Blocks, tabs: gr.Tabs, restorable: Sequence[Restorable
     """Restore a tab when the page is opened by a link to it. Returns the event, one for all tabs since each takes its
     time; it presses no button of the Boost tab yet."""
     address = gr.Textbox(visible=False, label="Query of the page's address")
-    named = {one.tab: one for one in restorable}
     outputs = [tabs, *(output for one in restorable for output in (*one.tabs, *one.outputs))]
-
-    def follow(address: str) -> Any:
-        query = QueryParams((address or "").removeprefix("?"))
-        one = named.get(query.get("tab", ""))
-        if one is None:
-            return gr.skip()
-        updates: dict[gr.blocks.Block, Any] = dict(zip([tabs, *one.tabs], one.selection(), strict=True))
-        values, problems = read(query, one.shared)
-        try:
-            restored = one.apply(values)
-        except ValueError as error:
-            problems.append(str(error))
-        else:
-            updates |= zip(one.outputs, restored, strict=True)
-        warn(problems)
-        return updates  # Gradio leaves alone what is not in it
-
     # Through the queue, without which a warning does not reach the page; it waits for no computation there.
     followed = page.load(
-        follow,
+        follower(restorable, tabs),
         address,
         list(dict.fromkeys(outputs)),
         js="() => location.search.slice(0, 4000)",
@@ -117,6 +99,32 @@ def follow_links(page: gr.Blocks, tabs: gr.Tabs, restorable: Sequence[Restorable
     press = {"run": RUN, "buttons": json.dumps({name: tab for name, tab in BUTTONS.items() if tab != "boost"})}
     followed.then(None, js=RUN_JS % press, api_visibility="private")
     return followed
+
+
+def follower(restorable: Sequence[Restorable], tabs: gr.Tabs) -> Callable[[str], Any]:
+    """What answers the page's address with the updates of the tab that it is a link to, if it is one."""
+    named = {one.tab: one for one in restorable}
+
+    def follow(address: str) -> Any:
+        query = QueryParams((address or "").removeprefix("?"))
+        one = named.get(query.get("tab", ""))
+        if one is None:
+            return gr.skip()
+        updates: dict[gr.blocks.Block, Any] = dict(zip([tabs, *one.tabs], one.selection(), strict=True))
+        values, problems = read(query, one.shared)
+        if not values:  # the tab stays at its opening, whose controls are those of the example shown
+            warn(problems)
+            return updates
+        try:
+            restored = one.apply(values)
+        except ValueError as error:
+            problems.append(str(error))
+        else:
+            updates |= zip(one.outputs, restored, strict=True)
+        warn(problems)
+        return updates  # Gradio leaves alone what is not in it
+
+    return follow
 
 
 def link_button(

@@ -13,6 +13,7 @@ from PIL import Image
 from bigroc_core.cards import Card
 from bigroc_core.experiments.boost import Run
 from bigroc_core.images import encode_png, from_uint8, to_uint8
+from bigroc_core.messages import in_words
 from bigroc_core.sources import SourceImages
 from bigroc_core.ui.errors import readable
 
@@ -132,7 +133,7 @@ def captions(run: Run, frame: int) -> list[str]:
     real = [run.realism(0), run.realism(frame)] if run.joint else []
     said = []
     for i, y in enumerate(run.targets):
-        name = escape(run.classes[y])
+        name = escape(in_words(run.classes[y]))
         start, now = float(before[i, y]), float(after[i, y])
         size = "untouched" if run.untouched[i] else f"‖δ‖ {lengths[i]:.2f}"
         reading = ""
@@ -208,7 +209,7 @@ def closeup(run: Run, frame: int, index: int, gain: float) -> str:
         )
     )
     order = np.argsort(-after)[:3]
-    top = ", ".join(f"{escape(run.classes[c])} {percent(float(after[c]))}" for c in order)
+    top = ", ".join(f"{escape(in_words(run.classes[c]))} {percent(float(after[c]))}" for c in order)
     real = ""
     if run.joint:
         was, now = float(run.realism(0)[index]), float(run.realism(frame)[index])
@@ -216,7 +217,7 @@ def closeup(run: Run, frame: int, index: int, gain: float) -> str:
     rests = "The early stop left it untouched. " if run.untouched[index] else ""
     return (
         f'<div class="closeup">{figures}</div>'
-        f'<p class="note"><b>Image {index + 1}</b> → {escape(run.classes[y])}: p(y|x) '
+        f'<p class="note"><b>Image {index + 1}</b> → {escape(in_words(run.classes[y]))}: p(y|x) '
         f"{percent(float(before[y]))} → <b>{percent(float(after[y]))}</b>, ‖δ‖₂ {run.l2(frame)[index]:.2f}"
         f" ({run.per_value(frame)[index]:.1f}/255 per value), ‖δ‖∞ {change:.3f}. Reads now as {top}. {real}{rests}"
         f"Difference: signed, ×{gain:g}, mid grey is no change{clipped}.</p>{towards(run, frame, index)}"
@@ -230,7 +231,7 @@ def towards(run: Run, frame: int, index: int) -> str:
     shown = list(range(len(names))) if len(names) <= MANY_CLASSES else [int(c) for c in likeliest]
     chips = "".join(
         f'<button type="button" data-class="{escape(names[c], quote=True)}" aria-pressed="{str(c == y).lower()}">'
-        f"{escape(names[c])}</button>"
+        f"{escape(in_words(names[c]))}</button>"
         for c in shown
     )
     return f'<div class="towards" role="group" aria-label="Repaint image {index + 1} towards">{chips}</div>'

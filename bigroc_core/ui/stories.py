@@ -7,6 +7,7 @@ from html import escape
 from urllib.parse import urlencode
 
 from bigroc_core.catalogue import classifier_cards, control_for, generator_cards
+from bigroc_core.messages import in_words
 from bigroc_core.ui.links import RUN
 
 
@@ -44,7 +45,8 @@ def stories() -> list[Story]:
         rows = (("vary", "classifier"), ("classifiers", robust), ("classifiers", control), (RUN, "compared"))
         images = (("tab", "boost"), ("generator", drawn), ("classes", first), ("count", "4"))
         stronger = (("eps", f"{_strong(generators[drawn].input_size):g}"), ("steps", "20"))
-        shows = f"Generated as {first}, moved to {last}: the robust classifier paints, the standard one only convinces."
+        moved = f"Generated as {in_words(first)}, moved to {in_words(last)}"
+        shows = f"{moved}: the robust classifier paints, the standard one only convinces."
         told.append(Story("Into another class", shows, (*images, *targets, *stronger, *rows)))
     if control:
         shorter = (("steps", "30"), ("step_size", "0.5"))

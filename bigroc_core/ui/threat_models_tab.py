@@ -19,6 +19,7 @@ from bigroc_core.experiments.sizes import Pictures
 from bigroc_core.experiments.threat_models import ThreatModelsRequest
 from bigroc_core.figures.results import of_comparison
 from bigroc_core.limits import KEEP_FILES_SECONDS
+from bigroc_core.messages import in_words
 from bigroc_core.sources import GENERATOR, example_paths
 from bigroc_core.ui import controls, figure_of_this, links, models, pictures
 from bigroc_core.ui.downloads import saved
@@ -88,7 +89,7 @@ def results(run: Comparison, command: Callable[[Comparison], str], text: str = "
 
 def rows(run: Comparison) -> str:
     """The originals, and under them one row of images per way of boosting, with p of the target and ‖δ‖."""
-    classes = [run.classes[y] for y in run.targets]
+    classes = [in_words(run.classes[y]) for y in run.targets]
     names = [escape(name) for name in classes]
     if run.repeated:
         parts = [_row("original", run.originals[:1], ["original"], [""], len(names))]
@@ -222,7 +223,8 @@ def build_every_class(opening: Comparison, tabs: gr.Tabs) -> links.Restorable:
     figure_of_this.withdraw([ended], drawn)
 
     def linked(values: dict[str, Any]) -> list[Any]:
-        return [*restored_form(form, values).values(), *show_kind(values.get("source", GENERATOR))]
+        shown = show_kind(values["source"]) if "source" in values else [gr.skip()] * len(boxes)
+        return [*restored_form(form, values).values(), *shown]
 
     return links.Restorable(EVERY_CLASS, form.shared, [*form.shared.values(), *boxes], linked, within=(TAB, tabs))
 

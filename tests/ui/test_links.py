@@ -144,3 +144,13 @@ def test_a_link_to_a_tab_within_a_tab_selects_both() -> None:
         one = links.Restorable("every-class", {}, [], lambda values: [], within=(threat_models_tab.TAB, inner))
     assert one.tabs == [inner]
     assert [tabs.selected for tabs in one.selection()] == ["threat-models", "every-class"]
+
+
+def test_a_link_to_a_tab_alone_leaves_its_opening_as_it_is() -> None:
+    with gr.Blocks(), gr.Tabs() as tabs:
+        with gr.Tab("One"):
+            box = gr.Column()
+        one = links.Restorable("boost", SHARED, [box], lambda values: [gr.update(visible=False)])
+    follow = links.follower([one], tabs)
+    assert list(follow("?tab=boost&__theme=dark")) == [tabs]
+    assert list(follow("?tab=boost&seed=3")) == [tabs, box]

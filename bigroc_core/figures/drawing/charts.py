@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bigroc_core.figures.drawing.style import BLUE, DPI, GREEN, GREY, ORANGE, WIDTH_INCHES, styled
+from bigroc_core.messages import in_words
 
 
 def _chart(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
@@ -39,7 +40,8 @@ def debias_histograms(
         ):
             axes.bar(range(len(classes)), list(counts), color=colour, width=0.75)
             axes.axhline(sum(counts) / len(classes), color="black", linewidth=0.7, linestyle=(0, (4, 3)))
-            axes.set_xticks(range(len(classes)), list(classes), rotation=40, ha="right", rotation_mode="anchor")
+            names = list(map(in_words, classes))
+            axes.set_xticks(range(len(classes)), names, rotation=40, ha="right", rotation_mode="anchor")
             axes.tick_params(axis="x", length=0)
             axes.set_title(f"{name}: entropy {entropy:.3f} of {np.log(len(classes)):.3f} nats", size=7.5)
         panels[0].set_ylabel("images")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bigroc_core.figures.drawing.style import BLUE, DPI, GREY, RED, WIDTH_INCHES, styled
 from bigroc_core.images import to_uint8
+from bigroc_core.messages import in_words
 
 # In columns of images.
 _BETWEEN_BLOCKS = 0.35
@@ -149,7 +150,7 @@ def fig2(original: Tensor, rows: Sequence[TargetedRow], classes: Sequence[str], 
     for place, row in enumerate(rows):
         for target, name in enumerate(classes):
             text = f"P = {row.certainty[target]:.2f}\n$\\Vert\\delta\\Vert_2$ = {row.l2[target]:.2f}"
-            tiles.append(Tile(row.images[target], place, target + 1.2, text, name if place == 0 else ""))
+            tiles.append(Tile(row.images[target], place, target + 1.2, text, in_words(name) if place == 0 else ""))
     return tile_figure(tiles, [row.name for row in rows], lines_below=[2] * len(rows), font_size=5.5)
 
 
@@ -221,7 +222,8 @@ def fig3(
             axes.bar(range(len(classes)), list(values), color=colours if place == 1 else BLUE, width=0.75)
             axes.axhline(sum(values) / len(classes), color="black", linewidth=0.7, linestyle=(0, (4, 3)))
             axes.set_ylim(0, most * 1.05)
-            axes.set_xticks(range(len(classes)), list(classes), rotation=40, ha="right", rotation_mode="anchor")
+            names = list(map(in_words, classes))
+            axes.set_xticks(range(len(classes)), names, rotation=40, ha="right", rotation_mode="anchor")
             axes.tick_params(labelsize=5.5, length=0, pad=1.5)
             axes.set_title(f"entropy {entropy:.3f} of {np.log(len(classes)):.3f} nats", size=6, pad=2)
     return figure
@@ -272,7 +274,7 @@ def _broken(captions: Sequence[str], inches: float, size: float) -> list[str]:
     """Captions as they fit under images so many inches wide: if one does not, all are broken between their words."""
     if all(_written_width(line, size) < inches * DPI for caption in captions for line in caption.split("\n")):
         return list(captions)
-    return [caption.replace("_", " ").replace(" ", "\n", 1) for caption in captions]
+    return [caption.replace(" ", "\n", 1) for caption in captions]
 
 
 def side_by_side(
