@@ -26,7 +26,7 @@ from bigroc_core.experiments.boost import own_labels
 from bigroc_core.experiments.comparison import Comparison, Row, certainty_of, packed, unpacked, walked
 from bigroc_core.experiments.growing import described, last
 from bigroc_core.experiments.kept import keep, kept
-from bigroc_core.experiments.requests import BallRequest, said_of_precision, why_estimated
+from bigroc_core.experiments.requests import ESTIMATED, BallRequest, said_of_precision, why_estimated
 from bigroc_core.experiments.sizes import boost_by_size, copied, rounded
 from bigroc_core.images import from_uint8
 from bigroc_core.settings import like, setting
@@ -112,15 +112,16 @@ def compare_balls(request: ThreatModelsRequest, device: str | None = None) -> It
     classifier = classifier_named(request.classifier, device)
     read = request.images.read(classifier.classes, None, device)
     config = BoostConfig(eps=request.eps, steps=request.steps)
-    labels, notes = read.labels, read.notes
+    labels, notes, settings = read.labels, read.notes, request.settings() | read.resized_to()
     if labels is not None:
         try:
             labels = own_labels(request.images, labels, classifier)
         except ValueError:
             why = why_estimated(request.source, request.generator, request.classifier)
             labels, notes = None, (*notes, f"{why}: targets are estimated")
+            settings["target"] = ESTIMATED.lower()
     growing = in_both_balls(classifier, read.images, labels, config, request.quantile, precision=request.precision)
-    yield from described(growing, request.settings() | read.resized_to(), notes, began)
+    yield from described(growing, settings, notes, began)
 
 
 def computing(request: ThreatModelsRequest, device: str | None = None) -> int:
@@ -132,9 +133,10 @@ compare_balls_on_gpu = on_gpu(computing)(compare_balls)
 
 
 def as_command(run: Comparison) -> str:
-    """The command that draws this comparison as P1 Fig. 4; images that no generator drew come from the download."""
+    """The command that draws this comparison as P1 Fig. 4; images that no generator drew, or whose own classes were not
+    the targets, come from the download."""
     settings, words = run.settings, ["python", "-m", "bigroc_core", "figure", "fig4"]
-    if settings["source"] == "generator":
+    if settings["source"] == "generator" and "target" not in settings:
         words += ["--generator", settings["generator"], "--seed", str(settings["seed"])]
         words += ["--columns", "1", "--rows", str(settings["count"])]
         if "classes" in settings:

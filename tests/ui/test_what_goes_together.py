@@ -20,7 +20,7 @@ from bigroc_core.experiments.evaluate import EvaluateRequest
 from bigroc_core.experiments.growing import last
 from bigroc_core.experiments.requests import ESTIMATED, GIVEN
 from bigroc_core.experiments.sizes import boost_by_size
-from bigroc_core.experiments.threat_models import ThreatModelsRequest, compare_balls
+from bigroc_core.experiments.threat_models import ThreatModelsRequest, as_command, compare_balls
 from bigroc_core.generators.sampling import Generator
 from bigroc_core.images import encode_png, from_uint8
 from bigroc_core.settings import Unfit
@@ -70,6 +70,8 @@ def test_so_they_are_in_both_balls_and_a_measurement_takes_another_generator() -
     first = next(boost_by_size(classifier, run.originals, None, BoostConfig(eps=0.0, steps=0)))
     assert run.targets.tolist() == first.labels.tolist()
     assert "targets are estimated" in " ".join(run.notes)
+    # The command draws the download's images, whose labels the classifier knows.
+    assert "--images original" in as_command(run)
     with pytest.raises(Unfit, match=r"draws classes that .* does not know: take one without labels") as refused:
         EvaluateRequest(generator=MANY, classifier=ROBUST)
     assert list(refused.value.problems) == ["generator"]
