@@ -70,18 +70,6 @@ def client(server: Server) -> Iterator[Client]:
     made.close()
 
 
-# Once a page has loaded, the tracker of its loading, which Gradio 6.31 takes away without stopping it, goes on asking
-# for sixty frames a second: a fifth of a core that draws where no GPU does, and two pages are open here on two cores.
-CALM_JS = r"""(() => {
-  const soon = window.requestAnimationFrame.bind(window);
-  const shown = () => document.querySelector('[data-testid="status-tracker"]:not(.hide)');
-  window.requestAnimationFrame = (then) =>
-    /\(performance\.now\(\)-\w+\(\w+\)\)\/1e3/.test(String(then)) && !shown()
-      ? setTimeout(() => then(performance.now()), 1000)
-      : soon(then);
-})();"""
-
-
 class Chromium:
     """The one browser of these tests: what it has fetched and compiled for one page, it has for the next."""
 
@@ -99,7 +87,6 @@ class Chromium:
             started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             self._opened.callback(started.close)
             self._window = started.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-            self._window.add_init_script(CALM_JS)
         return self._window
 
     def close(self) -> None:
