@@ -114,12 +114,11 @@ def compare_balls(request: ThreatModelsRequest, device: str | None = None) -> It
     config = BoostConfig(eps=request.eps, steps=request.steps)
     labels, notes, settings = read.labels, read.notes, request.settings() | read.resized_to()
     if labels is not None:
-        try:
-            labels = own_labels(request.images, labels, classifier)
-        except ValueError:
-            why = why_estimated(request.source, request.generator, request.classifier)
+        if why := why_estimated(request.source, request.generator, request.classifier):
             labels, notes = None, (*notes, f"{why}: targets are estimated")
             settings["target"] = ESTIMATED.lower()
+        else:
+            labels = own_labels(request.images, labels, classifier)
     growing = in_both_balls(classifier, read.images, labels, config, request.quantile, precision=request.precision)
     yield from described(growing, settings, notes, began)
 

@@ -112,15 +112,13 @@ def follower(restorable: Sequence[Restorable], tabs: gr.Tabs) -> Callable[[str],
             return gr.skip()
         updates: dict[gr.blocks.Block, Any] = dict(zip([tabs, *one.tabs], one.selection(), strict=True))
         values, problems = read(query, one.shared)
-        if not values:  # the tab stays at its opening, whose controls are those of the example shown
-            warn(problems)
-            return updates
-        try:
-            restored = one.apply(values)
-        except ValueError as error:
-            problems.append(str(error))
-        else:
-            updates |= zip(one.outputs, restored, strict=True)
+        if values:  # else the tab stays at its opening, whose controls are those of the example shown
+            try:
+                restored = one.apply(values)
+            except ValueError as error:
+                problems.append(str(error))
+            else:
+                updates |= zip(one.outputs, restored, strict=True)
         warn(problems)
         return updates  # Gradio leaves alone what is not in it
 

@@ -12,6 +12,7 @@ import gradio as gr
 from bigroc_core.experiments.boost import Run
 from bigroc_core.experiments.repaint import computing, repainted
 from bigroc_core.limits import MAX_LIGHT_COMPUTING
+from bigroc_core.messages import in_words
 from bigroc_core.ui import controls, pictures
 from bigroc_core.ui.boost_results import checked_gain, place_in, results, settings_said
 from bigroc_core.ui.errors import explained
@@ -87,6 +88,6 @@ def _shown(run: Run, image: float, gain: float, name: str) -> tuple[Any, ...]:
         _, index = place_in(run, 0, image)
         again = repainted(run, index, name)
         shown = list(results(again, index, checked_gain(gain)))
-        text = f"Image {index + 1} repainted towards {escape(name)} in {time.perf_counter() - began:.2f} s"
+        text = f"Image {index + 1} repainted towards {escape(in_words(name))} in {time.perf_counter() - began:.2f} s"
         shown[1] = pictures.progress(1, 1, text + settings_said(again) + pictures.folded(again.notes), "finished")
         return tuple(shown)

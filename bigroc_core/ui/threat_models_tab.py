@@ -223,8 +223,8 @@ def build_every_class(opening: Comparison, tabs: gr.Tabs) -> links.Restorable:
     figure_of_this.withdraw([ended], drawn)
 
     def linked(values: dict[str, Any]) -> list[Any]:
-        shown = show_kind(values["source"]) if "source" in values else [gr.skip()] * len(boxes)
-        return [*restored_form(form, values).values(), *shown]
+        source = values.get("source", form.controls["source"].value)
+        return [*restored_form(form, values).values(), *show_kind(source)]
 
     return links.Restorable(EVERY_CLASS, form.shared, [*form.shared.values(), *boxes], linked, within=(TAB, tabs))
 

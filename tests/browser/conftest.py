@@ -141,10 +141,12 @@ def visiting(window: BrowserContext, server: Server) -> Iterator[Page]:
     opened = window.new_page()
     opened.set_default_timeout(1000 * PATIENCE)
     watched = Watched(opened, server)
-    yield opened
-    stored = {"origin": server.url.rstrip("/"), "storageTypes": "local_storage"}
-    window.new_cdp_session(opened).send("Storage.clearDataForOrigin", stored)
-    opened.close()
+    try:
+        yield opened
+    finally:  # the window stays for the next one
+        stored = {"origin": server.url.rstrip("/"), "storageTypes": "local_storage"}
+        window.new_cdp_session(opened).send("Storage.clearDataForOrigin", stored)
+        opened.close()
     assert watched.errors == []
     assert watched.elsewhere == []
     assert "Traceback" not in server.log()

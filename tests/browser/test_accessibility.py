@@ -104,6 +104,7 @@ def test_axe_finds_nothing_serious_and_every_control_has_a_name(page: Page, serv
     visit(page, f"{server.url}?__theme=light")
     page.wait_for_selector("#grid .pair")
     page.add_style_tag(content=AT_ONCE)
+    assert not page.evaluate("document.body.classList.contains('dark')")
     session = page.context.new_cdp_session(page)
     for name in TABS:
         opened(page, name)
