@@ -140,7 +140,7 @@ def show_source(source: str) -> tuple[Any, ...]:
 def show_generator(generator: str) -> Any:
     """Offer the chosen generator's classes."""
     card = generator_cards()[generator]
-    return gr.update(visible=card.conditional, choices=list(card.classes), value=[])
+    return gr.update(visible=card.conditional, choices=controls.class_choices(card.classes), value=[])
 
 
 def show_fitting(
@@ -171,8 +171,8 @@ def target_info(why: str | None) -> str:
 
 def classes_update(classifier: str, chosen: Sequence[str] = ()) -> dict[str, Any]:
     """A classifier's classes to choose from; many are found by typing."""
-    names = list(dict.fromkeys(classifier_cards()[classifier].classes))
-    return gr.update(choices=names, value=list(chosen))
+    names = classifier_cards()[classifier].classes
+    return gr.update(choices=controls.class_choices(names), value=list(chosen))
 
 
 def show_target(target: str) -> tuple[Any, ...]:
@@ -253,7 +253,7 @@ def build(
                 form.add("classifier", filterable=True)
                 known = controls.html(models.facts(classifier), elem_id="model", elem_classes="inset")
                 form.add("target", elem_id="target", info=target_info(why_estimated(GENERATOR, first, classifier)))
-                known_classes = list(dict.fromkeys(classifier_cards()[classifier].classes))
+                known_classes = controls.class_choices(classifier_cards()[classifier].classes)
                 targets = form.add("target_classes", choices=known_classes, visible=target == GIVEN)
                 setattr(targets, ANY_OF, lambda: models.all_classes(classifier_cards()))
                 with gr.Column(visible=target == DEBIASED) as debias_box:
@@ -282,6 +282,7 @@ def build(
             looked, others, outputs, drawn = lay_out_results(opening, run, first)
             painted = masks.lay_out(form)
     by_name: dict[str, Any] = form.controls
+    form.in_sight = "eps"
     says = "Stop the run after its current step; what it has reached stays, can be looked at step by step, and "
     boosted = connect(
         form,
@@ -365,7 +366,7 @@ def _lay_out_source(form: Form, first: str) -> tuple[list[gr.Column], gr.HTML]:
             with gr.Row():
                 form.add("count")
                 form.add("seed")
-            drawn = form.add("classes", choices=list(card.classes), visible=card.conditional)
+            drawn = form.add("classes", choices=controls.class_choices(card.classes), visible=card.conditional)
             setattr(drawn, ANY_OF, models.all_classes(generator_cards()))
         with gr.Column(visible=False) as upload_box:
             form.put(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import gradio as gr
 
+from bigroc_core.messages import in_words
 from bigroc_core.norms import NORMS
 from bigroc_core.ui.values import plainly
 
@@ -45,6 +47,11 @@ def radio(choices: list[Any], label: str, **options: Any) -> gr.Radio:
 def checkboxes(choices: list[Any], label: str, **options: Any) -> gr.CheckboxGroup:
     """Several choices, any of which may be taken."""
     return plainly(gr.CheckboxGroup(choices, label=label, **options))
+
+
+def class_choices(classes: Iterable[str]) -> list[tuple[str, str]]:
+    """The classes to choose from, each once: as people read them, and by the name that links and programs know."""
+    return [(in_words(name), name) for name in dict.fromkeys(classes)]
 
 
 def code(value: str, language: Any, label: str, **options: Any) -> gr.Code:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
@@ -45,7 +46,8 @@ def sentence(error: Exception | str) -> str:
     beginning, word = text.partition(": ")[0], text.partition(" ")[0]
     # A file's own name, a model's, a setting's, a symbol's: none of them is a word that begins a sentence.
     named = word.strip("',:") in classifier_cards() or word.strip("',:") in generator_cards()
-    if word.isascii() and word.isalpha() and (len(word) > 1 or word == "a") and "." not in beginning and not named:
+    named = named or re.search(r"[^\W\d]\.\w", beginning) is not None
+    if word.isascii() and word.isalpha() and (len(word) > 1 or word == "a") and not named:
         text = text[:1].upper() + text[1:]
     return text + ("" if text.endswith((".", "!", "?")) else ".")
 
@@ -58,6 +60,11 @@ def toast(text: str) -> str:
 def refusal(error: Exception | str) -> gr.Error:
     """An error's sentence as a message on the page, to raise; without a traceback in the server's log."""
     return gr.Error(toast(sentence(error)), print_exception=False, duration=12)
+
+
+def refused_note(error: Exception | str) -> str:
+    """An error's sentence as the note beside an upload, as HTML, which stays until there is another file."""
+    return f'<ul class="note"><li class="warn">{escape(sentence(error))}</li></ul>'
 
 
 def warn(text: str) -> None:

@@ -31,7 +31,7 @@ from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_EVALUATION_IMAGES, MAX_UP
 from bigroc_core.norms import NORMS
 from bigroc_core.sources import GENERATOR
 from bigroc_core.ui import controls, findings, links, pictures
-from bigroc_core.ui.errors import explained, sentence
+from bigroc_core.ui.errors import explained, refused_note, sentence
 from bigroc_core.ui.forms import Form, checker, endpoint, restored, show_results_js
 from bigroc_core.ui.jobs import INPUTS, Jobs, Report, Status
 
@@ -259,7 +259,10 @@ def check_set(file: str | None, classifier: str) -> tuple[str, Any]:
     if not file:
         return UPLOAD_HINT, gr.skip()
     with explained():
-        images = open_upload(file, classifier)
+        try:
+            images = open_upload(file, classifier)
+        except ValueError as error:
+            return refused_note(error), gr.skip()
         least, size = least_images(judge_for(classifier_cards()[classifier])), len(images)
     if images.labels is None:
         labels = f"no labels: {escape(classifier)} estimates the targets"
@@ -363,6 +366,7 @@ def build() -> links.Restorable | None:
                     ]
                 command = controls.code("", "shell", "The same on the command line", elem_id="evaluation-command")
 
+    form.in_sight = "classifier"
     go.click(
         start,
         form.inputs([job]),

@@ -129,7 +129,7 @@ def following(figure: str, generator: str = "") -> dict[str, dict[str, Any]]:
         "rows": {"value": kind.rows},
         "columns": {"value": kind.columns},
         "classes": {
-            "choices": list(card.classes),
+            "choices": controls.class_choices(card.classes),
             "value": [name for name in kind.classes if name in card.classes],
         },
         "eps": {"value": config.eps},
@@ -183,7 +183,7 @@ def restored(form: Form, values: dict[str, Any]) -> list[Any]:
     """The updates that bring the controls to a link's values, and show those that belong to its figure."""
     figure = values.get("figure", BEGUN)
     updates = following(figure, values.get("generator", ""))
-    offered = updates["classes"]["choices"]
+    offered = [name for _, name in updates["classes"]["choices"]]
     if unknown := [name for name in values.get("classes", []) if name not in offered]:
         raise ValueError(f"{updates['generator']['value']} draws no class {unknown[0]!r}")
     for name, value in values.items():
@@ -200,6 +200,7 @@ def build() -> links.Restorable:
             says, own_note, buttons, again = _lay_out(form)
         with gr.Column(scale=8, min_width=320):
             outputs = _lay_out_results(recipe)
+    form.in_sight = "figure"
     cancel = ("cancel_figure", "Stop making the figure; the one on the page stays.")
     connect(form, figure, STOPS, outputs, buttons, ("figure", *cancel))
     file, button = again
@@ -279,7 +280,7 @@ def _lay_out(form: Form) -> tuple[gr.HTML, gr.HTML, tuple[gr.Button, gr.Button],
             form.add("rows", **hidden)
             form.add("columns", **hidden)
         classes = generator_cards()[form.values["generator"]].classes
-        drawn = form.add("classes", choices=list(classes), **hidden)
+        drawn = form.add("classes", choices=controls.class_choices(classes), **hidden)
         setattr(drawn, ANY_OF, models.all_classes(generator_cards()))
         form.add("pairs", **hidden)
         form.add("count", **hidden)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import statistics
 from collections.abc import Mapping
 from html import escape
@@ -90,7 +91,8 @@ def table(found: Evaluation) -> str:
     marked = min(best[found.metrics[0]])
     head = '<th scope="col">images</th><th scope="col">mean ‖δ‖₂</th>'
     for metric in found.metrics:
-        head += f'<th scope="col">{escape(heading(metric))}</th>'
+        whole = re.sub(r"\b(\w{1,5})-", "\\1\u2011", heading(metric))  # "CIFAR-10" is not broken at its hyphen
+        head += f'<th scope="col">{escape(whole)}</th>'
         head += '<th scope="col">gain</th>' if metric != ERRORS else ""
     body = ""
     for number, row in enumerate(found.rows):

@@ -88,6 +88,8 @@ class Form:
         self.request, self.values = request, values | own
         # The name of a control that also says what is wrong with those laid out elsewhere, by the form's values.
         self.repeats: Callable[[dict[str, Any]], str] | None = None
+        # The control, always in sight, that also says what is wrong with those in a box that is folded in.
+        self.in_sight: str | None = None
         # How many of the outputs, the last, programs do not get, as they called the endpoint before these were there.
         self.of_page = 0
         self.controls: dict[str, gr.components.Component] = {}
@@ -214,16 +216,20 @@ def checker(form: Form, stops: Stops | None, extras: Sequence[str] = ()) -> Call
 
     stops: who hears of what is right; None where a run is no part of the request.
     """
-    order = _named(form.request, extras)
+    order, labels = _named(form.request, extras), described(form.request)
+    folded = {name: box for name, one in form.controls.items() if (box := _folded_in(one))}
 
     def check(*values: Any) -> list[dict[str, Any]]:
         *given, visitor = values
         named = dict(zip(order, given, strict=True))
-        problems = problems_of(form.request, {name: named[name] for name in form.names})
+        found = problems_of(form.request, {name: named[name] for name in form.names})
+        problems = {name: _of_control(name, labels[name].label, text) for name, text in found.items()}
         if not problems and stops is not None:
             stops.accept(visitor.session_hash)
         elif form.repeats:
             problems.setdefault(form.repeats(named), f"In the settings above: {next(iter(problems.values()))}")
+        elif form.in_sight and (unseen := next((name for name in problems if name in folded), None)):
+            problems.setdefault(form.in_sight, f"In {folded[unseen]}: {problems[unseen]}")
         return validations(order, problems)
 
     parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in order]
@@ -231,6 +237,21 @@ def checker(form: Form, stops: Stops | None, extras: Sequence[str] = ()) -> Call
     check.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     check.__annotations__ = {"request": gr.Request}
     return check
+
+
+def _of_control(name: str, label: str | None, problem: str) -> str:
+    """What is wrong with a setting, by the name that its control has on the page."""
+    return f"{label}{problem.removeprefix(name)}" if label and problem.startswith(f"{name} must ") else problem
+
+
+def _folded_in(control: gr.blocks.Block) -> str:
+    """The name of the box that a control is folded into, "" if it is in sight: Gradio shows nothing of what is wrong
+    there, not even when the box is opened later."""
+    box: Any = control
+    while (box := box.parent) is not None:
+        if isinstance(box, gr.Accordion) and not box.open:
+            return str(box.label)
+    return ""
 
 
 def run_buttons(says: str, elem_id: str) -> tuple[gr.Button, gr.Button]:

@@ -28,7 +28,7 @@ from bigroc_core.messages import short
 from bigroc_core.sources import UPLOAD, OneImage
 from bigroc_core.ui import controls, figure_of_this, links, models, pictures
 from bigroc_core.ui.downloads import saved
-from bigroc_core.ui.errors import explained
+from bigroc_core.ui.errors import explained, refused_note
 from bigroc_core.ui.forms import Form, connect, endpoint, run_buttons, shared_names
 from bigroc_core.ui.live import Stops, live
 from bigroc_core.ui.one_image import linked_card, one_image, show_kind
@@ -154,7 +154,10 @@ def check_end(file: str | None, classifier: str) -> str:
     with explained():
         if classifier not in classifier_cards():
             raise ValueError(f"there is no classifier {short(classifier)} here")
-        image, notes = OneImage(kind=UPLOAD, file=file).read(None, compute_device(), "image")
+        try:
+            image, notes = OneImage(kind=UPLOAD, file=file).read(None, compute_device(), "image")
+        except ValueError as error:
+            return refused_note(error)
         said = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
         return f'<div class="thumbs">{pictures.listed(to_uint8(image), Path(file).name)}</div>{said}'
 
@@ -167,7 +170,7 @@ def show_classes(generator: str) -> Any:
 
 def class_choices(classes: tuple[str, ...]) -> list[tuple[str, str]]:
     """Classes by name, and the one that goes with the image's number."""
-    return [("the number's own", ""), *((name, name) for name in classes)]
+    return [("the number's own", ""), *controls.class_choices(classes)]
 
 
 def restored(values: dict[str, Any]) -> list[Any]:
@@ -210,6 +213,7 @@ def build(opening: Interpolation) -> links.Restorable:
         with gr.Column(scale=8, min_width=320):
             outputs, drawn = lay_out_results(run, results(opening, example))
     says = "Stop the interpolation after its current step; its finished frames stay, and can be downloaded."
+    form.in_sight = "fractions"
     ended = connect(form, interpolate, STOPS, outputs, buttons, ("interpolate", "cancel_interpolation", says))
     figure_of_this.withdraw([ended], drawn)
     for side, (note, _) in ends.items():

@@ -57,7 +57,7 @@ def other_classes() -> gr.Dropdown:
 def offer_others(run: Run) -> Any:
     """The classes of a run's classifier, where they are too many for buttons."""
     return gr.update(
-        choices=list(dict.fromkeys(run.classes)), value=None, visible=len(run.classes) > pictures.MANY_CLASSES
+        choices=controls.class_choices(run.classes), value=None, visible=len(run.classes) > pictures.MANY_CLASSES
     )
 
 

@@ -127,7 +127,7 @@ def _row(title: str, images: Pictures, described: list[str], captions: list[str]
 def show_generator(generator: str) -> Any:
     """Offer the chosen generator's classes, if it has any."""
     card = generator_cards()[generator]
-    return gr.update(visible=card.conditional, choices=list(card.classes), value=[])
+    return gr.update(visible=card.conditional, choices=controls.class_choices(card.classes), value=[])
 
 
 def restored(values: dict[str, Any]) -> list[Any]:
@@ -172,7 +172,9 @@ def build_balls(opening: Comparison) -> links.Restorable:
                     with gr.Row():
                         form.add("count")
                         form.add("seed")
-                    classes = form.add("classes", choices=list(card.classes), visible=card.conditional)
+                    classes = form.add(
+                        "classes", choices=controls.class_choices(card.classes), visible=card.conditional
+                    )
                     setattr(classes, ANY_OF, models.all_classes(generator_cards()))
                 with boxes[1]:
                     form.add("files", height=130, elem_id="balls-upload")

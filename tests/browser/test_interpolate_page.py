@@ -10,7 +10,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 from serving import Server
 
 STATUS = "document.querySelector('#interpolate-status .status span').innerText"
@@ -54,6 +54,18 @@ def test_from_the_opening_example_to_a_download_of_ones_own(page: Page) -> None:
     page.wait_for_function(f"{STATUS}.includes('/ 800')")
     page.locator("#interpolate-cancel").click()
     page.wait_for_function(f"{STATUS}.includes('Cancelled after')")
+
+
+def test_what_is_wrong_in_a_box_that_is_folded_in_is_said_in_sight(page: Page, server: Server) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{server.url}?tab=interpolate&weights=abc")
+    page.wait_for_function("document.querySelector('[role=tab][aria-selected=true]')?.innerText === 'Interpolate'")
+    tab = page.get_by_role("tab", name="Interpolate").and_(page.locator(":visible"))
+    expect(tab).to_be_in_viewport(ratio=0.8)  # the row cuts off a little below
+    page.locator("#interpolate").click()
+    # The button has gone to the results, which lie far below the controls.
+    said = page.get_by_role("alert").filter(has_text="In All settings: Weights of the resolutions must be numbers")
+    expect(said).to_be_in_viewport()
 
 
 def test_every_visible_control_has_a_name_and_a_phone_needs_no_sideways_scrolling(page: Page) -> None:
