@@ -80,9 +80,10 @@ def page_of(options: argparse.Namespace) -> Any:
 
 def serve(page: Any, options: argparse.Namespace) -> None:
     """Serve the page until it is stopped; OSError where the address is not to be had."""
-    from bigroc_core.ui.page import launch_options, sweep_regularly
+    from bigroc_core.ui.page import give_back_memory_regularly, launch_options, sweep_regularly
 
     sweep_regularly()
+    give_back_memory_regularly()
     page.launch(
         server_name=options.host,
         server_port=options.port,

@@ -31,6 +31,7 @@ from bigroc_core.ui import (
 from bigroc_core.ui.downloads import sweep_regularly as sweep_regularly
 from bigroc_core.ui.errors import refuse_plainly, upload_broken_off, upload_without_room
 from bigroc_core.ui.own_checkpoint import know_visitors
+from bigroc_core.ui.sessions import give_back_memory_regularly as give_back_memory_regularly
 from bigroc_core.ui.sessions import keep_sessions_light
 from bigroc_core.ui.stories import stories_html
 from bigroc_core.ui.theme import CSS, KEYBOARD_JS, theme

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import os
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -56,3 +59,17 @@ def test_a_session_holds_no_description_of_the_whole_page(page: gr.Blocks) -> No
     assert holder["visitor"].config_values == {}
     shown(page, ("new", "new", 2, 3), holder["visitor"])
     assert len(holder["visitor"].config_values) <= 4
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc")
+def test_memory_below_what_is_still_in_use_goes_back_to_the_system() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    pieces = [bytearray(8_000) for _ in range(8_000)]  # each of the C library, and below the size that it maps apart
+    last = bytearray(8_000)
+    full = resident()
+    pieces.clear()
+    sessions.give_back_memory()
+    assert full - resident() > 40 * 2**20, "of 61 MiB"
+    assert len(last) == 8_000
