@@ -82,7 +82,10 @@ def markdown(card: Card) -> str:
     if measured := card.metrics.get("evaluate-classifier"):
         clean, pgd = accuracy(card) or ("", "")
         eps = measured["protocol"]["eps"]
-        said = f"Accuracy on {measured['images']:,} test images: {clean} clean, {pgd} under L2 PGD with ε = {eps:g}, by"
+        said = f"Accuracy on {measured['images']:,} test images: {clean} clean, {pgd} under L2 PGD with ε = {eps:g}"
+        if attacked := measured.get("autoattack"):
+            said += f"; on the first {attacked['images']:,} {attacked['accuracy']:.1%} under AutoAttack with that ε"
+        said += ", by"
         lines += ["", said, "", *_code(measured["command"])]
     if rows := distances(card):
         measured = card.metrics["evaluate"]
@@ -113,6 +116,9 @@ def hub_card(card: Card) -> str:
     measured = card.metrics.get("evaluate-classifier")
     data = {"CIFAR-10": "uoft-cs/cifar10", "Imagenette": "frgfm/imagenette"}
     dataset = next((name for name in data if name in card.data), None)
+    accuracies = {"accuracy": measured["clean"], "accuracy under L2 PGD": measured["pgd"]} if measured else {}
+    if measured and (attacked := measured.get("autoattack")):
+        accuracies[f"accuracy under AutoAttack, L2, {attacked['images']} images"] = attacked["accuracy"]
     results = [
         EvalResult(
             task_type="image-classification",
@@ -122,9 +128,7 @@ def hub_card(card: Card) -> str:
             metric_name=name,
             metric_value=round(value, 4),
         )
-        for name, value in (
-            (("accuracy", measured["clean"]), ("accuracy under L2 PGD", measured["pgd"])) if measured else ()
-        )
+        for name, value in accuracies.items()
     ]
     classifier = card.kind == "classifier"
     metadata = ModelCardData(

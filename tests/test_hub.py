@@ -89,7 +89,11 @@ def test_the_hub_reads_the_card_of_every_model(name: str) -> None:
     assert card.training["command"] in hub_card(card)
     measured = card.metrics.get("evaluate-classifier")
     if measured:
-        assert [one.metric_value for one in read.eval_results] == [round(measured[key], 4) for key in ("clean", "pgd")]
+        told = [measured["clean"], measured["pgd"]]
+        if strong := measured.get("autoattack"):
+            told.append(strong["accuracy"])
+            assert f"{strong['accuracy']:.1%} under AutoAttack" in hub_card(card)
+        assert [one.metric_value for one in read.eval_results] == [round(one, 4) for one in told]
 
 
 def test_the_command_prints_the_hub_card_and_the_card(capsys: pytest.CaptureFixture[str]) -> None:

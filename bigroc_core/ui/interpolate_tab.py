@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from bigroc_core.catalogue import classifier_cards, compute_device, generator_cards, kind_of
+from bigroc_core.catalogue import classifier_cards, generator_cards, kind_of
 from bigroc_core.experiments.frames import TABLE_HEADERS, Interpolation, animation, archive
 from bigroc_core.experiments.growing import settings_json
 from bigroc_core.experiments.interpolate import (
@@ -22,23 +21,17 @@ from bigroc_core.experiments.interpolate import (
     opening_request,
 )
 from bigroc_core.figures.results import of_interpolation
-from bigroc_core.images import to_uint8
 from bigroc_core.limits import KEEP_FILES_SECONDS
-from bigroc_core.messages import short
-from bigroc_core.sources import UPLOAD, OneImage
 from bigroc_core.ui import controls, figure_of_this, links, models, pictures
 from bigroc_core.ui.downloads import saved
-from bigroc_core.ui.errors import explained, refused_note
 from bigroc_core.ui.forms import Form, connect, endpoint, run_buttons, shared_names
 from bigroc_core.ui.live import Stops, live
-from bigroc_core.ui.one_image import linked_card, one_image, show_kind
+from bigroc_core.ui.one_image import checked, linked_card, one_image, show_kind
 from bigroc_core.ui.presets import QUIET
 from bigroc_core.ui.values import ANY_OF
 
 STOPS = Stops()
-UPLOAD_HINT = (
-    '<p class="note">One image of any size. The source keeps its size; the target is brought to the source\'s.</p>'
-)
+UPLOAD_HINT = "One image of any size. The source keeps its size; the target is brought to the source's."
 # The controls that a link restores, by their names in it.
 SHARED = tuple(shared_names(InterpolateRequest))
 
@@ -142,26 +135,6 @@ def look(run: Interpolation, frame: float) -> str:
     return large(run, min(max(int(frame), 1), len(run.fractions)) - 1)
 
 
-def check_end(file: str | None, classifier: str) -> str:
-    """Read an uploaded image at once, show it as it will be used, and say what was done to it. Returns HTML.
-
-    Args:
-        file: The image.
-        classifier: The one that will see it.
-    """
-    if not file:
-        return UPLOAD_HINT
-    with explained():
-        if classifier not in classifier_cards():
-            raise ValueError(f"there is no classifier {short(classifier)} here")
-        try:
-            image, notes = OneImage(kind=UPLOAD, file=file).read(None, compute_device(), "image")
-        except ValueError as error:
-            return refused_note(error)
-        said = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
-        return f'<div class="thumbs">{pictures.listed(to_uint8(image), Path(file).name)}</div>{said}'
-
-
 def show_classes(generator: str) -> Any:
     """Offer the chosen generator's classes, if it has any."""
     card = generator_cards()[generator]
@@ -217,8 +190,7 @@ def build(opening: Interpolation) -> links.Restorable:
     ended = connect(form, interpolate, STOPS, outputs, buttons, ("interpolate", "cancel_interpolation", says))
     figure_of_this.withdraw([ended], drawn)
     for side, (note, _) in ends.items():
-        inputs: list[Any] = [form.controls[f"{side}_file"], form.controls["classifier"]]
-        inputs[0].change(check_end, inputs, note, api_name=f"check_{side}", show_progress="minimal")
+        checked(form.controls[f"{side}_file"], form.controls["classifier"], note, f"check_{side}")
     linked = [*form.shared.values(), *(box for _, boxes in ends.values() for box in boxes)]
     return links.Restorable("interpolate", form.shared, linked, restored)
 
@@ -226,7 +198,7 @@ def build(opening: Interpolation) -> links.Restorable:
 def lay_out_end(form: Form, side: str) -> tuple[gr.HTML, list[gr.Column]]:
     """The controls of the source or the target; returns the note on its upload, and the boxes of its kinds."""
     with gr.Group():
-        boxes = one_image(form, side, f"{side}_", f"{side}-upload", f"show_{side}_kind")
+        boxes, note = one_image(form, side, f"{side}_", f"{side}-upload", f"show_{side}_kind", UPLOAD_HINT)
         generator: Any = form.controls[f"{side}_generator"]
         card = generator_cards()[generator.value]
         with boxes[0]:
@@ -234,8 +206,6 @@ def lay_out_end(form: Form, side: str) -> tuple[gr.HTML, list[gr.Column]]:
                 f"{side}_class", value="", choices=class_choices(card.classes), visible=card.conditional
             )
             setattr(of_class, ANY_OF, ["", *models.all_classes(generator_cards())])
-        with boxes[1]:
-            note = controls.html(UPLOAD_HINT, elem_classes="inset")
     generator.input(show_classes, generator, of_class, api_name=f"show_{side}_classes", **QUIET)
     return note, boxes
 

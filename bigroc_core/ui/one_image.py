@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from bigroc_core.catalogue import generator_cards
-from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD, example_paths
+from bigroc_core.catalogue import classifier_cards, compute_device, generator_cards
+from bigroc_core.images import to_uint8
+from bigroc_core.messages import short
+from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD, OneImage, example_paths
+from bigroc_core.ui import controls, pictures
+from bigroc_core.ui.errors import explained, refused_note
 from bigroc_core.ui.forms import Form
 from bigroc_core.ui.presets import QUIET
 
@@ -28,9 +34,11 @@ def kind_boxes(form: Form, name: str, api_name: str) -> list[gr.Column]:
     return boxes
 
 
-def one_image(form: Form, kind: str, prefix: str, elem_id: str, api_name: str) -> list[gr.Column]:
-    """The controls of a request's image in the boxes of its kinds, which are returned. kind: the setting that says
-    where it comes from; prefix: of the others."""
+def one_image(
+    form: Form, kind: str, prefix: str, elem_id: str, api_name: str, hint: str
+) -> tuple[list[gr.Column], gr.HTML]:
+    """The controls of a request's image in the boxes of its kinds; returns these, and the note on an upload. kind: the
+    setting that says where it comes from; prefix: of the others. hint: what the note says before there is one."""
     boxes = kind_boxes(form, kind, api_name)
     with boxes[0]:
         form.add(f"{prefix}generator")
@@ -39,11 +47,39 @@ def one_image(form: Form, kind: str, prefix: str, elem_id: str, api_name: str) -
             form.add(f"{prefix}number")
     with boxes[1]:
         form.add(f"{prefix}file", height=120, elem_id=elem_id)
+        note = controls.html(f'<p class="note">{hint}</p>', elem_classes="inset")
     with boxes[2]:
         form.add(f"{prefix}example")
-    return boxes
+    return boxes, note
 
 
 def linked_card(values: dict[str, Any], prefix: str = "") -> Any:
     """The card of a link's generator, or of the one that the page begins with."""
     return generator_cards()[values.get(f"{prefix}generator", next(iter(generator_cards())))]
+
+
+def checked(file: Any, classifier: Any, note: gr.HTML, api_name: str) -> None:
+    """Show an upload in its note as soon as it is there, or why it cannot be used. classifier: the control of the one
+    that will see it."""
+    hint = note.value
+
+    def check(file: str | None, classifier: str) -> str:
+        """Read an uploaded image at once, show it as it will be used, and say what was done to it. Returns HTML.
+
+        Args:
+            file: The image.
+            classifier: The one that will see it.
+        """
+        if not file:
+            return hint
+        with explained():
+            if classifier not in classifier_cards():
+                raise ValueError(f"there is no classifier {short(classifier)} here")
+            try:
+                image, notes = OneImage(kind=UPLOAD, file=file).read(None, compute_device(), "image")
+            except ValueError as error:
+                return refused_note(error)
+            said = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
+            return f'<div class="thumbs">{pictures.listed(to_uint8(image), Path(file).name)}</div>{said}'
+
+    file.change(check, [file, classifier], note, api_name=api_name, show_progress="minimal")

@@ -26,7 +26,7 @@ from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.forms import Form, connect, endpoint, run_buttons, shared_names
 from bigroc_core.ui.forms import restored as restored_form
 from bigroc_core.ui.live import Stops, live
-from bigroc_core.ui.one_image import kind_boxes, linked_card, one_image, show_kind
+from bigroc_core.ui.one_image import checked, kind_boxes, linked_card, one_image, show_kind
 from bigroc_core.ui.presets import QUIET
 from bigroc_core.ui.values import ANY_OF
 
@@ -207,7 +207,8 @@ def build_every_class(opening: Comparison, tabs: gr.Tabs) -> links.Restorable:
                 "ordinary one is convinced by a change that nobody sees (P1 Fig. 2)."
             )
             with gr.Group():
-                boxes = one_image(form, "source", "", "aligned-upload", "show_aligned_source")
+                hint = "One image of any size, which it keeps."
+                boxes, note = one_image(form, "source", "", "aligned-upload", "show_aligned_source", hint)
             with gr.Group():
                 form.add("classifier")
                 form.add("eps", **controls.eps_range("l2"))
@@ -222,6 +223,7 @@ def build_every_class(opening: Comparison, tabs: gr.Tabs) -> links.Restorable:
         outputs, drawn = lay_out_results("aligned", results(opening, every_class.as_command, text))
     names = ("aligned_gradients", "cancel_aligned_gradients", CANCEL)
     ended = connect(form, aligned_gradients, STOPS, outputs, buttons, names)
+    checked(form.controls["file"], form.controls["classifier"], note, "check_aligned_source")
     figure_of_this.withdraw([ended], drawn)
 
     def linked(values: dict[str, Any]) -> list[Any]:

@@ -53,6 +53,9 @@ def test_both_comparisons_open_finished_run_refuse_and_cancel(page: Page) -> Non
     page.get_by_text("Upload", exact=True).and_(page.locator(":visible")).click()
     page.locator("#aligned").click()
     page.get_by_text("Add an image first").first.wait_for()
+    broken = {"name": "broken.png", "mimeType": "image/png", "buffer": b"not an image"}
+    page.locator("#aligned-upload input[type=file]").set_input_files(broken)
+    page.get_by_role("listitem").filter(has_text="broken.png: is not an image").wait_for()
     page.get_by_text("Examples", exact=True).and_(page.locator(":visible")).click()
     set_number(page, "Steps T", "200")
     # Else all of them rest, and the run ends, sooner than it is cancelled.
