@@ -18,6 +18,11 @@ def in_words(name: str) -> str:
     return name.replace("_", " ").strip() or name
 
 
+def counted(number: int, name: str) -> str:
+    """So many of something, "1 image" or "2 images"."""
+    return f"{number:,} {name}{'s' * (number != 1)}"
+
+
 def printable(text: str, most: int = 120) -> str:
     """The text with everything that cannot be shown escaped, and its middle left out beyond `most` characters.
 

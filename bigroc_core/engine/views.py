@@ -232,4 +232,5 @@ def name_of(classifier: nn.Module) -> str:
 
 
 def _by(size: tuple[int, ...]) -> str:
-    return f"{size[0]}×{size[1]} pixels"
+    """(height, width) as people write it, width first."""
+    return f"{size[1]}×{size[0]} pixels"

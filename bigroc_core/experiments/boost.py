@@ -59,6 +59,7 @@ from bigroc_core.experiments.sizes import (
 from bigroc_core.generators.sampling import Generator as ImageGenerator
 from bigroc_core.limits import MAX_KEPT_BYTES
 from bigroc_core.losses import realism
+from bigroc_core.messages import in_words
 from bigroc_core.settings import setting
 from bigroc_core.sources import GENERATOR, Source, SourceImages, class_numbers, in_turn
 from bigroc_core.streams import ImageStream, generator_stream, labels_to
@@ -319,11 +320,13 @@ def unclear_targets(logits: Tensor, names: tuple[str, ...], classes: tuple[str, 
     unclear = [i for i in range(len(names)) if best[i] < UNCLEAR]
     if not unclear:
         return ()
-    shown = ", ".join(f"{names[i]} ({classes[int(which[i])]}, {100 * float(best[i]):.0f} %)" for i in unclear[:3])
+    shown = ", ".join(
+        f"{names[i]} ({in_words(classes[int(which[i])])}, {100 * float(best[i]):.0f} %)" for i in unclear[:3]
+    )
     more = f" and {len(unclear) - 3} more" if len(unclear) > 3 else ""
     return (
-        f"perhaps none of the {len(classes)} classes: {shown}{more}; the likeliest is taken as the target, "
-        "choose another under Target class",
+        f"perhaps none of the {len(classes)} classes: {shown}{more}; the likeliest is taken as the target: move them "
+        "towards a given class to choose another",
     )
 
 

@@ -224,7 +224,11 @@ def walked(
     for classifier in classifiers:
         note = view_note(classifier, (source.shape[1], source.shape[2]), walk.view)
         seen += [note] if note else []
-    yield from described(between(classifiers, source, target, walk), walk.settings(), (*notes, *seen), began)
+    settings = walk.settings()
+    # Large uploads are brought to what the page takes; the target comes at the source's size in any case.
+    if "file" in settings["source"] and any(note.startswith("source: resized") for note in notes):
+        settings["source"]["size"] = [int(side) for side in source.shape[1:]]
+    yield from described(between(classifiers, source, target, walk), settings, (*notes, *seen), began)
 
 
 def computing(walk: Walk, device: str | None = None) -> int:
@@ -261,7 +265,8 @@ def as_python(settings: dict[str, Any]) -> str:
             ]
         else:
             path = f"assets/examples/{end['example']}" if "example" in end else end["file"]
-            size = "" if side == "source" else ", size=tuple(source.shape[2:])"
+            size = ", size=tuple(source.shape[2:])" if side == "target" else ""
+            size = f", size={tuple(end['size'])}" if "size" in end else size
             lines += [f"{side} = read_image({path!r}{size}).pixels[None]"]
     loaded, own = "bc.load_classifier(name)", own_classifier()
     if own is not None and own.name in settings["classifiers"]:
@@ -289,6 +294,9 @@ def as_python(settings: dict[str, Any]) -> str:
 
 def as_command(settings: dict[str, Any]) -> str:
     """The command that writes these frames, the same pixels, into the folder interpolated/."""
+    if "size" in settings["source"]:
+        height, width = settings["source"]["size"]
+        return f"# The page brought the source to {width}×{height}, and the command does not: use the Python."
     words, options = ["python", "-m", "bigroc_core", "interpolate"], []
     for side in ("source", "target"):
         end = settings[side]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bigroc_core.messages import in_words
 from bigroc_core.settings import Request, described, like, setting
 from bigroc_core.sources import (
     MAX_INDEX,
@@ -17,7 +18,7 @@ from bigroc_core.sources import (
 
 def example_choices() -> list[tuple[str, str]]:
     """The examples by name."""
-    return [(path.stem, path.name) for path in example_paths()]
+    return [(in_words(path.stem.replace("-", "_")), path.name) for path in example_paths()]
 
 
 @dataclass(frozen=True, kw_only=True)

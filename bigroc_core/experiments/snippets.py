@@ -132,6 +132,10 @@ def as_command(settings: dict[str, Any], to: str = "boosted") -> str:
     if len(targets) > 1 or settings.get("classes", IN_TURN) != IN_TURN:
         return "# One command takes one target class for all images, and all of a generator's classes: use the Python."
     images = "assets/examples" if settings["source"] == EXAMPLES.lower() else "FOLDER_OF_YOUR_IMAGES"
+    comment = ""
+    if "sizes" in settings:
+        images = "original"
+        comment = "# In the unpacked download, which holds the images at the sizes that they were boosted at:\n"
     options: dict[str, Any] = {}
     if settings["source"] == GENERATOR.lower():
         images = GENERATOR_PREFIX + settings["generator"]
@@ -147,7 +151,7 @@ def as_command(settings: dict[str, Any], to: str = "boosted") -> str:
             "debias_count": settings["validation_count"],
             "debias_seed": settings["validation_seed"],
         }
-    return command("boost", images, to, **options, **_config(settings))
+    return comment + command("boost", images, to, **options, **_config(settings))
 
 
 def command_for_folder(settings: dict[str, Any], images: str, to: str) -> str:

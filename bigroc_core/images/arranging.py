@@ -50,14 +50,17 @@ def arrange(files: Iterable[str], data_of: Callable[[str], bytes], where: str, r
     others = sorted(set(visible) - images - set(tables.values()))
     if not images:
         found = f"only other files ({some_of(others)})" if others else "nothing but hidden files"
-        raise ImageError(f"{where}: holds no images, {found}; {EXPECTED[9:]}s, flat or in class subfolders.")
+        raise ImageError(
+            f"{where}: holds no images, {found}; {EXPECTED.replace(' a ', ' ', 1)}s, flat or in class subfolders."
+        )
     if len(images) > reading.limits.images:
         raise ImageError(
             f"{where}: holds {len(images):,} images, more than the {reading.limits.images:,} that can be read here. "
             "Take fewer."
         )
     if others:
-        notes.append(f"{len(others)} files that are not images were left out ({some_of(others)})")
+        counted = "1 file that is no image was" if len(others) == 1 else f"{len(others)} files that are not images were"
+        notes.append(f"{counted} left out ({some_of(others)})")
     names = sorted(images, key=lambda name: (PurePosixPath(name).name, name))
     values: list[str] | None = None
     more: list[str] = []

@@ -13,6 +13,7 @@ from bigroc_core.experiments.boost import Run
 from bigroc_core.experiments.boost_files import archive, settings_json
 from bigroc_core.figures.results import of_run
 from bigroc_core.images import from_uint8, to_pil
+from bigroc_core.messages import counted
 from bigroc_core.ui import pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.errors import explained
@@ -42,7 +43,8 @@ def results(run: Run, index: int, gain: float) -> tuple[Any, ...]:
     note_cost(run)
     frame = len(run.steps) - 1
     last = run.steps[frame]
-    text = f"Done: {len(run.targets)} images, step {last} / {run.total_steps} in {run.seconds:.1f} s"
+    images = counted(len(run.targets), "image")
+    text = f"Done: {images}, step {last} / {run.total_steps} in {run.seconds:.1f} s"
     text += " (all images rest)" if last < run.total_steps else ""
     text += settings_said(run)
     facts, grid, compare, large, table = at_step(run, frame, index, gain)
@@ -52,7 +54,7 @@ def results(run: Run, index: int, gain: float) -> tuple[Any, ...]:
         facts,
         grid,
         gr.update(maximum=max(last, 1), value=last, step=run.steps[1] if len(run.steps) > 1 else 1),
-        gr.update(maximum=max(len(run.targets), 2), value=index + 1),
+        gr.update(maximum=max(len(run.targets), 2), value=index + 1, interactive=len(run.targets) > 1),
         compare,
         large,
         table,

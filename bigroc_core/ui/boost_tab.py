@@ -47,7 +47,7 @@ from bigroc_core.ui import (
 )
 from bigroc_core.ui.boost_layout import OPENING_GAIN, lay_out_results
 from bigroc_core.ui.boost_results import checked_gain, preview, results
-from bigroc_core.ui.errors import explained, sentence
+from bigroc_core.ui.errors import explained, refused_note, sentence
 from bigroc_core.ui.forms import Form, as_text, connect, endpoint, shared_names, stale_js
 from bigroc_core.ui.live import Stops, live
 from bigroc_core.ui.presets import (
@@ -112,7 +112,10 @@ def check_upload(files: list[str] | None, classifier: str) -> str:
     with explained():
         if classifier not in classifier_cards():
             raise ValueError(f"there is no classifier {short(classifier)} here")
-        read, refused = read_files([Path(file) for file in files], None, compute_device())
+        try:
+            read, refused = read_files([Path(file) for file in files], None, compute_device())
+        except ValueError as error:
+            return refused_note(error)
         images = () if read is None else read.images
         count, known = len(images), [(int(one.shape[1]), int(one.shape[2])) for one in images]
         sizes = f", {pictures.sizes_said(known)}" if known else ""
@@ -226,7 +229,8 @@ def restored(values: dict[str, Any]) -> list[Any]:
     updates["target_classes"] |= shown_targets
     # Of uploads nothing is known before they are here.
     sized = size_text(size) if known_size else gr.skip()
-    return [*updates.values(), *show_source(source), debias_box, marked, sized, models.facts(classifier)]
+    origin = said_of(None if "eps" in values else presets["recommended"], classifier)
+    return [*updates.values(), *show_source(source), debias_box, marked, sized, models.facts(classifier), origin]
 
 
 # ------------------------------------------------------------------------------------------------------- the layout
@@ -328,7 +332,7 @@ def build(
     chosen.input(
         models.fetch, chosen, known, api_name="fetch", api_visibility="private", concurrency_limit=4, **WATCHED
     )
-    linked = [*form.shared.values(), *boxes, debias_box, strength.presets, strength.size, known]
+    linked = [*form.shared.values(), *boxes, debias_box, strength.presets, strength.size, known, strength.origin]
     restorable = links.Restorable(tab="boost", shared=form.shared, outputs=linked, apply=restored)
     with place_of_settings:
         dropped.lay_out(restorable)

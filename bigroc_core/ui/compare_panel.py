@@ -14,7 +14,7 @@ from bigroc_core.experiments.comparison import TABLE_HEADERS, Comparison, archiv
 from bigroc_core.experiments.growing import settings_json
 from bigroc_core.figures.results import of_comparison
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_COMPARED
-from bigroc_core.messages import in_words
+from bigroc_core.messages import counted, in_words
 from bigroc_core.norms import NORMS
 from bigroc_core.ui import controls, figure_of_this, links, pictures
 from bigroc_core.ui.downloads import saved
@@ -55,13 +55,9 @@ def results(run: Comparison, text: str = "") -> tuple[Any, ...]:
     """Everything a comparison shows once it has ended, finished or cancelled. text: in place of what was done."""
     if not run.finished:
         settle(run)
-    done = f"Done: {_counted(len(run.rows), 'setting')} on {_counted(len(run.targets), 'image')} in {run.seconds:.1f} s"
+    done = f"Done: {counted(len(run.rows), 'setting')} on {counted(len(run.targets), 'image')} in {run.seconds:.1f} s"
     status = pictures.ended(run.finished, (run.done, run.total), text or done, run.notes)
     return run, status, strip(run), run.table(), saved("compared.zip", archive(run)), commands(run), settings_json(run)
-
-
-def _counted(number: int, name: str) -> str:
-    return f"{number} {name}{'s' * (number != 1)}"
 
 
 def strip(run: Comparison) -> str:

@@ -19,6 +19,7 @@ from bigroc_core.limits import MAX_CARD_BYTES
 from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD
 from bigroc_core.ui import links
 from bigroc_core.ui.errors import explained, inform, warn
+from bigroc_core.ui.forms import stale_js
 
 # As settings have them, and as the controls do.
 WORDS = {word.lower(): word for word in (GENERATOR, UPLOAD, EXAMPLES, GIVEN, ESTIMATED, DEBIASED)}
@@ -47,7 +48,8 @@ def lay_out(boost: links.Restorable) -> None:
                 inform(note)
             return updates
 
-    box.upload(restore, box, list(boost.outputs), api_visibility="private", show_progress="hidden")
+    brought = box.upload(restore, box, list(boost.outputs), api_visibility="private", show_progress="hidden")
+    brought.success(None, js=stale_js("status"), api_visibility="private")
 
 
 def settings_in(path: Path) -> dict[str, Any]:

@@ -241,6 +241,9 @@ def checker(form: Form, stops: Stops | None, extras: Sequence[str] = ()) -> Call
 
 def _of_control(name: str, label: str | None, problem: str) -> str:
     """What is wrong with a setting, by the name that its control has on the page."""
+    each = f"each of the {name} must "
+    if label and problem.startswith(each):
+        return f"each of the {label[:1].lower()}{label[1:]} must {problem.removeprefix(each)}"
     return f"{label}{problem.removeprefix(name)}" if label and problem.startswith(f"{name} must ") else problem
 
 
@@ -284,6 +287,12 @@ def connect(
     stateful = isinstance(outputs[0], gr.State)
     status: Any = outputs[1 if stateful else 0]
     shape = (len(outputs), 1 if stateful else 0)
+    tab, begins = links.BUTTONS.get(str(go.elem_id)), ""
+    if tab:
+        order = _named(form.request, extras or {})
+        shared = json.dumps(list(form.shared))
+        given = f"{[order.index(name) for name in form.shared]}.map((i) => values[i])"
+        begins = f"window.runBegins?.({json.dumps(go.elem_id)}, {json.dumps(tab)}, {shared}, {given});"
     run = go.click(
         in_turn(handler, stops, shape, line_of),
         inputs,
@@ -294,11 +303,10 @@ def connect(
         concurrency_limit=None,  # in_turn lets it wait
         show_progress="minimal",
         show_progress_on=status,
-        js=show_results_js(status.elem_id),
+        js=show_results_js(status.elem_id, begins),
     )
     # What was refused before it began has changed nothing.
     run.failure(None, status, status, js=STOPPED_JS, api_visibility="private")
-    tab = links.BUTTONS.get(str(go.elem_id))
     if tab and go.elem_id != "boost":
         told = {"tab": tab, "names": list(form.shared), "button": go.elem_id}
         js = links.RAN_JS % {name: json.dumps(value) for name, value in told.items()}
@@ -329,9 +337,11 @@ STOPPED_JS = f"""(shown) => shown.includes('class="status running"')
   : shown"""
 
 
-def show_results_js(status: str) -> str:
-    """What a button runs in the browser: on a phone the results lie below the controls, so go to this status line."""
+def show_results_js(status: str, begins: str = "") -> str:
+    """What a button runs in the browser: on a phone the results lie below the controls, so go to this status line.
+    begins: what else it does with the `values` of its inputs."""
     return f"""(...values) => {{
+  {begins}
   document.querySelector('#{status}').classList.remove('stale');
   delete document.querySelector('#{status} .status span')?.dataset.shown;
   if (window.innerWidth < 700) document.querySelector('#{status}').scrollIntoView({{ behavior: 'smooth' }});

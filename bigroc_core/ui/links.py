@@ -109,17 +109,20 @@ def follower(restorable: Sequence[Restorable], tabs: gr.Tabs) -> Callable[[str],
         query = QueryParams((address or "").removeprefix("?"))
         one = named.get(query.get("tab", ""))
         if one is None:
+            if "tab" in query:
+                warn([f"there is no tab {query['tab'][:MAX_TEXT]!r}"], restored=False)
             return gr.skip()
         updates: dict[gr.blocks.Block, Any] = dict(zip([tabs, *one.tabs], one.selection(), strict=True))
         values, problems = read(query, one.shared)
+        whole = True
         if values:  # else the tab stays at its opening, whose controls are those of the example shown
             try:
                 restored = one.apply(values)
             except ValueError as error:
-                problems.append(str(error))
+                problems, whole = [*problems, str(error)], False
             else:
                 updates |= zip(one.outputs, restored, strict=True)
-        warn(problems)
+        warn(problems, whole)
         return updates  # Gradio leaves alone what is not in it
 
     return follow
@@ -188,7 +191,10 @@ def _own_file(control: gr.components.Component, given: Sequence[str]) -> str:
     return f"{files[0][:MAX_TEXT]} is somebody's own file, which no link restores: upload it again" if files else ""
 
 
-def warn(problems: Sequence[str]) -> None:
-    """Say what a link asked for and did not get."""
-    if problems:
-        errors.warn(f"This link could not be followed in all: {'; '.join(problems[:5])}. The rest is restored.")
+def warn(problems: Sequence[str], restored: bool = True) -> None:
+    """Say what a link asked for and did not get. restored: whether it got the rest."""
+    told = "; ".join(problems[:5])
+    if problems and restored:
+        errors.warn(f"This link could not be followed in all: {told}. The rest is restored.")
+    elif problems:
+        errors.warn(f"This link could not be followed: {told}. The settings are as the page opens with them.")

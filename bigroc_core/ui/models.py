@@ -92,4 +92,6 @@ def cost_said(classifier: str) -> str:
     """What a step costs here, from the last run."""
     own = own_classifier(classifier)
     seconds = _SECONDS.get(classifier) if own is None else own.seconds
-    return "a step's cost shows after a run" if seconds is None else f"{1e3 * seconds:.3g} ms per image and step here"
+    if seconds is None:
+        return "a step's cost shows after a run"
+    return f"{f'{seconds:.2g} s' if seconds >= 1 else f'{1e3 * seconds:.3g} ms'} per image and step here"

@@ -43,14 +43,15 @@ READINGS_JS = """(eps, steps, alpha, norm, size) => {
   const step = own ? (steps > 0 ? eps / steps : 0) : Number(alpha);
   const [height, width] = size.split('×').map(Number);
   const each = 255 * eps / (norm === 'linf' ? 1 : Math.sqrt(3 * height * width));
-  const per = norm === 'linf' ? ` = ${each.toFixed(1)}/255` : `, ${each.toFixed(1)}/255 per value at ${size}`;
+  const at = ` per value at ${width}×${height}`;
+  const per = norm === 'linf' ? ` = ${each.toFixed(1)}/255` : `, ${each.toFixed(1)}/255${at}`;
   return `<div class="readings">${name} ≤ ${f(eps)} on [0, 1] pixels${per} = ${f(2 * eps)} on [-1, 1]; ` +
     `α = ${own ? 'ε/T = ' : ''}${f(step)}</div>`;
 }"""
 
 
 def size_text(size: tuple[int, int]) -> str:
-    """(height, width) as the page keeps it beside its controls, and says it."""
+    """(height, width) as the page keeps it beside its controls, and programs give it."""
     return f"{size[0]}×{size[1]}"
 
 
@@ -117,7 +118,7 @@ def said_of_paper(name: str, size: str) -> str:
     found, wanted = paper_preset(name), size_in(size)
     if (found.size, found.size) == wanted:
         return _note(f"{found.system}: {found.source}, found at {found.size} px.")
-    scaling = f"scaled to {size_text(wanted)} by √(H·W), not swept"
+    scaling = f"scaled to {wanted[1]}×{wanted[0]} by √(H·W), not swept"
     return _note(f"{found.system}: {found.source}, found at {found.size} px; {scaling}.")
 
 
@@ -253,7 +254,7 @@ def readings(eps: float, steps: int, size: tuple[int, int]) -> str:
     """ε in both scales and per value, and α, as the page first shows them for L2."""
     return (
         f'<div class="readings">‖δ‖₂ ≤ {eps:.2f} on [0, 1] pixels, {per_value(eps, size):.1f}/255 per value at '
-        f"{size_text(size)} = {2 * eps:.2f} on [-1, 1]; α = ε/T = {eps / max(steps, 1):.2g}</div>"
+        f"{size[1]}×{size[0]} = {2 * eps:.2f} on [-1, 1]; α = ε/T = {eps / max(steps, 1):.2g}</div>"
     )
 
 

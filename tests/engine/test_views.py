@@ -185,7 +185,7 @@ def test_a_side_of_ones_own_is_what_the_network_sees(classifiers):
     result = bc.boost(classifiers["robust"], x, labels, config, view=24)
     expected = textbook(classifiers["robust"], x, labels, 1.0, 2, see=resized((24, 32)))
     assert (result.images - expected).abs().max() <= 1e-9
-    assert "24×32" in " ".join(result.notes)
+    assert "64×48 pixels, at 32×24" in " ".join(result.notes)
 
 
 def test_a_bare_module_sees_images_as_they_are_unless_told_its_side():
@@ -257,9 +257,9 @@ def test_batches_are_of_pixels_as_seen_and_change_nothing(classifiers):
 
 def test_notes_say_what_is_seen_of_another_size(classifiers):
     assert view_note(classifiers["robust"], (32, 32)) is None
-    assert "96×64" in (note := view_note(classifiers["robust"], (96, 64)) or "")
-    assert "48×32" in note
-    assert "centre 256×64" in (view_note(classifiers["robust"], (1000, 64)) or "")
+    assert "64×96" in (note := view_note(classifiers["robust"], (96, 64)) or "")
+    assert "32×48" in note
+    assert "centre 64×256" in (view_note(classifiers["robust"], (1000, 64)) or "")
     assert "centre 64×64" in (view_note(classifiers["vit"], (96, 64)) or "")
     assert "centre 224×224" in (view_note(classifiers["vit"], (300, 224)) or "")
     assert view_note(classifiers["resnet"], (128, 128), "native") is None

@@ -154,6 +154,21 @@ def test_page_command_and_python_give_the_same_bytes(tmp_path: Path, monkeypatch
     assert archive(run, animation(run)) == Path(shown[6]).read_bytes()
 
 
+def test_a_large_upload_is_repeated_at_the_size_that_the_page_brought_it_to(tmp_path: Path) -> None:
+    Image.effect_noise((600, 400), 80).convert("RGB").save(tmp_path / "large.png")
+    source = OneImage(kind=UPLOAD, file=str(tmp_path / "large.png"))
+    target = OneImage(generator="cifar10-cgan", number=1)
+    walk = Walk(source=source, target=target, classifiers=("cifar10-standard",), fractions=(1.0,), steps=1)
+    run = last(interpolation_of(walk, "cpu"))
+    assert run.settings["source"]["size"] == [341, 512]
+    assert "512×341" in experiment.as_command(run.settings)
+    reading = next(line for line in experiment.as_python(run.settings).splitlines() if line.startswith("source = "))
+    found: dict[str, Any] = {"read_image": lambda name, **size: read_image(tmp_path / name, **size)}
+    exec(reading, found)
+    # One level, where a value lies between two.
+    assert np.abs(to_uint8(found["source"][0]).astype(int) - run.source.astype(int)).max() <= 1
+
+
 def test_the_kept_example_belongs_to_the_embedded_classifiers() -> None:
     """Otherwise the page opens with a shorter one; `python -m bigroc_core.experiments.opening` makes it anew."""
     kept = opening()

@@ -87,8 +87,9 @@ def test_a_link_to_the_boost_tab_shows_what_belongs_to_its_values() -> None:
     assert by_name["classes"]["visible"] is False  # an unconditional generator draws no class
     assert by_name["target_classes"]["visible"] is False
     assert by_name["steps"] == gr.skip()
-    *_, debias_box, presets, _size, _facts = updates
+    *_, debias_box, presets, _size, _facts, origin = updates
     assert debias_box["visible"] is True
+    assert "Set by hand" in origin
     assert any("recommended" in choice for choice in presets["choices"][0])
 
 
@@ -154,3 +155,19 @@ def test_a_link_to_a_tab_alone_leaves_its_opening_as_it_is() -> None:
     follow = links.follower([one], tabs)
     assert list(follow("?tab=boost&__theme=dark")) == [tabs]
     assert list(follow("?tab=boost&seed=3")) == [tabs, box]
+
+
+def test_a_link_that_restores_nothing_does_not_say_that_the_rest_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(links.errors, "warn", said.append)
+
+    def refuse(_values: dict[str, Any]) -> list[Any]:
+        raise ValueError("these do not go together")
+
+    with gr.Blocks(), gr.Tabs() as tabs:
+        follow = links.follower([links.Restorable("boost", SHARED, [], refuse)], tabs)
+    follow("?tab=boost&seed=3&nonsense=1")
+    assert follow("?tab=nowhere&seed=3") == gr.skip()
+    assert "no control 'nonsense'; these do not go together. The settings are as the page opens" in said[0]
+    assert "there is no tab 'nowhere'" in said[1]
+    assert not any("rest is restored" in one for one in said)
