@@ -44,6 +44,11 @@ def theme() -> gr.themes.Base:
         input_placeholder_color="*neutral_500",
         input_placeholder_color_dark="*neutral_300",
         color_accent="*primary_600",
+        # As text they have to stand out from either ground.
+        link_text_color_dark="*primary_400",
+        link_text_color_visited_dark="*primary_400",
+        link_text_color_hover_dark="*primary_300",
+        link_text_color_active_dark="*primary_300",
         checkbox_label_background_fill_selected="*primary_600",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",

@@ -175,7 +175,7 @@ def test_an_impossible_setting_is_explained_at_its_control_and_the_next_run_work
     before = page.evaluate(STATUS)
     page.locator("#boost").click()
     page.get_by_text("In All settings: Step size α must be").wait_for()
-    assert page.get_by_text("Stop early at p(y|x) ≥ must be").is_visible()
+    page.get_by_text("Stop early at p(y|x) ≥ must be").wait_for()
     assert page.evaluate(STATUS) == before
     type_into(page, "Step size α", "")
     type_into(page, "Stop early at", "")
