@@ -67,7 +67,8 @@ Per request at most {MAX_IMAGES_PER_REQUEST} images, {MAX_STEPS_PER_REQUEST} ste
 samples for debiasing; per evaluation {MAX_EVALUATION_IMAGES:,} images of each of {MAX_EVALUATION_SEEDS} seeds; files up
 to {MAX_UPLOAD_BYTES // MIB} MiB and {UPLOAD.image_pixels // 1_000_000} megapixels. Uploads and results are deleted from
 the server once they are {KEEP_FILES_SECONDS // 60} minutes old (looked at every {KEEP_FILES_SECONDS // 360} minutes).
-The page sends nothing anywhere else. All of it can be called from a program: see *Use via API* at the foot of a wide window.
+The page sends nothing anywhere else. All of it can be called from a program: see *Use via API* at
+the foot of a wide window.
 """
 
 
