@@ -46,7 +46,7 @@ SMALLER: tuple[tuple[tuple[str, ...], str], ...] = (
 # Not run here, and why.
 ELSEWHERE = {
     "--metrics fid": "Inception's weights are downloaded",
-    "evaluate-classifier cifar10": "all test images, or AutoAttack: tests/evaluation runs it on few",
+    "evaluate-classifier cifar10-robust": "all test images: tests/evaluation runs it on few",
     "evaluate-joint cifar10-joint": "all test images: tests/training runs it on few",
     "tables --output": "hours: tests/cli/test_tables.py runs it on few images",
     "figure training": "of a run of hours: tests/training/test_commands_end_to_end.py",

@@ -8,6 +8,7 @@ import gradio as gr
 
 from bigroc_core.catalogue import classifier_cards
 from bigroc_core.experiments.boost import Run
+from bigroc_core.messages import counted
 from bigroc_core.ui import controls, figure_of_this, pictures, repaint
 from bigroc_core.ui.boost_results import MAX_GAIN, draw, look, pick, results
 from bigroc_core.ui.models import all_classes
@@ -32,7 +33,7 @@ def lay_out_results(
     """What a run shows, with the example in it; returns the controls of the step, the image and the difference, the one
     that names another class, the outputs of a run, and where a figure of it is shown."""
     shown = results(opening, 0, OPENING_GAIN)
-    steps = f"{opening.total_steps} step{'s' * (opening.total_steps != 1)}"
+    steps = counted(opening.total_steps, "step")
     text = f"An example to begin with: {len(opening.targets)} images of {generator}, {steps}"
     status = controls.html(pictures.progress(1, 1, text, "finished"), elem_id="status", label="Status")
     facts = controls.html(shown[2], elem_id="facts", label="Summary")

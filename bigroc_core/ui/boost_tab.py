@@ -29,7 +29,6 @@ from bigroc_core.limits import (
     MAX_LIGHT_COMPUTING,
     MAX_OWN_SIDE,
 )
-from bigroc_core.messages import short
 from bigroc_core.norms import NORMS
 from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD, Source, example_paths, read_files
 from bigroc_core.ui import (
@@ -47,7 +46,7 @@ from bigroc_core.ui import (
 )
 from bigroc_core.ui.boost_layout import OPENING_GAIN, lay_out_results
 from bigroc_core.ui.boost_results import checked_gain, preview, results
-from bigroc_core.ui.errors import explained, refused_note, sentence
+from bigroc_core.ui.errors import said_of_upload, sentence
 from bigroc_core.ui.forms import Form, as_text, connect, endpoint, shared_names, stale_js
 from bigroc_core.ui.live import Stops, live
 from bigroc_core.ui.presets import (
@@ -109,13 +108,9 @@ def check_upload(files: list[str] | None, classifier: str) -> str:
     """
     if not files:
         return UPLOAD_HINT
-    with explained():
-        if classifier not in classifier_cards():
-            raise ValueError(f"there is no classifier {short(classifier)} here")
-        try:
-            read, refused = read_files([Path(file) for file in files], None, compute_device())
-        except ValueError as error:
-            return refused_note(error)
+
+    def look() -> str:
+        read, refused = read_files([Path(file) for file in files], None, compute_device())
         images = () if read is None else read.images
         count, known = len(images), [(int(one.shape[1]), int(one.shape[2])) for one in images]
         sizes = f", {pictures.sizes_said(known)}" if known else ""
@@ -125,6 +120,8 @@ def check_upload(files: list[str] | None, classifier: str) -> str:
             f'{pictures.thumbs(read)}<p class="note">{count} of {total} images ready{sizes}.</p>'
             f"{pictures.folded(notes, refused)}"
         )
+
+    return said_of_upload(look, classifier)
 
 
 # ------------------------------------------------------------------------------ controls that follow one another

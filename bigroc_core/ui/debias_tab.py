@@ -19,7 +19,7 @@ from bigroc_core.messages import in_words
 from bigroc_core.sources import GENERATOR, UPLOAD
 from bigroc_core.ui import controls, figure_of_this, links, pictures
 from bigroc_core.ui.downloads import saved
-from bigroc_core.ui.errors import explained, refused_note
+from bigroc_core.ui.errors import said_of_upload
 from bigroc_core.ui.forms import Form, connect, endpoint, restored, run_buttons
 from bigroc_core.ui.live import Stops, live
 from bigroc_core.ui.presets import QUIET
@@ -132,18 +132,18 @@ def read_uploads(files: list[str] | None, others: list[str] | None) -> str:
     """
     if not files:
         return UPLOAD_HINT
-    with explained():
-        try:
-            found, notes = opened(files)
-            more, further = opened(others) if others else (found, [])
-        except ValueError as error:
-            return refused_note(error)
+
+    def look() -> str:
+        found, notes = opened(files)
         sizes = {one.own_size(i) for one in found.sets for i in range(min(len(one), SIZED))}
         said = f"{len(found.places):,} images, {pictures.sizes_said(sizes)}"
         if others:
+            more, further = opened(others)
             said, notes = f"{said}; {len(more.places):,} others that d is fitted to", notes + further
-    left_out = [note for note in notes if note.startswith(LEFT_OUT)]
-    return f'<p class="note">{said}.</p>{pictures.folded([one for one in notes if one not in left_out], left_out)}'
+        left_out = [note for note in notes if note.startswith(LEFT_OUT)]
+        return f'<p class="note">{said}.</p>{pictures.folded([one for one in notes if one not in left_out], left_out)}'
+
+    return said_of_upload(look)
 
 
 def show_source(source: str) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ import errno
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
@@ -22,7 +22,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.files import NotWritten
-from bigroc_core.messages import printable
+from bigroc_core.messages import printable, short
 
 # Of a longer text the beginning, which names what is wrong, and the end, which says what to do.
 MAX_CHARACTERS = 500
@@ -95,6 +95,18 @@ def explained() -> Iterator[None]:
         if not no_room(error):
             raise
         raise refusal(said_of_room(error)) from None
+
+
+def said_of_upload(look: Callable[[], str], classifier: str | None = None) -> str:
+    """What `look` says of an upload as HTML, or why it cannot be used. classifier: the one that will see it, which has
+    to be there."""
+    with explained():
+        if classifier is not None and classifier not in classifier_cards():
+            raise ValueError(f"there is no classifier {short(classifier)} here")
+        try:
+            return look()
+        except ValueError as error:
+            return refused_note(error)
 
 
 def no_room(error: Exception) -> bool:

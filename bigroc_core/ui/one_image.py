@@ -8,12 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from bigroc_core.catalogue import classifier_cards, compute_device, generator_cards
+from bigroc_core.catalogue import compute_device, generator_cards
 from bigroc_core.images import to_uint8
-from bigroc_core.messages import short
 from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD, OneImage, example_paths
 from bigroc_core.ui import controls, pictures
-from bigroc_core.ui.errors import explained, refused_note
+from bigroc_core.ui.errors import said_of_upload
 from bigroc_core.ui.forms import Form
 from bigroc_core.ui.presets import QUIET
 
@@ -72,14 +71,12 @@ def checked(file: Any, classifier: Any, note: gr.HTML, api_name: str) -> None:
         """
         if not file:
             return hint
-        with explained():
-            if classifier not in classifier_cards():
-                raise ValueError(f"there is no classifier {short(classifier)} here")
-            try:
-                image, notes = OneImage(kind=UPLOAD, file=file).read(None, compute_device(), "image")
-            except ValueError as error:
-                return refused_note(error)
+
+        def look() -> str:
+            image, notes = OneImage(kind=UPLOAD, file=file).read(None, compute_device(), "image")
             said = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
             return f'<div class="thumbs">{pictures.listed(to_uint8(image), Path(file).name)}</div>{said}'
+
+        return said_of_upload(look, classifier)
 
     file.change(check, [file, classifier], note, api_name=api_name, show_progress="minimal")
