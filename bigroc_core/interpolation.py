@@ -175,8 +175,8 @@ def target_note(source: tuple[int, int], target: tuple[int, int]) -> str | None:
     if source == target:
         return None
     height, width = centre_of(target, source).part
-    part = "" if (height, width) == target else f": its centre {height}×{width}, resized"
-    return f"the target, {target[0]}×{target[1]} pixels, is brought to the source's {source[0]}×{source[1]}{part}"
+    part = "" if (height, width) == target else f": its centre {width}×{height}, resized"
+    return f"the target, {target[1]}×{target[0]} pixels, is brought to the source's {source[1]}×{source[0]}{part}"
 
 
 def feature_distance(

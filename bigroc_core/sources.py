@@ -317,8 +317,8 @@ class OneImage:
             files=(named,) if named else (),
         )
 
-    def read(self, size: tuple[int, int] | None, device: str, side: str = "chosen") -> tuple[Tensor, tuple[str, ...]]:
-        """The image (3, H, W) in [0, 1] at 8-bit levels, brought to `size` (None: of its own), and notes.
+    def read(self, size: tuple[int, int] | None, device: str, side: str = "chosen") -> SourceImages:
+        """The image, at 8-bit levels, brought to `size` (None: of its own).
 
         side: what messages call it, such as "source". ValueError says what is missing.
         """
@@ -329,8 +329,8 @@ class OneImage:
         if self.kind == EXAMPLES and not self.example:
             raise ValueError(f"no example has been chosen as the {side} image")
         found = self.source.read((), size, device)
-        notes = (note.split(": ", 1)[-1] for note in found.notes)
-        return from_uint8(to_uint8(found.images[0].cpu())), tuple(f"{side}: {note}" for note in notes)
+        notes = tuple(f"{side}: {note.split(': ', 1)[-1]}" for note in found.notes)
+        return dataclasses.replace(found, images=(from_uint8(to_uint8(found.images[0].cpu())),), notes=notes)
 
     def settings(self) -> dict[str, Any]:
         """What decides the image, as plain JSON."""

@@ -26,7 +26,7 @@ def test_the_control_is_a_network_that_is_not_robust() -> None:
 def test_a_generator_from_elsewhere_can_be_offered() -> None:
     generator = bc.load_generator("cifar10-dcgan")
     catalogue.offer_generator(generator, "folder/mine.safetensors")
-    image, _ = OneImage(generator="folder/mine.safetensors", seed=3, number=5).read((32, 32), "cpu")
+    (image,) = OneImage(generator="folder/mine.safetensors", seed=3, number=5).read((32, 32), "cpu").images
     wanted, _ = generator.sample(1, seed=3, start=5)
     assert torch.equal(image, (wanted[0] * 255).round() / 255)
 

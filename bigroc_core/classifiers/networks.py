@@ -186,8 +186,8 @@ class Classifier(nn.Module):
             if images.shape[2:] == self.card.input_size or _is_no_size(error):
                 raise
             raise ValueError(
-                f"{self.card.name} cannot take images of {images.shape[2]}×{images.shape[3]} pixels (its own are "
-                f"{self.card.input_size[0]}×{self.card.input_size[1]}): {_first_line(error)}"
+                f"{self.card.name} cannot take images of {images.shape[3]}×{images.shape[2]} pixels (its own are "
+                f"{self.card.input_size[1]}×{self.card.input_size[0]}): {_first_line(error)}"
             ) from error
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
@@ -239,7 +239,7 @@ def check_forward(classifier: Classifier) -> None:
             logits = classifier(torch.full((1, 3, height, width), 0.5, device=device))
     except Exception as error:  # whatever a network that others wrote raises
         raise ValueError(
-            f"{card.name} cannot take images of {height}×{width} pixels: {_first_line(error)}; say another input_size"
+            f"{card.name} cannot take images of {width}×{height} pixels: {_first_line(error)}; say another input_size"
         ) from error
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if shape != (1, len(card.classes)):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bigroc_core.catalogue import generator_cards, offer_generator
 from bigroc_core.classifiers.networks import Classifier
@@ -28,7 +28,7 @@ from bigroc_core.files import held, whole_or_not_at_all
 from bigroc_core.generators.registry import load_generator
 from bigroc_core.images import fit_to, from_uint8, read_image, to_uint8
 from bigroc_core.images.image import SUFFIXES
-from bigroc_core.sources import UPLOAD, OneImage
+from bigroc_core.sources import UPLOAD, OneImage, SourceImages
 from bigroc_core.streams import GENERATOR_PREFIX
 
 FRACTIONS = (0.1, 0.25, 0.5, 0.75, 1.0)
@@ -122,14 +122,15 @@ def _interpolate(options: argparse.Namespace) -> None:
         view=options.view,
         **values_of(Walk, options),
     )
-    source, notes = _read(walk.source, "source")
-    target, more = _read(walk.target, "target")
-    if source.shape != target.shape:
-        fitted = fit_to(target, (source.shape[1], source.shape[2]))
-        target, more = from_uint8(to_uint8(fitted.pixels)), (*more, *(f"target: {note}" for note in fitted.notes))
+    source, target = _read(walk.source, "source"), _read(walk.target, "target")
+    height, width = source.images[0].shape[1:]
+    if target.images[0].shape[1:] != (height, width):
+        fitted = fit_to(target.images[0], (height, width))
+        notes = (*target.notes, *(f"target: {note}" for note in fitted.notes))
+        target = replace(target, images=(from_uint8(to_uint8(fitted.pixels)),), notes=notes)
     run: Interpolation | None = None
     with tqdm(unit="step", desc="interpolate") as bar:
-        for run in walked(walk, classifiers, (source, target), [*notes, *more], began):
+        for run in walked(walk, classifiers, (source, target), began):
             bar.total = run.total
             bar.update(run.done - bar.n)
     assert run is not None
@@ -155,13 +156,14 @@ def _loaded(options: argparse.Namespace, device: torch.device) -> list[Classifie
     return list(classifiers.values())
 
 
-def _read(one: OneImage, side: str) -> tuple[Tensor, tuple[str, ...]]:
-    """An image (3, H, W) in [0, 1] at its own size and 8-bit levels, and notes on it."""
+def _read(one: OneImage, side: str) -> SourceImages:
+    """An image at its own size and 8-bit levels."""
     if one.kind != UPLOAD:
         return one.read(generator_cards()[one.generator].input_size, "cpu", side)
     path = Path(one.file or "")
     read = read_image(path, name=path.name)
-    return from_uint8(to_uint8(read.pixels)), tuple(f"{side}: {note}" for note in read.notes)
+    notes = tuple(f"{side}: {note}" for note in read.notes)
+    return SourceImages((from_uint8(to_uint8(read.pixels)),), None, (path.name,), notes)
 
 
 def _check_out(out: Path) -> None:

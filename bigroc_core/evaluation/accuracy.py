@@ -57,7 +57,7 @@ def evaluate_classifier(
     if view is None and size != tuple(classifier.card.input_size):
         height, width = classifier.card.input_size
         raise ValueError(
-            f"{classifier.card.name} takes images of {height}×{width}, and these are of {size[0]}×{size[1]}: give a "
+            f"{classifier.card.name} takes images of {width}×{height}, and these are of {size[1]}×{size[0]}: give a "
             "view, which says how it is to see them"
         )
     if int(data.labels.max()) >= len(classifier.classes):

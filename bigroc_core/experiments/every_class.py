@@ -117,9 +117,9 @@ def align(request: EveryClassRequest, device: str | None = None) -> Iterator[Com
     began = time.perf_counter()
     device = device or compute_device()
     networks = [classifier_named(name, device) for name in request.classifiers]
-    image, notes = request.image.read(None, device)
-    growing = towards_every_class(networks, image, request.config, precision=request.precision)
-    yield from described(growing, request.settings(), notes, began)
+    read = request.image.read(None, device)
+    growing = towards_every_class(networks, read.images[0], request.config, precision=request.precision)
+    yield from described(growing, request.settings(), read.notes, began)
 
 
 def computing(request: EveryClassRequest, device: str | None = None) -> int:

@@ -38,7 +38,7 @@ from bigroc_core.interpolation import MAX_WEIGHT, feature_distance, interpolate_
 from bigroc_core.limits import MAX_FRACTIONS
 from bigroc_core.places import ASSETS
 from bigroc_core.settings import Request, like, setting
-from bigroc_core.sources import EXAMPLES, UPLOAD, OneImage, example_paths
+from bigroc_core.sources import EXAMPLES, UPLOAD, OneImage, SourceImages, example_paths
 
 # The finished example the page opens with: minutes of work on two cores.
 KEPT = ASSETS / "interpolation.npz"
@@ -210,25 +210,25 @@ def interpolation_of(walk: Walk, device: str | None = None) -> Iterator[Interpol
     began = time.perf_counter()
     device = device or compute_device()
     classifiers = [classifier_named(name, device) for name in walk.classifiers]
-    source, source_notes = walk.source.read(None, device, "source")
-    target, target_notes = walk.target.read((source.shape[1], source.shape[2]), device, "target")
-    yield from walked(walk, classifiers, (source, target), (*source_notes, *target_notes), began)
+    source = walk.source.read(None, device, "source")
+    height, width = source.images[0].shape[1:]
+    yield from walked(walk, classifiers, (source, walk.target.read((height, width), device, "target")), began)
 
 
 def walked(
-    walk: Walk, classifiers: Sequence[Classifier], ends: tuple[Tensor, Tensor], notes: Sequence[str], began: float
+    walk: Walk, classifiers: Sequence[Classifier], ends: tuple[SourceImages, SourceImages], began: float
 ) -> Iterator[Interpolation]:
-    """A walk between images that have been read, (3, H, W) in [0, 1] each, with notes on them. began: of
-    `time.perf_counter()`."""
-    (source, target), seen = ends, []
+    """A walk between images that have been read, one each, of one size. began: of `time.perf_counter()`."""
+    source, target = (end.images[0] for end in ends)
+    notes = [note for end in ends for note in end.notes]
     for classifier in classifiers:
         note = view_note(classifier, (source.shape[1], source.shape[2]), walk.view)
-        seen += [note] if note else []
+        notes += [note] if note else []
     settings = walk.settings()
     # Large uploads are brought to what the page takes; the target comes at the source's size in any case.
-    if "file" in settings["source"] and any(note.startswith("source: resized") for note in notes):
+    if ends[0].resized:
         settings["source"]["size"] = [int(side) for side in source.shape[1:]]
-    yield from described(between(classifiers, source, target, walk), settings, (*notes, *seen), began)
+    yield from described(between(classifiers, source, target, walk), settings, notes, began)
 
 
 def computing(walk: Walk, device: str | None = None) -> int:

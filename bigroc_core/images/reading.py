@@ -138,6 +138,10 @@ def open_header(data: bytes, name: str, limits: ReadingLimits = COMMAND_LINE) ->
             raise ImageError(
                 f"{name}: is a {kind.name} image that cannot be read here; {kind.advice}, or save it as PNG or JPEG."
             ) from error
+        if data[:4] == b"PK\3\4":
+            raise ImageError(
+                f"{name}: is an archive, and an image is wanted here. Unpack it, and give its images one by one."
+            ) from error
         raise ImageError(
             f"{name}: is not an image, or its beginning is damaged; {EXPECTED}. Convert it to one of these."
         ) from error

@@ -160,7 +160,7 @@ def build(opening: Study) -> links.Restorable:
         with gr.Column(scale=4, min_width=320):
             gr.Markdown(
                 "A classifier that estimates the classes of generated images prefers some of them. Adding "
-                "d_c = 1 − (mean of logit c over a separate set of generated images) evens that out (P1 Eq. 2)."
+                "d<sub>c</sub> = 1 − (mean of logit c over a separate set of generated images) evens that out (P1 Eq. 2)."
             )
             with gr.Group():
                 source: Any = form.add("source", elem_id="debias-source")
@@ -215,7 +215,7 @@ def lay_out_results(opening: Study, study: gr.State) -> tuple[list[Any], list[An
             save = gr.DownloadButton("Download images and settings (zip)", shown[6], elem_id="debias-download")
             ask = figure_of_this.button("debias-")
         drawn = figure_of_this.lay_out(ask, of_study, [study], "debias", "debias-")
-        with gr.Accordion("d_c and counts per class", open=False):
+        with gr.Accordion("Correction and counts per class", open=False):
             kinds = ["str", "number", "number", "number"]
             table = controls.table(shown[4], kinds, "Per class", headers=CLASS_HEADERS)
         with gr.Accordion("Settings and result as JSON", open=False):

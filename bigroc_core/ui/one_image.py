@@ -73,9 +73,9 @@ def checked(file: Any, classifier: Any, note: gr.HTML, api_name: str) -> None:
             return hint
 
         def look() -> str:
-            image, notes = OneImage(kind=UPLOAD, file=file).read(None, compute_device(), "image")
-            said = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
-            return f'<div class="thumbs">{pictures.listed(to_uint8(image), Path(file).name)}</div>{said}'
+            read = OneImage(kind=UPLOAD, file=file).read(None, compute_device(), "image")
+            said = "".join(f'<p class="note">{escape(note)}</p>' for note in read.notes)
+            return f'<div class="thumbs">{pictures.listed(to_uint8(read.images[0]), Path(file).name)}</div>{said}'
 
         return said_of_upload(look, classifier)
 

@@ -14,7 +14,7 @@ from small_models import export_classifier, smooth_pixels
 
 from bigroc_core.__main__ import main
 from bigroc_core.classifiers.foreign import class_names
-from bigroc_core.evaluation import kernel
+from bigroc_core.evaluation import kernel, lite0
 from bigroc_core.evaluation.lite0 import Lite0Features
 from bigroc_core.images import read_image
 
@@ -44,6 +44,14 @@ def test_features_are_of_the_rounded_images_whatever_the_batch(network: Lite0Fea
     whole = network((images + 0.2 / 255).clamp(0, 1))
     assert whole.features.shape == (3, network.dimensions)
     torch.testing.assert_close(whole.features[1:2], network(images[1:2]).features, rtol=1e-4, atol=1e-5)
+
+
+def test_what_was_made_faster_computes_the_same(network: Lite0Features) -> None:
+    images = torch.from_numpy(smooth_pixels(2, 224)).permute(0, 3, 1, 2) / 255
+    with torch.inference_mode():
+        plain = lite0._network().extract_features((images * 255 - 127) / 128).mean((2, 3))
+    assert plain.abs().max() > 1
+    torch.testing.assert_close(network(images).features, plain, rtol=1e-3, atol=1e-4)
 
 
 def test_a_set_against_itself_is_nearer_than_another(

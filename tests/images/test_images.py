@@ -300,6 +300,7 @@ def test_what_is_not_a_whole_image_is_refused_by_name(tmp_path):
         "cut.jpg": (jpeg[: len(jpeg) // 2], "truncated or damaged"),
         "head.png": (whole[:20], "not an image|damaged"),
         "page.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n", "not an image"),
+        "set.zip": (b"PK\3\4" + bytes(100), "is an archive, and an image is wanted"),
         "flip.png": (whole[:200] + bytes(b ^ 255 for b in whole[200:400]) + whole[400:], "damaged"),
     }
     for name, (data, reason) in bad.items():
