@@ -159,8 +159,8 @@ def build(opening: Study) -> links.Restorable:
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
             gr.Markdown(
-                "A classifier that estimates the classes of generated images prefers some of them. Adding "
-                "d<sub>c</sub> = 1 − (mean of logit c over a separate set of generated images) evens that out (P1 Eq. 2)."
+                "A classifier that estimates the classes of generated images prefers some of them. Adding d<sub>c</sub>"
+                " = 1 − (mean of logit c over a separate set of generated images) evens that out (P1 Eq. 2)."
             )
             with gr.Group():
                 source: Any = form.add("source", elem_id="debias-source")
