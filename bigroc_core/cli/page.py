@@ -82,7 +82,7 @@ def serve(page: Any, options: argparse.Namespace) -> None:
     """Serve the page until it is stopped; OSError where the address is not to be had."""
     from bigroc_core.ui.page import give_back_memory_regularly, launch_options, sweep_regularly
 
-    sweep_regularly()
+    sweep_regularly(page)
     give_back_memory_regularly()
     page.launch(
         server_name=options.host,
