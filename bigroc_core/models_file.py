@@ -41,6 +41,8 @@ from bigroc_core.presets import settings_of
 
 VARIABLE = "BIGROC_MODELS"
 FILE = "models.toml"
+# Before a generator's name where images may come from elsewhere, too.
+GENERATOR_PREFIX = "generator:"
 IMAGENET = "imagenet"
 MAX_CLASSES = 1_000_000
 _Check = Callable[[Path, Any], dict[str, Any]]
@@ -115,19 +117,16 @@ def added_until_then() -> Iterator[None]:
         _ADDED.update(before)
 
 
-def as_options(classifier: str) -> list[str]:
-    """What a command is told to take a classifier of this name: of one given for a run, all that was said of it."""
-    entry = added_models("classifier").get(classifier)
-    return ["--classifier", classifier] if entry is None else entry_options(entry)
-
-
 def entry_options(entry: ModelEntry) -> list[str]:
     """What a command is told to take this classifier."""
+    names = entry.class_names or ()
+    # With commas in them they have to be read from a file, which has one in a line.
+    several = "FILE_OF_CLASS_NAMES" if any("," in name for name in names) else ",".join(names)
     said = {
         "classifier": entry.source,
         "arch": entry.arch,
         "num-classes": None if entry.class_names or entry.classes is None else str(entry.classes),
-        "class-names": ",".join(entry.class_names or ()),
+        "class-names": several,
         "mean": ",".join(map(repr, entry.mean or ())),
         "std": ",".join(map(repr, entry.std or ())),
         "input-size": "x".join(map(str, entry.input_size or ())),

@@ -132,7 +132,8 @@ class ImagesRequest(Request):
 class SourceImages:
     """Images (3, H, W) float32 in [0, 1], their own labels (N,) or None, names, and notes for the reader.
 
-    resized: whether one was brought to another size than it came in.
+    resized: whether one was brought to another size than it came in. left_out: whether one of several files cannot be
+    used.
     """
 
     images: tuple[Tensor, ...]
@@ -140,10 +141,13 @@ class SourceImages:
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
     resized: bool = False
+    left_out: bool = False
 
-    def resized_to(self) -> dict[str, Any]:
-        """The sizes [height, width] they were brought to, as plain JSON; nothing where all kept their own."""
-        return {"sizes": [list(image.shape[1:]) for image in self.images]} if self.resized else {}
+    def as_used(self) -> dict[str, Any]:
+        """What became of files, as plain JSON: the sizes [height, width] that they were brought to, if one was, and
+        their names where others were left out."""
+        sizes = {"sizes": [list(image.shape[1:]) for image in self.images]} if self.resized else {}
+        return sizes | ({"files": list(self.names)} if self.left_out else {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +246,10 @@ class Source:
         if read is None:
             raise ValueError(refused[0])
         if self.kind == UPLOAD:
-            return dataclasses.replace(read, notes=(*(f"left out: {why}" for why in refused), *read.notes))
+            # What is left out of a set is no file that is named.
+            left_out = bool(refused) and not any(map(_is_set, paths))
+            notes = (*(f"left out: {why}" for why in refused), *read.notes)
+            return dataclasses.replace(read, notes=notes, left_out=left_out)
         numbers = [example_class(path, classes) for path in paths]
         known = [number for number in numbers if number is not None]
         labels = torch.tensor(known) if len(known) == len(read.images) else None

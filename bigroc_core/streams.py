@@ -20,8 +20,8 @@ from bigroc_core.generators.registry import load_generator
 from bigroc_core.generators.sampling import SEEDS, Generator
 from bigroc_core.images import ImageSet, fit_to, from_uint8, open_image_set, to_uint8
 from bigroc_core.images.classes import class_table
+from bigroc_core.models_file import GENERATOR_PREFIX as GENERATOR_PREFIX
 
-GENERATOR_PREFIX = "generator:"
 # Whose numbers a generator draws by.
 MAX_IMAGES = 2**31 - 1
 

@@ -29,7 +29,7 @@ from bigroc_core.classifiers.robustness_networks import CIFAR_RESNETS
 from bigroc_core.engine.frozen import never_changes
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_OWN_CHECKPOINT_BYTES, MAX_OWN_CHECKPOINTS, MIB
 from bigroc_core.messages import short
-from bigroc_core.models_file import ModelEntry, entry_options
+from bigroc_core.models_file import GENERATOR_PREFIX, ModelEntry, added_models, entry_options
 
 _VISITOR: ContextVar[str] = ContextVar("visitor", default="")
 # What a checkpoint is called.
@@ -194,25 +194,46 @@ def _look_again(visitor: str, own: OwnClassifier, seconds: float) -> None:
 
 
 def loading(name: str) -> str:
-    """Python that loads a classifier by this name."""
-    own = own_classifier(name)
-    if own is None:
+    """Python that loads a classifier by this name; one that is known here alone, by what was said of it."""
+    entry = _known_here(name)
+    if entry is None:
         return f'bc.load_classifier("{name}")'
-    entry = own.entry
-    names = {"class_names": entry.class_names} if entry.class_names else {}
-    said = {"arch": entry.arch, "classes": entry.classes, **names, "input_size": own.card.input_size}
-    given = ", ".join(f"{option}={value!r}" for option, value in said.items())
-    return f"bc.load_classifier({entry.source!r}, {given})"
+    fields = ("arch", "classes", "class_names", "mean", "std", "input_size")
+    said = {field: getattr(entry, field) for field in fields if getattr(entry, field) is not None}
+    given = "".join(f", {option}={value!r}" for option, value in said.items())
+    return f"bc.load_classifier({entry.source!r}{given})"
+
+
+def loading_generator(name: str) -> str:
+    """Python that loads a generator by this name, as `loading` does."""
+    entry = added_models("generator").get(name)
+    return f'bc.load_generator("{name}")' if entry is None else f"bc.load_generator({entry.source!r})"
 
 
 def shell(words: Sequence[object]) -> str:
-    """A command of these words; of a visitor's own classifier it names the file, and says what that does not."""
-    texts, own = list(map(str, words)), own_classifier()
-    if own is None or own.name not in texts:
-        return shlex.join(texts)
-    described = entry_options(dataclasses.replace(own.entry, input_size=own.card.input_size))[2:]
-    texts = [own.entry.source if text == own.name else text for text in texts]
-    return f"{shlex.join([*texts, *described])}  # {said_of_own(own)}"
+    """A command of these words; where they name a model that is known here alone, it takes what that was made from, and
+    says what was said of it. Of a visitor's own classifier it says that it is one."""
+    texts, own, described = list(map(str, words)), own_classifier(), list[str]()
+    for name in dict.fromkeys(texts):
+        entry = _known_here(name)
+        if entry is not None:
+            described += [] if described else entry_options(entry)[2:]
+            texts = [entry.source if text == name else text for text in texts]
+    for name, entry in added_models("generator").items():
+        made_from = {name: entry.source, f"{GENERATOR_PREFIX}{name}": f"{GENERATOR_PREFIX}{entry.source}"}
+        texts = [made_from.get(text, text) for text in texts]
+    command = shlex.join([*texts, *described])
+    if own is not None and own.name in map(str, words):
+        return f"{command}  # {said_of_own(own)}"
+    return command
+
+
+def _known_here(name: str) -> ModelEntry | None:
+    """What is known of a classifier that a visitor sent, or whoever runs this program gave to it."""
+    own = own_classifier(name)
+    if own is None:
+        return added_models("classifier").get(name)
+    return dataclasses.replace(own.entry, input_size=own.card.input_size)
 
 
 def said_of_own(own: OwnClassifier) -> str:

@@ -32,7 +32,7 @@ from bigroc_core.cli.options import (
 )
 from bigroc_core.evaluation import LITE0_METRICS, METRICS, Sweep, Trials
 from bigroc_core.evaluation.report import as_csv, as_latex, as_text, sweep_table
-from bigroc_core.experiments.judging import Outside
+from bigroc_core.experiments.judging import Outside, chooser_for, has_judge, judge_for, standard_for
 from bigroc_core.experiments.measurement import COUNT, SEEDS, FindEps, Measured, Measurement, measure
 from bigroc_core.experiments.measuring import Beside, card_entry, largest_eps
 from bigroc_core.experiments.sweep import SWEEP_COUNT, SWEEP_SEEDS, Sweeping, sweeps
@@ -70,7 +70,7 @@ def add_evaluate_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         f"{COUNT} images of each of the seeds {', '.join(map(str, SEEDS))} are measured. A killed run goes on where it "
         "stopped; accelerate launch spreads it over processes.",
     )
-    add_measured_images(parser, Measurement, control="cifar10-standard", judge="cifar10-judge")
+    add_measured_images(parser, Measurement)
     add_classifier(parser, None, "boosts (default: the preset's, else cifar10-robust)")
     parser.add_argument("--no-random-direction", action="store_true", help="leave that control out")
     parser.add_argument(
@@ -120,7 +120,8 @@ def add_evaluate_parser(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def measurement_of(options: argparse.Namespace) -> Measurement:
-    """What a parsed `evaluate` command asks for; what it leaves open is the generator's preset's."""
+    """What a parsed `evaluate` command asks for; what it leaves open is the generator's preset's, or `with_networks_of`
+    the classifier."""
     preset = preset_of(_embedded_generator_card(options), options.classifier)
     beside = [Beside(changes={"eps": eps, "step_size": None}) for eps in options.beside_eps]
     seeds = tuple(options.sweep_seeds)
@@ -137,7 +138,7 @@ def measurement_of(options: argparse.Namespace) -> Measurement:
         ),
         floor=options.floor,
         find=FindEps(
-            chooser=options.chooser,
+            chooser=options.chooser or "",
             measure=options.choose_by,
             largest=options.largest,
             count=options.sweep_count,
@@ -147,6 +148,21 @@ def measurement_of(options: argparse.Namespace) -> Measurement:
         else None,
         images_to=options.images_to,
     )
+
+
+def with_networks_of(card: Card, asked: Measurement, options: argparse.Namespace) -> Measurement:
+    """With the judge, the control and the chooser of the classifier's size and classes where the command names none.
+
+    Where there is no such judge it takes outside metrics; ValueError if none are asked for.
+    """
+    if options.judge is None and (not options.metrics or has_judge(card)):
+        asked = dataclasses.replace(asked, judge=judge_for(card))
+    if options.control is None:
+        standard = standard_for(card)
+        asked = dataclasses.replace(asked, control=None if standard == card.name else standard)
+    if asked.find is not None and not asked.find.chooser:
+        asked = dataclasses.replace(asked, find=dataclasses.replace(asked.find, chooser=chooser_for(card)))
+    return asked
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
@@ -159,6 +175,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     share, device = process_share(options.device)
     asked = measurement_of(options)
     opened = asked.opened(device)
+    asked = with_networks_of(opened.classifier.card, asked, options)
     tell_notes(opened.notes, share)
     measured = measure(asked, opened, progress_bars() if share.index == 0 else None, share)
     if share.index == 0:
@@ -240,13 +257,14 @@ def _sweep(options: argparse.Namespace) -> None:
     asked = Sweeping(
         **subject_of(options, None),
         configs=(),
-        chooser=options.chooser,
+        chooser=options.chooser or "",
         measure=options.choose_by,
         reference=options.reference,
         reference_count=options.reference_count,
         trials=Trials(None if options.eps_list is None else tuple(options.eps_list), tuple(options.fewer_steps)),
     )
     opened = asked.opened(device)
+    asked = dataclasses.replace(asked, chooser=asked.chooser or chooser_for(opened.classifier.card))
     tell_notes(opened.notes, share)
     configs = tuple(
         BoostConfig(

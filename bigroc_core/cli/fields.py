@@ -58,7 +58,8 @@ def _reading(hint: Any, told: Setting) -> dict[str, Any]:
     if kind is Literal:
         return {"choices": choices or kinds}
     if words := [word for one in kinds if typing.get_origin(one) is Literal for word in typing.get_args(one)]:
-        return {"type": _either(words, kinds[0])}
+        nothing = ["none"] if type(None) in typing.get_args(hint) else []
+        return {"type": _either([*words, *nothing], kinds[0])}
     if kinds:  # or nothing
         return _reading(kinds[0], told)
     return {"type": kind, "choices": choices}
@@ -93,7 +94,7 @@ def _either(words: Collection[str], kind: type) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         return text if text in words else kind(text)
 
-    read.__name__ = f"{kind.__name__} or {' or '.join(words)}"  # argparse says it where the value is neither
+    read.__name__ = " or ".join([kind.__name__, *words])  # argparse says it where the value is neither
     return read
 
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from accelerate import PartialState
 
 MAX_COUNT = 100_000_000
+# What an option takes for the setting that is no value.
+NONE = "none"
 # The options that make a BoostConfig, by its fields' names.
 BOOSTING_OPTIONS = (*CONFIG_FIELDS, "l0")
 # Where files lie on one machine and what it computes with are no part of how a result is made again.
@@ -98,12 +100,14 @@ def boosting(options: argparse.Namespace, preset: dict[str, Any]) -> BoostConfig
     if options.eps is not None or options.steps is not None:
         chosen.pop("step_size", None)
     given = {name: value for name in BOOSTING_OPTIONS if (value := getattr(options, name, None)) is not None}
-    return BoostConfig(**{**chosen, **given})
+    # "none" is said where the preset has a value, which saying nothing leaves as it is.
+    settings: dict[str, Any] = {name: None if value == NONE else value for name, value in {**chosen, **given}.items()}
+    return BoostConfig(**settings)
 
 
-def probability_or_l0(text: str) -> float | str:
-    """The value of --stop-at: a number, or "l0"."""
-    return text if text == "l0" else float(text)
+def probability_or_l0(text: str) -> float | str | None:
+    """The value of --stop-at: a number, "l0" or "none"."""
+    return None if text == NONE else text if text == "l0" else float(text)
 
 
 def default_device(wanted: str | None) -> torch.device:
@@ -163,10 +167,9 @@ def add_sweeping(parser: argparse.ArgumentParser) -> None:
         "--features",
         "--chooser",
         dest="chooser",
-        default="cifar10-standard",
         metavar="NAME",
         help="an ε is chosen in its features: a classifier's, or lite0 for EfficientNet-Lite0's, trained by others on "
-        "ImageNet (default: cifar10-standard)",
+        "ImageNet (default: the standard network of the classifier's size and classes, such as cifar10-standard)",
     )
     parser.add_argument(
         "--choose-by",

@@ -28,6 +28,7 @@ from bigroc_core.evaluation.statistics import (
     require_images,
 )
 from bigroc_core.generators.sampling import latents
+from bigroc_core.images.classes import are_named, class_table
 from bigroc_core.norms import NORMS
 from bigroc_core.streams import ImageStream
 
@@ -306,6 +307,7 @@ class Judges:
             require_images(count, found[0].dimensions)
         for classifier in boosting:
             refuse_judge(classifier.card)
+            check_alike(boosting[0], classifier)
         for outside in self.outside:
             outside.check(count)
             found.append(outside.network)
@@ -399,8 +401,24 @@ def check_roles(measuring: Classifier, *boosting: Classifier) -> None:
         refuse_judge(classifier.card)
         if fingerprint(classifier) == fingerprint(measuring):
             raise ValueError(f"{measuring.card.name} would measure images that were boosted through it; take another")
-        if len(classifier.classes) != len(measuring.classes):
-            raise ValueError(
-                f"{classifier.card.name} has {len(classifier.classes)} classes, {measuring.card.name} "
-                f"{len(measuring.classes)}; both must know the same"
-            )
+        check_alike(measuring, classifier)
+
+
+def check_alike(one: Classifier, other: Classifier) -> None:
+    """ValueError if a class of one classifier, by its number, is another of the other's, as far as they have names."""
+    names, count = f"{other.card.name} and {one.card.name}", len(one.classes)
+    if len(other.classes) != count:
+        raise ValueError(
+            f"{other.card.name} has {len(other.classes)} classes, {one.card.name} {count}; both must know the same"
+        )
+    if one.classes == other.classes or not (are_named(one.classes) and are_named(other.classes)):
+        return
+    try:
+        alike = class_table(other.card.name, other.classes, one.classes, one.card.name, {}) == tuple(range(count))
+    except ValueError:
+        alike = False
+    if not alike:
+        raise ValueError(
+            f"{names} have {count} classes each, but not the same in the same order; take another, or say their names "
+            "(--class-names)"
+        )

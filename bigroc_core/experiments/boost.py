@@ -293,7 +293,7 @@ def stages(request: BoostRequest, device: str | None = None) -> Iterator[Run | S
     originals = rounded(read.images)
     masks = masks_of(request.mask_files, originals)
     every = max(1, math.ceil(config.steps / kept_frames(originals)))
-    settings = request.settings() | read.resized_to()
+    settings = request.settings() | read.as_used()
     moving = boost_by_size(classifier, originals, labels, config, debias, Reach(masks), precision=request.precision)
     for moment in moving:
         if moment.step == 0:

@@ -156,7 +156,7 @@ def compare(request: CompareRequest, device: str | None = None) -> Iterator[Comp
         targets,
         judge.classes,
         [Row(name_of(request.vary, value), "", copied(originals), before) for value in values],
-        request.settings() | read.resized_to(),
+        request.settings() | read.as_used(),
         read.notes,
         total=sum(config.steps for config in configs),
         masks=masks,

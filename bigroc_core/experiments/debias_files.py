@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bigroc_core.catalogue import generator_cards
+from bigroc_core.classifiers.own import loading, loading_generator
 from bigroc_core.experiments.boost_files import file_names, made_with
 from bigroc_core.experiments.debias import Study
 from bigroc_core.experiments.snippets import command, script
@@ -50,7 +51,7 @@ def settings_json(study: Study) -> str:
 def as_python(study: Study) -> str:
     """A script that repeats the study; of uploads, the classes of the downloaded images under the d that was fitted."""
     settings = study.settings
-    lines = [f'classifier = bc.load_classifier("{settings["classifier"]}")']
+    lines = [f"classifier = {loading(settings['classifier'])}"]
     uploaded = settings["source"] == UPLOAD.lower()
     if uploaded:
         lines += [
@@ -61,7 +62,7 @@ def as_python(study: Study) -> str:
         ]
     else:
         lines += [
-            f'generator = bc.load_generator("{settings["generator"]}")',
+            f"generator = {loading_generator(settings['generator'])}",
             f"validation, _ = generator.sample({settings['validation_count']}, seed={settings['validation_seed']})",
             "shift = bc.fit_debias(classifier, from_uint8(to_uint8(validation)))  # P1 Eq. 2",
             f"images, _ = generator.sample({settings['count']}, seed={settings['seed']})",

@@ -139,7 +139,8 @@ def as_command(run: Comparison) -> str:
         words += ["--generator", image["generator"], "--seed", str(image["seed"]), "--index", str(image["number"])]
     else:
         words += ["--image", f"assets/examples/{image['example']}" if "example" in image else image["file"]]
-    words += ["--robust", settings["classifiers"][0], "--eps", digits(settings["eps"])]
+    words += ["--robust", settings["classifiers"][0], "--standard", settings["classifiers"][-1]]
+    words += ["--eps", digits(settings["eps"])]
     # Left out, the step size would be P1's.
     alpha = settings["eps"] / settings["steps"] if settings["step_size"] is None else settings["step_size"]
     words += ["--steps", str(settings["steps"]), "--step-size", digits(alpha)]

@@ -25,7 +25,7 @@ from bigroc_core.catalogue import (
     pixels_of,
 )
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.classifiers.own import loading, own_classifier, shell
+from bigroc_core.classifiers.own import loading, loading_generator, shell
 from bigroc_core.engine.precision import PrecisionName
 from bigroc_core.engine.views import ViewName
 from bigroc_core.experiments.frames import Interpolation
@@ -247,11 +247,12 @@ def as_python(settings: dict[str, Any]) -> str:
     folder."""
     ends = {side: settings[side] for side in ("source", "target")}
     reading = "read_image, " if any("generator" not in end for end in ends.values()) else ""
+    fitting = "fit_to, " if (fits := _fits(ends)) else ""
     lines = [
         "from pathlib import Path",
         "",
         "import bigroc_core as bc",
-        f"from bigroc_core.images import encode_png, from_uint8, {reading}to_uint8",
+        f"from bigroc_core.images import encode_png, {fitting}from_uint8, {reading}to_uint8",
         "",
     ]
     for side, end in ends.items():
@@ -260,7 +261,7 @@ def as_python(settings: dict[str, Any]) -> str:
             if "class" in end:
                 label = f"labels=[{generator_cards()[end['generator']].classes.index(end['class'])}], "
             lines += [
-                f'{side}, _ = bc.load_generator("{end["generator"]}").sample(1, {label}seed={end["seed"]}, '
+                f"{side}, _ = {loading_generator(end['generator'])}.sample(1, {label}seed={end['seed']}, "
                 f"start={end['number']})"
             ]
         else:
@@ -268,9 +269,12 @@ def as_python(settings: dict[str, Any]) -> str:
             size = ", size=tuple(source.shape[2:])" if side == "target" else ""
             size = f", size={tuple(end['size'])}" if "size" in end else size
             lines += [f"{side} = read_image({path!r}{size}).pixels[None]"]
-    loaded, own = "bc.load_classifier(name)", own_classifier()
-    if own is not None and own.name in settings["classifiers"]:
-        loaded = f"{loading(own.name)} if name == {own.name!r} else {loaded}"
+    if fits:
+        lines += ["target = fit_to(from_uint8(to_uint8(target))[0], tuple(source.shape[2:])).pixels[None]"]
+    loaded = "bc.load_classifier(name)"
+    for name in settings["classifiers"]:
+        if loading(name) != f'bc.load_classifier("{name}")':
+            loaded = f"{loading(name)} if name == {name!r} else {loaded}"
     options = f"steps={settings['steps']}, weights={settings['weights']}, warm_start={settings['warm_start']}"
     options += "".join(f", precision={settings[name]!r}" for name in ("precision",) if name in settings)
     return (
@@ -290,6 +294,12 @@ def as_python(settings: dict[str, Any]) -> str:
         )
         + "\n"
     )
+
+
+def _fits(ends: dict[str, dict[str, Any]]) -> bool:
+    """Whether a generated target has to be brought to the source's size; one that has it already is left as it is."""
+    sizes = [generator_cards()[end["generator"]].input_size if "generator" in end else None for end in ends.values()]
+    return "generator" in ends["target"] and sizes[0] != sizes[1]
 
 
 def as_command(settings: dict[str, Any]) -> str:

@@ -38,6 +38,7 @@ from bigroc_core.evaluation import (
 from bigroc_core.evaluation.features import Extractor
 from bigroc_core.evaluation.lite0 import Lite0Features
 from bigroc_core.images import open_image_set
+from bigroc_core.images.classes import are_named
 from bigroc_core.images.splits import LabelledImages, Splits
 from bigroc_core.streams import labels_to
 from bigroc_core.training.cifar10 import find_cifar10
@@ -69,6 +70,11 @@ def _fitting(card: Card) -> list[Card]:
     ]
 
 
+def has_judge(card: Card) -> bool:
+    """Whether a judge of a classifier's size and classes is embedded."""
+    return any(map(is_judge, _fitting(card)))
+
+
 def judge_for(card: Card) -> str:
     """The embedded judge of a classifier's size and classes; ValueError if there is none."""
     name = next((other.name for other in _fitting(card) if is_judge(other)), None)
@@ -89,6 +95,16 @@ def judge_for(card: Card) -> str:
 def standard_for(card: Card) -> str | None:
     """The embedded standard network of a classifier's size and classes, if there is one."""
     return next((other.name for other in _fitting(card) if is_standard(other)), None)
+
+
+def chooser_for(card: Card) -> str:
+    """The network in whose features an ε is chosen where none is named; ValueError where there is none."""
+    if (name := standard_for(card)) is None:
+        raise ValueError(
+            f"there is no standard network of {card.name}'s size and classes to choose an ε in the features of: name a "
+            "network (--features), or take lite0"
+        )
+    return name
 
 
 @lru_cache(maxsize=8)
@@ -134,7 +150,7 @@ def labelled_for(
     if len(part) > 1 and bool((part.labels.diff() >= 0).all()):
         part = part.subset(torch.randperm(len(part), generator=torch.Generator().manual_seed(0)))
     known = classifier.classes
-    if len(known) == len(data.classes) and not mapping and all(name == f"class {i}" for i, name in enumerate(known)):
+    if len(known) == len(data.classes) and not mapping and not are_named(known):
         return part, (f"{classifier.card.name}'s classes have no names, so {data.name}'s are taken in their order",)
     table = labels_to(classifier, data.name, data.classes, mapping)
     return part if table is None else LabelledImages(part.images, table[part.labels]), ()

@@ -30,8 +30,8 @@ from bigroc_core.evaluation import (
 from bigroc_core.evaluation.features import Extractor
 from bigroc_core.experiments.judging import REPORTED, SPLITS, STANDARD_NETWORK, Outside, References
 from bigroc_core.experiments.measuring import Beside, Opened, Subject, card_entry, largest_eps
+from bigroc_core.experiments.snippets import stops_early
 from bigroc_core.experiments.sweep import SWEEP_COUNT, SWEEP_SEEDS, Sweeping, sweeps
-from bigroc_core.models_file import as_options
 from bigroc_core.settings import setting
 from bigroc_core.sources import DEBIAS_SEED
 
@@ -64,10 +64,14 @@ class Measurement(Subject):
     """
 
     config: BoostConfig
-    control: str | None = setting(None, "the control's classifier, or none")
+    control: str | None = setting(
+        None, "the control's classifier, or none (default: the standard one of the classifier's size and classes)"
+    )
     random_direction: bool = True
     beside: tuple[Beside, ...] = ()
-    judge: str | None = setting(None, "measures, and takes no part in boosting; or none")
+    judge: str | None = setting(
+        None, "measures, and takes no part in boosting; or none (default: that of the classifier's size and classes)"
+    )
     references: tuple[str, ...] = REPORTED
     outside: Outside = dataclasses.field(default_factory=Outside)
     floor: str | None = setting(
@@ -81,11 +85,13 @@ class Measurement(Subject):
     @property
     def command(self) -> str:
         """The command that measures the same; where files lie is left out."""
-        words: list[Any] = ["evaluate", self.title or self.images, *as_options(self.classifier)]
+        words: list[Any] = ["evaluate", self.title or self.images, "--classifier", self.classifier]
         words += [] if self.view is None else ["--view", self.view]
         for name, value in dataclasses.asdict(self.config).items():
             if value is not None and not (name == "eps" and self.find):
                 words += [f"--{name.replace('_', '-')}", value]
+        if self.config.stop_at is None and stops_early(self.images, self.classifier):
+            words += ["--stop-at", "none"]
         words += ["--judge", self.judge or "none", "--control", self.control or "none"]
         words += [] if self.random_direction else ["--no-random-direction"]
         words += ["--reference", *self.references]

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bigroc_core.cards import Card
 from bigroc_core.catalogue import classifier_cards, generator_cards
-from bigroc_core.classifiers.own import loading, shell
+from bigroc_core.classifiers.own import loading, loading_generator, shell
 from bigroc_core.experiments.requests import CONFIG_FIELDS, DEBIASED, ESTIMATED, GIVEN, said_of_precision
+from bigroc_core.images.classes import class_table
 from bigroc_core.sources import EXAMPLES, GENERATOR, example_class
 from bigroc_core.streams import GENERATOR_PREFIX
 
@@ -48,7 +50,7 @@ def as_python(settings: dict[str, Any]) -> str:
     if from_files:
         lines += _reading(settings)
     else:
-        lines += [f'generator = bc.load_generator("{settings["generator"]}")']
+        lines += [f"generator = {loading_generator(settings['generator'])}"]
         lines += [f"images, labels = generator.sample({_sample_arguments(settings)})"]
     rounded = "from_uint8(to_uint8(image))[None] for image in images" if from_files else "from_uint8(to_uint8(images))"
     lines += [f"images = [{rounded}]" if from_files else f"images = {rounded}  # as saved in files"]
@@ -60,6 +62,8 @@ def as_python(settings: dict[str, Any]) -> str:
             lines += [f"labels = {in_turn(numbers, 'len(images)')}  # {', '.join(names)}"]
         elif from_files:
             lines += [f"labels = {[example_class(Path(name), card.classes) for name in settings['files']]}"]
+        elif numbers := _other_numbers(settings["generator"], card):
+            lines += [f"labels = [{numbers}[y] for y in labels]  # the classifier's numbers of the generator's classes"]
     elif settings["target"] == DEBIASED.lower():
         target = ", debias=shift"
         lines += [
@@ -70,7 +74,7 @@ def as_python(settings: dict[str, Any]) -> str:
     masked = "masks" in settings
     if masked:
         lines += [
-            'paths = sorted(Path("masks").iterdir())  # of the unpacked download',
+            'paths = sorted(Path("masks").glob("*.png"))  # of the unpacked download',
             "masks = [read_image(path).pixels[:1] for path in paths]",
         ]
     lines += [f"config = bc.BoostConfig({fields})"]
@@ -95,12 +99,20 @@ def as_python(settings: dict[str, Any]) -> str:
     return script(["torch"] if masked and not from_files else [], ["read_image"] if reads else [], lines)
 
 
+def _other_numbers(generator: str, card: Card) -> list[int]:
+    """The classifier's numbers of a generator's classes, where they are not the generator's own."""
+    classes = generator_cards()[generator].classes
+    if not (classes and card.classes) or classes == card.classes:
+        return []
+    return list(class_table(generator, classes, card.classes, card.name, {}))
+
+
 def _reading(settings: dict[str, Any]) -> list[str]:
     """Lines that read the images of files, at the sizes that the run had them at."""
     names = settings["files"]
     if any(Path(name).suffix.lower() in (".zip", ".npz") for name in names):
         return [
-            'paths = sorted(Path("original").iterdir())  # of the unpacked download',
+            'paths = sorted(Path("original").glob("*.png"))  # of the unpacked download',
             "images = [read_image(path).pixels for path in paths]",
         ]
     folder = "assets/examples/" if settings["source"] == EXAMPLES.lower() else ""
@@ -151,7 +163,19 @@ def as_command(settings: dict[str, Any], to: str = "boosted") -> str:
             "debias_count": settings["validation_count"],
             "debias_seed": settings["validation_seed"],
         }
-    return comment + command("boost", images, to, **options, **_config(settings))
+    never = {"stop_at": "none"} if settings["stop_at"] is None and stops_early(images, settings["classifier"]) else {}
+    return comment + command("boost", images, to, **options, **_config(settings) | never)
+
+
+def stops_early(images: str, classifier: str) -> bool:
+    """Whether a command on these images stops early unless it is told not to: as their generator's card has it for this
+    classifier."""
+    name = images.removeprefix(GENERATOR_PREFIX).partition("?")[0]
+    if not images.startswith(GENERATOR_PREFIX) or name not in generator_cards():
+        return False
+    presets = generator_cards()[name].presets.values()
+    found = next((one for one in presets if one.get("classifier") == classifier), None)
+    return found is not None and found.get("stop_at") is not None
 
 
 def command_for_folder(settings: dict[str, Any], images: str, to: str) -> str:

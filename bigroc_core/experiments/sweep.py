@@ -33,7 +33,6 @@ from bigroc_core.evaluation.statistics import FeatureStatistics
 from bigroc_core.evaluation.sweeping import AS_ASKED, FRECHET, KERNEL, MEASURES
 from bigroc_core.experiments.judging import CHOSEN_ON, STANDARD_NETWORK, References
 from bigroc_core.experiments.measuring import Opened, Subject
-from bigroc_core.models_file import as_options
 
 SWEEP_SEEDS, SWEEP_COUNT = (1000, 1001), 1_000
 
@@ -59,7 +58,7 @@ class Sweeping(Subject):
     def command(self) -> str:
         """The command that does the same, of one setting whose ε are said; where files lie is left out."""
         (config,), trials = self.configs, self.trials
-        words: list[Any] = ["sweep", self.title or self.images, *as_options(self.classifier)]
+        words: list[Any] = ["sweep", self.title or self.images, "--classifier", self.classifier]
         words += [] if self.view is None else ["--view", self.view]
         words += ["--features", self.chooser, "--choose-by", self.measured, "--reference", self.reference]
         words += ["--reference-count", self.reference_count] if self.reference_count is not None else []

@@ -112,7 +112,7 @@ def compare_balls(request: ThreatModelsRequest, device: str | None = None) -> It
     classifier = classifier_named(request.classifier, device)
     read = request.images.read(classifier.classes, None, device)
     config = BoostConfig(eps=request.eps, steps=request.steps)
-    labels, notes, settings = read.labels, read.notes, request.settings() | read.resized_to()
+    labels, notes, settings = read.labels, read.notes, request.settings() | read.as_used()
     if labels is not None:
         if why := why_estimated(request.source, request.generator, request.classifier):
             labels, notes = None, (*notes, f"{why}: targets are estimated")
@@ -141,7 +141,7 @@ def as_command(run: Comparison) -> str:
         if "classes" in settings:
             words += ["--classes", *(run.classes[y] for y in run.targets)]
     else:
-        words += ["--images", "original", "--rows", "1", "--columns", str(len(run.targets))]
+        words += ["--images", "original", "--rows", str(len(run.targets)), "--columns", "1"]
     words += [
         "--classifier",
         settings["classifier"],

@@ -39,6 +39,17 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     return {f"--{name.replace('_', '-')}": config[name] for name in ("eps", "steps", "step_size", "stop_at")}
 
 
+def _whole_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """All of it, since a preset may have other values than those that are usual."""
+    never = {"--stop-at": "none"} if config["stop_at"] is None else {}
+    return _config(config) | {f"--{name}": config[name] for name in ("norm", "loss", "gradient")} | never
+
+
+def _step_size(config: Mapping[str, Any]) -> dict[str, float]:
+    """Left out, it would be P1's."""
+    return {"step_size": config["eps"] / config["steps"]} if config["step_size"] is None and config["steps"] else {}
+
+
 def _aligned(recipe: Recipe) -> list[str]:
     settings, start = recipe.settings, recipe.settings["start"]
     return _options(
@@ -48,7 +59,7 @@ def _aligned(recipe: Recipe) -> list[str]:
             "--index": start["number"],
             "--robust": settings["robust"],
             "--standard": settings["standard"],
-            **_config(settings["config"]),
+            **_config(settings["config"] | _step_size(settings["config"])),
         }
     )
 

@@ -134,6 +134,11 @@ def class_number(wanted: str, known: Sequence[str]) -> int:
     raise ValueError(f"{OPTION}: there is no class {wanted!r} to map onto; {hint}")
 
 
+def are_named(classes: Sequence[str]) -> bool:
+    """Whether classes have names, and not just "class 0" and so on."""
+    return any(name != f"class {number}" for number, name in enumerate(classes))
+
+
 def class_table(
     owner: str, classes: Sequence[str], known: Sequence[str], whose: str, mapping: Mapping[str, str]
 ) -> tuple[int, ...]:

@@ -18,10 +18,10 @@ from bigroc_core.generators.registry import load_generator
 from bigroc_core.images import ImageSet, from_uint8, open_image_set, to_uint8
 from bigroc_core.images.classes import class_table
 from bigroc_core.images.splits import Images
+from bigroc_core.models_file import GENERATOR_PREFIX
 from bigroc_core.training.cifar10 import is_cifar10
 from bigroc_core.training.data import load_data
 
-GENERATOR_PREFIX = "generator:"
 # Added to a run's seed, so that no image it trains on or watches is one that is boosted and measured later.
 TRAINED_ON, WATCHED = 2**42, 2**43
 HELD_OUT = 5_000
