@@ -265,7 +265,8 @@ class Source:
             wanted = in_turn(class_numbers(self.classes, generator.card.classes), self.count)
         given = None if wanted is None else tuple(wanted.tolist())
         images, labels = _draw(generator, self.count, given, self.seed, self.start)
-        fitted = ReadImage(images) if size is None else fit_to(images, size)
+        # At 8-bit levels before they are resized, as they are where they are read from files.
+        fitted = ReadImage(images) if size is None else fit_to(from_uint8(to_uint8(images)), size)
         if size is None:
             check_own_pixels(fitted.pixels, device)
         names = tuple(f"{self.generator}-{self.seed}-{self.start + i:03d}" for i in range(self.count))

@@ -123,8 +123,9 @@ def _boosted_set(recipe: Recipe) -> list[str]:
             "--columns": columns,
             "--classes": (source["classes"] or [])[::columns],
             "--classifier": settings["classifier"],
-            **_config(settings["config"]),
+            **_whole_config(settings["config"]),
             "--quantile": settings.get("share"),
-            "--debias": fitted.get("count"),
+            # Not said it would be as many as is usual; with targets that are given it plays no part.
+            "--debias": fitted.get("count", 0) if source["classes"] is None and "share" not in settings else None,
         }
     )

@@ -154,7 +154,9 @@ def test_page_command_and_python_give_the_same_bytes(tmp_path: Path, monkeypatch
     assert archive(run, animation(run)) == Path(shown[6]).read_bytes()
 
 
-def test_a_large_upload_is_repeated_at_the_size_that_the_page_brought_it_to(tmp_path: Path) -> None:
+def test_a_large_upload_is_repeated_at_the_size_that_the_page_brought_it_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Image.effect_noise((600, 400), 80).convert("RGB").save(tmp_path / "large.png")
     source = OneImage(kind=UPLOAD, file=str(tmp_path / "large.png"))
     target = OneImage(generator="cifar10-cgan", number=1)
@@ -162,11 +164,13 @@ def test_a_large_upload_is_repeated_at_the_size_that_the_page_brought_it_to(tmp_
     run = last(interpolation_of(walk, "cpu"))
     assert run.settings["source"]["size"] == [341, 512]
     assert "512×341" in experiment.as_command(run.settings)
-    reading = next(line for line in experiment.as_python(run.settings).splitlines() if line.startswith("source = "))
-    found: dict[str, Any] = {"read_image": lambda name, **size: read_image(tmp_path / name, **size)}
-    exec(reading, found)
+    found: dict[str, Any] = {}
+    monkeypatch.chdir(tmp_path)
+    exec(experiment.as_python(run.settings).partition("for name in")[0], found)
     # One level, where a value lies between two.
     assert np.abs(to_uint8(found["source"][0]).astype(int) - run.source.astype(int)).max() <= 1
+    # A generated target is brought to the source's size as the page does it.
+    assert np.array_equal(to_uint8(found["target"][0]), run.target)
 
 
 def test_the_kept_example_belongs_to_the_embedded_classifiers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
@@ -20,8 +21,9 @@ import bigroc_core as bc
 from bigroc_core.__main__ import build_parser
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.classifiers.registry import embedded_classifiers, is_judge
-from bigroc_core.cli.evaluate import measurement_of
+from bigroc_core.cli.evaluate import measurement_of, with_networks_of
 from bigroc_core.evaluation import ERRORS, UNBOOSTED, Evaluation, Metric, Row
+from bigroc_core.evaluation.comparison import check_alike
 from bigroc_core.experiments import evaluate as measurement
 from bigroc_core.experiments import judging
 from bigroc_core.experiments.evaluate import PRESET, SWEEP, UPLOADED_SET, EvaluateRequest
@@ -238,6 +240,39 @@ def test_the_command_asks_for_what_the_page_asks_for(changed: dict[str, Any]) ->
     # A network is no control of its own boosting.
     wanted = "standard network" in request.compare_with and request.classifier != "cifar10-standard"
     assert asked.control == ("cifar10-standard" if wanted else None)
+
+
+@pytest.mark.parametrize(("size", "classes"), [("imagenette64", 10), ("cifar10", 10)])
+def test_a_command_judges_by_the_networks_of_the_classifiers_size_and_classes(size: str, classes: int) -> None:
+    card = bc.load_classifier(f"{size}-robust").card
+    words = ["evaluate", "generator:any", "--classifier", card.name, "--find-eps"]
+    options = build_parser().parse_args(words)
+    asked = with_networks_of(card, measurement_of(options), options)
+    assert asked.find is not None
+    assert (asked.judge, asked.control, asked.find.chooser) == (f"{size}-judge", f"{size}-standard", f"{size}-standard")
+    options = build_parser().parse_args([*words, "--judge", "none", "--control", "none", "--chooser", "lite0"])
+    asked = with_networks_of(card, measurement_of(options), options)
+    assert asked.find is not None
+    assert (asked.judge, asked.control, asked.find.chooser) == (None, None, "lite0")
+    # Of another size there is no judge, which outside metrics do without.
+    larger = dataclasses.replace(card, input_size=(96, 96))
+    options = build_parser().parse_args(["evaluate", "generator:any"])
+    with pytest.raises(ValueError, match="a judge must have the classes and the size"):
+        with_networks_of(larger, measurement_of(options), options)
+    options = build_parser().parse_args(["evaluate", "generator:any", "--metrics", "kid-lite0"])
+    asked = with_networks_of(larger, measurement_of(options), options)
+    assert (asked.judge, asked.control) == (None, None)
+
+
+def test_networks_of_other_classes_neither_judge_nor_control() -> None:
+    robust = bc.load_classifier("cifar10-robust")
+    for other in ("imagenette64-robust", "imagenette64-judge"):
+        with pytest.raises(ValueError, match="10 classes each, but not the same in the same order"):
+            check_alike(robust, bc.load_classifier(other))
+    check_alike(robust, bc.load_classifier("cifar10-judge"))
+    unnamed = copy.copy(bc.load_classifier("imagenette64-robust"))
+    unnamed.card = dataclasses.replace(unnamed.card, classes=tuple(f"class {i}" for i in range(10)))
+    check_alike(robust, unnamed)
 
 
 # ------------------------------------------------------------------------------------------------- measuring

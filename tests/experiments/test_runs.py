@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import shlex
 import zipfile
@@ -15,11 +16,17 @@ import torch
 from PIL import Image
 
 import bigroc_core as bc
-from bigroc_core.__main__ import main
+from bigroc_core.__main__ import build_parser, main
+from bigroc_core.catalogue import generator_cards
+from bigroc_core.classifiers.own import loading, loading_generator, shell
+from bigroc_core.cli.evaluate import measurement_of
+from bigroc_core.cli.options import boosting, preset_of
 from bigroc_core.experiments import snippets
 from bigroc_core.experiments.boost import BoostRequest, Run, boost
+from bigroc_core.experiments.measurement import Measurement
 from bigroc_core.experiments.requests import DEBIASED, ESTIMATED, GIVEN
 from bigroc_core.images import from_uint8, read_image, to_uint8
+from bigroc_core.models_file import ModelEntry, add_model, added_until_then
 from bigroc_core.settings import default_of
 from bigroc_core.sources import EXAMPLES, UPLOAD
 from bigroc_core.ui import boost_results, boost_tab
@@ -105,6 +112,55 @@ def test_the_python_shown_repeats_runs_of_every_kind(
     assert len(written) == len(run.targets)
     for path, expected in zip(written, from_uint8(run.frames[-1]), strict=True):
         assert float((read_image(path).pixels - expected).abs().max()) <= 2 / 255
+
+
+def test_the_python_numbers_classes_as_the_classifier_does_and_reads_the_files_that_were_used(
+    generator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cards = dict(snippets.classifier_cards())
+    card = cards["cifar10-robust"]
+    cards["turned"] = dataclasses.replace(card, name="turned", classes=card.classes[::-1])
+    monkeypatch.setattr(snippets, "classifier_cards", lambda: cards)
+    settings = finished(generator=generator, count=2).settings
+    assert "labels = [[9, 8, 7, 6, 5, 4, 3, 2, 1, 0][y] for y in labels]" in snippets.as_python(
+        settings | {"classifier": "turned"}
+    )
+    assert "[y] for y" not in snippets.as_python(settings)
+    files = write_pictures(tmp_path, ["b.png", "a.png"])
+    (tmp_path / "broken.png").write_text("no image")
+    run = finished(source=UPLOAD, files=(files[0], str(tmp_path / "broken.png"), files[1]), target=ESTIMATED)
+    assert run.settings["files"] == ["b.png", "a.png"]
+    exec(compile(snippets.as_python(run.settings), "snippet", "exec"), {})
+    assert len(list(tmp_path.glob("boosted/*.png"))) == 2
+
+
+def test_a_command_says_that_nothing_stops_early_where_the_card_would(generator: str) -> None:
+    joint = {"generator": generator, "classifier": "cifar10-joint", "loss": "ce"}
+    command = snippets.as_command(finished(**joint, count=1, steps=1).settings)
+    options = build_parser().parse_args(shlex.split(command)[3:])
+    preset = preset_of(generator_cards()[generator], "cifar10-joint")
+    assert preset["stop_at"] == "l0"  # which it would be
+    assert boosting(options, preset).stop_at is None
+    asked = Measurement(images=f"generator:{generator}", classifier="cifar10-joint", config=bc.BoostConfig())
+    assert measurement_of(build_parser().parse_args(shlex.split(asked.command)[3:])).config.stop_at is None
+    command = snippets.as_command(finished(generator=generator, count=1, steps=1).settings)
+    assert "none" not in command  # no preset has it with this classifier
+
+
+def test_what_is_copied_names_where_a_model_of_this_run_comes_from(generator: str, tmp_path: Path) -> None:
+    said = {"arch": "resnet18", "class_names": ("tench, Tinca tinca", "goldfish"), "input_size": (64, 48)}
+    with added_until_then():
+        add_model(ModelEntry(name="net", kind="classifier", source="folder/net.pt", **said))
+        add_model(ModelEntry(name="gan", kind="generator", source="folder/gan.safetensors?truncation=0.5"))
+        words = shlex.split(shell(["boost", "generator:gan", "out", "--classifier", "net"]))
+        assert words[1:5] == ["generator:folder/gan.safetensors?truncation=0.5", "out", "--classifier", "folder/net.pt"]
+        # Names with commas in them come from a file.
+        described = ["--arch", "resnet18", "--class-names", "FILE_OF_CLASS_NAMES", "--input-size", "64x48"]
+        assert words[5:] == described
+        names = "class_names=('tench, Tinca tinca', 'goldfish')"
+        assert loading("net") == f"bc.load_classifier('folder/net.pt', arch='resnet18', {names}, input_size=(64, 48))"
+        assert loading_generator("gan") == "bc.load_generator('folder/gan.safetensors?truncation=0.5')"
 
 
 def test_page_command_and_python_give_the_same_bytes(

@@ -114,6 +114,14 @@ def test_the_command_that_is_shown_draws_the_same_numbers(
     assert f"{balls.settings['linf_eps']:.4f}" in balls.rows[1].name
 
 
+def test_the_command_of_every_class_names_both_networks_and_many_images_are_rows(balls: Comparison) -> None:
+    words = shlex.split(every_class.as_command(every_class.opening()))
+    assert words[words.index("--standard") + 1] == "imagenette64-standard"
+    many = replace(balls, targets=np.zeros(30, int), settings=balls.settings | {"source": "upload"})
+    words = shlex.split(threats.as_command(many))
+    assert (words[words.index("--rows") + 1], words[words.index("--columns") + 1]) == ("30", "1")
+
+
 def test_batches_of_any_size_give_the_same_images(balls: Comparison) -> None:
     classifier = bc.load_classifier("cifar10-robust")
     images, labels = bc.load_generator("cifar10-cgan").sample(3, labels=[3, 8, 3], seed=5)
