@@ -27,6 +27,7 @@ from bigroc_core.cli.options import (
     preset_of,
     process_state,
     tell_notes,
+    view_in,
 )
 from bigroc_core.evaluation import fingerprint
 from bigroc_core.experiments.boost import debias_shift
@@ -37,7 +38,6 @@ from bigroc_core.images.classes import OPTION
 from bigroc_core.images.masks import Masks, masks_for
 from bigroc_core.messages import printable
 from bigroc_core.overlapping import overlapped
-from bigroc_core.presets import settings_of
 from bigroc_core.sources import DEBIAS_SEED
 from bigroc_core.streams import ImageStream, open_stream
 
@@ -109,8 +109,7 @@ def _boost(options: argparse.Namespace, state: PartialState) -> None:
     if mapping and not source.labelled:
         raise ValueError(f"{options.source} has no labels, so {OPTION} has nothing to map; leave it out")
     config = boosting(options, preset_of(source.card, classifier.card.name))
-    of_preset = settings_of(options.preset).get("view") if options.preset else None
-    view = of_preset if options.view is None else options.view
+    view = view_in(options)
     batch_size = _batch_size(source, count, options)
     targets = _targets_of(options, source, classifier)
     shift, fitted_on = None, None

@@ -21,6 +21,7 @@ from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.cli.classifier_options import classifier_named
 from bigroc_core.cli.fields import add_options, values_of
+from bigroc_core.engine.views import ViewName
 from bigroc_core.evaluation import ALONE, MEASURES, Share
 from bigroc_core.experiments.measuring import Subject
 from bigroc_core.experiments.requests import CONFIG_FIELDS, BoostingRequest
@@ -99,6 +100,16 @@ def boosting(options: argparse.Namespace, preset: dict[str, Any]) -> BoostConfig
         chosen.pop("step_size", None)
     given = {name: value for name in BOOSTING_OPTIONS if (value := getattr(options, name, None)) is not None}
     return BoostConfig(**{**chosen, **given})
+
+
+def view_in(options: argparse.Namespace) -> ViewName:
+    """What the classifier sees of images of another size: as --view says, else as the paper's row asked for has it."""
+    given: ViewName = getattr(options, "view", None)
+    preset = getattr(options, "preset", None)
+    if given is not None or preset is None:
+        return given
+    of_the_row: ViewName = settings_of(preset).get("view")
+    return of_the_row
 
 
 def probability_or_l0(text: str) -> float | str:
@@ -189,7 +200,7 @@ def subject_of(options: argparse.Namespace, classifier: str | None) -> dict[str,
     return {
         "images": options.images,
         "classifier": classifier_named(options, options.classifier or classifier or "cifar10-robust"),
-        "view": options.view,
+        "view": view_in(options),
         "map_classes": options.map_classes,
         "data": options.data,
         **values_of(Subject, options),
