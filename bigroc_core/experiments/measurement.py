@@ -88,7 +88,7 @@ class Measurement(Subject):
                 words += [f"--{name.replace('_', '-')}", value]
         words += ["--judge", self.judge or "none", "--control", self.control or "none"]
         words += [] if self.random_direction else ["--no-random-direction"]
-        words += ["--reference", *self.references]
+        words += ["--reference", *self.references, *self.said_of_data]
         words += ["--count", self.count] if self.count is not None else []
         words += ["--seeds", *self.seeds] if self.seeds else []
         if self.find:

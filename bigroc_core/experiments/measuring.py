@@ -96,6 +96,11 @@ class Subject:
         """What a command says of it, as words."""
         return [] if self.precision == "exact" else ["--precision", self.precision]
 
+    @property
+    def said_of_data(self) -> list[str]:
+        """What a command says of the data: which they are, but not the folder that they lie in here."""
+        return [] if self.data is None else ["--data", self.data.name]
+
     def debiasing(self) -> list[int]:
         """What tells one shift from another, for a run's settings."""
         return [self.debias, self.debias_seed] if self.debias else []

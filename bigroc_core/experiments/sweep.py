@@ -62,6 +62,7 @@ class Sweeping(Subject):
         words: list[Any] = ["sweep", self.title or self.images, *as_options(self.classifier)]
         words += [] if self.view is None else ["--view", self.view]
         words += ["--features", self.chooser, "--choose-by", self.measured, "--reference", self.reference]
+        words += self.said_of_data
         words += ["--reference-count", self.reference_count] if self.reference_count is not None else []
         words += ["--largest", config.eps] if trials.grid is None else ["--eps-list", *trials.grid]
         words += ["--fewer-steps", *trials.fewer_steps] if trials.fewer_steps else []
