@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from bigroc_core.boosting import BoostConfig, view_note
 from bigroc_core.cards import Card
+from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.own import shell
 from bigroc_core.classifiers.registry import load_classifier
 from bigroc_core.evaluation import (
@@ -143,19 +146,13 @@ def measure(asked: Measurement, opened: Opened, progress: Progress | None = None
     judges = Judges(judge=judge, references=references.in_features_of(judge) if judge else {}, outside=outside)
     floor, notes = _floor(asked, judges, opened, measuring)
     judges = dataclasses.replace(judges, floor=floor)
-    shift = opened.shift(asked)
-    config, swept = asked.config, None
+    shift, swept = opened.shift(asked), None
+    # Before an ε is found, too, so that what is wrong with them is said first.
+    ways = _ways(asked, Way(classifier, asked.config, opened.view, asked.precision), control, shift)
     if asked.find is not None:
         swept = _eps_found(asked, asked.find, opened, seeds, measuring)
         config = dataclasses.replace(swept.chosen, step_size=None)
-    main = Way(classifier, config, opened.view, asked.precision)
-    ways = Ways(
-        main=main,
-        beside=[one.way(main) for one in asked.beside],
-        control=control,
-        random_direction=asked.random_direction,
-        debias=shift,
-    )
+        ways = _ways(asked, ways.main._replace(config=config), control, shift)
     run = asked.run or asked.folder("evaluate", ways.settings() | {"debias": asked.debiasing()})
     measuring = dataclasses.replace(measuring, run=run, images_to=asked.images_to)
     found = evaluate(opened.stream, ways, judges, measuring)
@@ -166,6 +163,16 @@ def measure(asked: Measurement, opened: Opened, progress: Progress | None = None
     told = [*of_networks, *references.notes, *(swept.notes if swept else ()), *notes, *([seen] if seen else [])]
     notes = tuple(note for note in dict.fromkeys(told) if note not in opened.notes)
     return Measured(asked, found, swept, classifier.card.name, control.card.name if control else None, notes)
+
+
+def _ways(asked: Measurement, main: Way, control: Classifier | None, shift: Tensor | None) -> Ways:
+    return Ways(
+        main=main,
+        beside=[one.way(main) for one in asked.beside],
+        control=control,
+        random_direction=asked.random_direction,
+        debias=shift,
+    )
 
 
 def _floor(

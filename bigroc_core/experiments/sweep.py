@@ -98,12 +98,13 @@ def sweeps(asked: Sweeping, opened: Opened, progress: Progress | None = None, sh
             dataclasses.asdict(config),
             asked.debiasing(),
         ]
+        way = Way(opened.classifier, config, opened.view, asked.precision)
         settings += [] if opened.view is None else [opened.view]
         settings += [] if asked.precision == "exact" else [asked.precision]
+        settings += [way.l0_of_card] if way.l0_of_card else []
         folder = asked.folder("sweep", settings)
         if asked.run is not None:
             folder = asked.run / f"sweep-T{config.steps}-{config.norm}-{config.loss}"
-        way = Way(opened.classifier, config, opened.view, asked.precision)
         kept = dataclasses.replace(measuring, run=folder)
         one = sweep(opened.stream, way, chooser, kept, asked.trials, shift)
         found.append(dataclasses.replace(one, notes=notes))
