@@ -16,7 +16,7 @@ from torch import Tensor
 from bigroc_core.cards import Card
 from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.generators.registry import load_generator
+from bigroc_core.generators.registry import embedded_generators, load_generator
 from bigroc_core.generators.sampling import SEEDS, Generator
 from bigroc_core.images import ImageSet, fit_to, from_uint8, open_image_set, to_uint8
 from bigroc_core.images.classes import class_table
@@ -145,11 +145,13 @@ def open_stream(
     if text.startswith(GENERATOR_PREFIX):
         generator = load_generator(text.removeprefix(GENERATOR_PREFIX), device)
         table = labels_to(classifier, generator.card.name, generator.classes, mapping or {})
-        # The name as it was given: settings behind a "?" draw other images.
-        stream = dataclasses.replace(generator_stream(generator), name=text, identity=text)
+        # The name as it was given: settings behind a "?" draw other images. What lies in a file may become another.
+        name, embedded = text.removeprefix(GENERATOR_PREFIX).partition("?")[0], embedded_generators()
+        identity = text if name in embedded else f"{text}:{generator.sampler.fingerprint()[:16]}"
+        stream = dataclasses.replace(generator_stream(generator), name=text, identity=identity)
         if table is None:
             return stream
-        return dataclasses.replace(relabelled(stream, text, table), identity=f"{text}, classes {table.tolist()}")
+        return dataclasses.replace(relabelled(stream, text, table), identity=f"{identity}, classes {table.tolist()}")
     found = open_image_set(
         text,
         "own" if own_sizes else classifier.card.input_size,

@@ -29,7 +29,7 @@ from bigroc_core.cli.options import (
     tell_notes,
     view_in,
 )
-from bigroc_core.evaluation import fingerprint
+from bigroc_core.evaluation import Way, fingerprint
 from bigroc_core.experiments.boost import debias_shift
 from bigroc_core.experiments.requests import BoostingRequest, said_of_precision
 from bigroc_core.files import held
@@ -135,6 +135,7 @@ def _boost(options: argparse.Namespace, state: PartialState) -> None:
         "view": view,
         **({} if masks is None else {"mask": masks.pictures.digest()}),
         **config.settings(),
+        **Way(classifier, config).l0_of_card,
         **said_of_precision(options.precision),
     }
     names = classifier.classes or source.classes

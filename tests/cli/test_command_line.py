@@ -133,6 +133,74 @@ def test_a_killed_run_continues_and_gives_the_same_bytes(models, tmp_path, monke
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
+def killed_after_one_batch(monkeypatch, command):
+    """Begin a command, and end it at its second batch."""
+    original, written = ImageSetWriter.write, []
+
+    def write(self, *arguments):
+        if written:
+            raise KeyboardInterrupt
+        written.append(original(self, *arguments))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageSetWriter, "write", write)
+        assert main(command) == 130
+
+
+def test_a_run_does_not_go_on_with_a_generator_whose_file_has_become_another(models, tmp_path, monkeypatch, capsys):
+    def draw_otherwise(name, seed):
+        torch.manual_seed(seed)
+        card = Card(name=name, kind="generator", architecture="dcgan", arguments={"latent": 8, "width": 4})
+        export(DCGANGenerator(latent=8, width=4), card, tmp_path)
+
+    for name in ("drawn", "fitted"):
+        draw_otherwise(name, 0)
+    fitted = ["--debias-set", f"generator:{tmp_path}/fitted.safetensors", "--debias-count", "4"]
+    out = tmp_path / "out"
+    command = ["boost", source(tmp_path, "drawn"), str(out), "--count", "20", *fitted, *options(models)]
+    killed_after_one_batch(monkeypatch, command)
+    for name, said in (("drawn", "source was"), ("fitted", "debias was")):
+        draw_otherwise(name, 1)
+        assert main(command) == 2
+        assert said in capsys.readouterr().err
+        draw_otherwise(name, 0)
+    assert main(command) == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "same"),
+    [
+        (["--loss", "combined"], False),
+        (["--stop-at", "l0"], False),
+        (["--loss", "combined", "--l0", "0.7"], True),
+        (["--loss", "bce"], True),
+        ([], True),
+    ],
+)
+def test_a_run_goes_on_with_another_l0_on_the_card_only_where_it_plays_no_part(
+    how, same, models, tmp_path, monkeypatch, capsys
+):
+    def with_l0(l0):
+        torch.manual_seed(0)
+        card = Card(
+            name="joint",
+            kind="classifier",
+            architecture="resnet9",
+            arguments={"width": 4},
+            classes=CIFAR10_CLASSES,
+            l0=l0,
+        )
+        export(ResNet9(10, 4), card, tmp_path)
+
+    with_l0(0.7)
+    command = ["boost", source(models), str(tmp_path / "out"), "--count", "20", *options(models), *how]
+    command += ["--classifier", str(tmp_path / "joint.safetensors")]
+    killed_after_one_batch(monkeypatch, command)
+    with_l0(0.9)
+    assert main(command) == (0 if same else 2)
+    assert same or "l0 was 0.7 and is now 0.9" in capsys.readouterr().err
+
+
 def test_two_processes_write_what_one_does(models, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
