@@ -6,7 +6,7 @@ What commands measure and boost may be larger than memory; what the page shows i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,23 @@ class ImageStream:
     notes: tuple[str, ...] = ()
     shapes: tuple[tuple[int, int], ...] | None = None
     names: Sequence[str] | None = None
+
+
+def rows_by_size(source: ImageStream, rows: Iterable[int]) -> list[list[int]]:
+    """The rows of images that are of one size together, in their order."""
+    groups: dict[tuple[int, int] | None, list[int]] = {}
+    for row in rows:
+        groups.setdefault(source.shapes[row] if source.shapes else None, []).append(row)
+    return list(groups.values())
+
+
+def drawn(source: ImageStream, seed: int, rows: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+    """These images of a stream, which are of one size, at once where they follow one another."""
+    if list(rows) == list(range(rows[0], rows[-1] + 1)):
+        return source.draw(seed, rows[0], len(rows))
+    each = [source.draw(seed, row, 1) for row in rows]
+    labels = [label for _, label in each if label is not None]
+    return torch.cat([images for images, _ in each]), torch.cat(labels) if labels else None
 
 
 def generator_stream(generator: Generator, size: tuple[int, int] | None = None) -> ImageStream:

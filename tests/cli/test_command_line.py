@@ -167,6 +167,17 @@ def test_a_run_does_not_go_on_with_a_generator_whose_file_has_become_another(mod
     assert main(command) == 0
 
 
+def test_debiasing_is_never_fitted_on_the_images_that_are_boosted(models, tmp_path, capsys):
+    name, more = source(models, "unconditional"), ["--count", "2", "--debias-count", "2", *options(models)]
+    words = ["boost", name, str(tmp_path / "out"), "--debias-set", name, *more]
+    assert main([*words, "--seed", "7", "--debias-seed", "7"]) == 2
+    assert "both 7, of one generator" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*words, "--seed", "7", "--debias-seed", "8"]) == 0
+    other = ["--debias-set", source(models), "--seed", "7", "--debias-seed", "7"]
+    assert main(["boost", name, str(tmp_path / "other"), *more, *other]) == 0
+
+
 @pytest.mark.parametrize(
     ("how", "same"),
     [

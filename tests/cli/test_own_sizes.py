@@ -14,6 +14,7 @@ from torch import Tensor
 
 import bigroc_core as bc
 from bigroc_core.__main__ import build_parser, main
+from bigroc_core.boosting import logits_of
 from bigroc_core.cli.evaluate import measurement_of
 from bigroc_core.images import open_image_set
 from bigroc_core.presets import PAPER_PRESETS
@@ -67,6 +68,22 @@ def test_an_npz_keeps_its_size(tmp_path: Path, size: tuple[int, int]) -> None:
     assert main([*words[:2], str(tmp_path / "native.npz"), *words[3:], "--view", "native"]) == 0
     with np.load(tmp_path / "out.npz") as seen, np.load(tmp_path / "native.npz") as native:
         assert (seen["arr_0"] != native["arr_0"]).any()
+
+
+@pytest.mark.parametrize("view", [None, "native", 24])
+def test_debiasing_is_fitted_as_the_images_are_seen(view: str | int | None, mixed: Path, tmp_path: Path) -> None:
+    levels = np.stack([picture((64, 64), 100 + seed) for seed in range(12)])
+    np.savez(tmp_path / "in.npz", arr_0=levels)
+    classifier = bc.load_classifier("cifar10-robust")
+    pictures = [as_tensor(picture(size, seed)) for seed, size in enumerate(SIZES.values())]
+    shift = 1 - torch.cat([logits_of(classifier, one, view=view) for one in pictures]).mean(0)
+    images = torch.cat([as_tensor(one) for one in levels])
+    expected = (logits_of(classifier, images, view=view) + shift).argmax(1)
+    words = ["boost", str(tmp_path / "in.npz"), str(tmp_path / "out.npz"), "--debias-set", str(mixed)]
+    said = [] if view is None else ["--view", str(view)]
+    assert main([*words, *said, "--debias-count", "5", "--eps", "1", "--steps", "1"]) == 0
+    with np.load(tmp_path / "out.npz") as found:
+        assert found["arr_1"].tolist() == expected.tolist()
 
 
 def test_a_preset_of_256_pixels_comes_out_at_256(tmp_path: Path) -> None:
