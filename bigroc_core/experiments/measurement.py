@@ -146,7 +146,7 @@ def measure(asked: Measurement, opened: Opened, progress: Progress | None = None
     judges = Judges(judge=judge, references=references.in_features_of(judge) if judge else {}, outside=outside)
     floor, notes = _floor(asked, judges, opened, measuring)
     judges = dataclasses.replace(judges, floor=floor)
-    shift, swept = opened.shift(asked), None
+    shift, swept = opened.shift(asked, seeds), None
     # Before an ε is found, too, so that what is wrong with them is said first.
     ways = _ways(asked, Way(classifier, asked.config, opened.view, asked.precision), control, shift)
     if asked.find is not None:
@@ -160,7 +160,8 @@ def measure(asked: Measurement, opened: Opened, progress: Progress | None = None
     of_networks = [
         note for one in (control, judge, *(way.classifier for way in ways.beside)) if one for note in one.notes
     ]
-    told = [*of_networks, *references.notes, *(swept.notes if swept else ()), *notes, *([seen] if seen else [])]
+    of_sweep = () if swept is None else (*swept.notes, *_chosen_on_the_same(swept, opened))
+    told = [*of_networks, *references.notes, *of_sweep, *notes, *([seen] if seen else [])]
     notes = tuple(note for note in dict.fromkeys(told) if note not in opened.notes)
     return Measured(asked, found, swept, classifier.card.name, control.card.name if control else None, notes)
 
@@ -223,6 +224,17 @@ def _eps_found(
         }
     )
     return sweeps(sweeping, opened, measuring.progress, measuring.share)[0]
+
+
+def _chosen_on_the_same(swept: Sweep, opened: Opened) -> tuple[str, ...]:
+    """That an ε was chosen on images that are measured, too: a set has no others, as a generator has of other seeds."""
+    if opened.stream.size is None:
+        return ()
+    first = f"the first {swept.count:,} of " if swept.count < opened.stream.size else ""
+    return (
+        f"the strength, ε = {swept.best.eps:.3g}, was chosen on {first}these same images, as the nearest to "
+        f"{swept.reference} in {swept.chooser}'s features: of other images the gain may be smaller",
+    )
 
 
 def _refuse_swept_seeds(card: Card | None, classifier: str, config: BoostConfig, seeds: tuple[int, ...]) -> None:

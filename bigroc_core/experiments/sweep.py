@@ -87,7 +87,7 @@ def sweeps(asked: Sweeping, opened: Opened, progress: Progress | None = None, sh
     count, seeds = opened.count(asked.count, SWEEP_COUNT), opened.seeds(asked.seeds, SWEEP_SEEDS)
     for config in asked.configs:
         asked.trials.check(config, seeds, asked.measured)
-    shift = opened.shift(asked)
+    shift = opened.shift(asked, seeds)
     measuring = Measuring(count=count, seeds=seeds, progress=progress, share=share)
     chooser, notes = chooser_of(asked, opened, measuring)
     found = []

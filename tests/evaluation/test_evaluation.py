@@ -364,6 +364,8 @@ def test_debiasing_is_fitted_on_the_one_seed_of_debiasing_or_the_one_that_is_sai
     torch.testing.assert_close(shift, fit_debias(robust, pictures(DEBIAS_SEED, 0, 12)[0]))
     assert not torch.equal(shift, other)
     assert opened.shift(dataclasses.replace(asked, debias=0)) is None
+    with pytest.raises(ValueError, match="debias-seed 1000000 is also one of the seeds that are measured"):
+        opened.shift(asked, (0, DEBIAS_SEED))
 
 
 def test_table_and_dictionary_tell_the_same(

@@ -9,6 +9,7 @@ import shlex
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -21,7 +22,7 @@ from bigroc_core.__main__ import build_parser
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.classifiers.registry import embedded_classifiers, is_judge
 from bigroc_core.cli.evaluate import measurement_of
-from bigroc_core.evaluation import ERRORS, UNBOOSTED, Evaluation, Metric, Row
+from bigroc_core.evaluation import ERRORS, UNBOOSTED, Evaluation, Metric, Row, Sweep, SweepPoint
 from bigroc_core.experiments import evaluate as measurement
 from bigroc_core.experiments import judging
 from bigroc_core.experiments.evaluate import PRESET, SWEEP, UPLOADED_SET, EvaluateRequest
@@ -254,6 +255,15 @@ def test_a_corrupt_member_of_a_zip_is_named(tmp_path: Path) -> None:
     request = EvaluateRequest(**FORM | {"source": UPLOADED_SET, "file": str(path), "count": 200, "steps": 1})
     with pytest.raises(ValueError, match=r"007\.png"):
         measurement.evaluation_of(request, tmp_path, lambda *_: None)
+
+
+def test_an_eps_chosen_on_the_same_images_is_told_once() -> None:
+    point = SweepPoint(0.5, 5, "fine", (1.0,), (0.5,))
+    swept = Sweep("s", "n", "frechet", "real", 400, (1000,), bc.BoostConfig(eps=1.0), (point,), point)
+    request = EvaluateRequest(**FORM | {"eps_from": SWEEP})
+    assert "chosen on other seeds (1000)" in measurement._about_the_sweep(request, swept)[0]
+    uploaded = SimpleNamespace(source=UPLOADED_SET)
+    assert not any("chosen" in note for note in measurement._about_the_sweep(uploaded, swept))  # type: ignore[arg-type]
 
 
 def test_progress_ends_with_the_whole_and_never_passes_it() -> None:
