@@ -79,7 +79,8 @@ class Evaluation:
         return tuple(metric.gain(before, after) for before, after in pairs)
 
     def gains_above_floor(self, row: Row, metric: Metric) -> tuple[float, ...] | None:
-        """Of the way from the images as they came to real ones the share gone, seed by seed; None: no floor."""
+        """Of the way from the images as they came to real ones the share gone, seed by seed; None: no floor. NaN where
+        they came nearer than real ones are, so that there was no way to go."""
         if self.floor is None or metric not in self.floor.scores:
             return None
         triples = zip(self.rows[0].scores[metric], row.scores[metric], self.floor.scores[metric], strict=True)

@@ -133,6 +133,7 @@ class Measured:
 
 def measure(asked: Measurement, opened: Opened, progress: Progress | None = None, share: Share = ALONE) -> Measured:
     """Measure; ValueError for bad input, before hours are spent on it."""
+    _check_floor(asked)
     classifier, device = opened.classifier, opened.device
     count, seeds = opened.count(asked.count, COUNT), opened.seeds(asked.seeds, SEEDS)
     _refuse_swept_seeds(opened.card, classifier.card.name, asked.config, seeds)
@@ -203,6 +204,16 @@ def _floor(
         )
     few = f"There are only {least:,} real {name} images, so the floor of {measuring.count:,} is not told."
     return {}, (*references.notes, few)
+
+
+def _check_floor(asked: Measurement) -> None:
+    """ValueError for a floor of images that are among those compared with: no others come as near to themselves."""
+    within = {"validation": "train", "train": "validation"}.get(asked.floor or "")
+    if within in asked.references:
+        raise ValueError(
+            f"--floor {asked.floor} and --reference {within} do not go together: the training images that are compared "
+            f"with are all of them, the validation ones among them; take --floor {FLOOR}"
+        )
 
 
 def _eps_found(

@@ -88,6 +88,8 @@ def evaluate(*words: object, images: str = "images.npz") -> int:
         (("--metrics", "is", "--inception-weights", "nowhere.pth"), "no Inception weights at nowhere.pth"),
         (("--judge", "none"), "nothing to measure with"),
         (("--output", "."), "--output . is a folder"),
+        (("--reference", "train", "--floor", "validation"), "--floor validation and --reference train do not go"),
+        (("--reference", "test", "validation", "--floor", "train"), "--floor train and --reference validation do not"),
         (("--debias", 5), "draws its own images from a generator"),
     ],
 )

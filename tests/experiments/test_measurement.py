@@ -310,6 +310,8 @@ def found(before: float, after: float, wrong: tuple[float, float] = (0.38, 0.12)
         (found(1.0, 1.0, (0.2, 0.2)), "<b>stay at 20 %</b>"),
         (found(1.0, 1.0, l2=0.0), "moves nothing"),
         (found(1.0, 0.77), "random direction −100.0 %"),
+        (found(-1e-9, 0.5), "leaves these images, at no distance to begin with, <b>no nearer</b> to CIFAR-10 train"),
+        (found(-1e-9, 0.5), "random direction –."),
     ],
 )
 def test_the_headline_says_what_the_numbers_say(numbers: Evaluation, said: str) -> None:
