@@ -77,7 +77,7 @@ def add_figure_parser(commands: Commands[Parser]) -> None:
         numbered = f"P1 Fig. {name[3:]}. {shows}" if name.startswith("fig") else shows
         parser = kinds.add_parser(name, help=shows, description=description or numbered)
         parser.add_argument("--output", type=Path, required=True, help="a .png (300 dpi), .pdf or .svg file")
-        add_device(parser)
+        add_device(parser, default=argparse.SUPPRESS)  # or it would undo what stands before the kind
         return parser
 
     for name, kind in SETS.items():

@@ -145,9 +145,9 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
+def add_device(parser: argparse.ArgumentParser, **more: Any) -> None:
     """Add the option that says where to compute."""
-    parser.add_argument("--device", help="torch device; default: cuda where there is one, else cpu")
+    parser.add_argument("--device", help="torch device; default: cuda where there is one, else cpu", **more)
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from bigroc_core import boost, embedded_classifiers, embedded_generators, load_classifier, load_generator
-from bigroc_core.__main__ import main
+from bigroc_core.__main__ import build_parser, main
 from bigroc_core.boosting import BoostConfig
 from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.networks import ResNet9
@@ -145,6 +145,39 @@ def killed_after_one_batch(monkeypatch, command):
     with monkeypatch.context() as patch:
         patch.setattr(ImageSetWriter, "write", write)
         assert main(command) == 130
+
+
+@pytest.mark.parametrize(
+    ("command", "goes_on"),
+    [
+        (["boost", "in.npz", "out"], True),
+        (["evaluate", "in.npz"], True),
+        (["sweep", "in.npz"], True),
+        (["tables"], True),
+        (["train", "joint", "--name", "n", "--init", "i", "--generated", "g"], True),
+        (["interpolate", "a.png", "b.png", "out"], False),
+        (["figure", "fig1", "--output", "f.png"], False),
+        (["evaluate-classifier", "n"], False),
+        (["models"], False),
+    ],
+)
+def test_only_what_goes_on_where_it_stopped_is_said_to(command, goes_on, monkeypatch, capsys):
+    def interrupted(_options):
+        raise KeyboardInterrupt
+
+    run = {"train": "run_train", "models": "run_listing"}.get(command[0], f"run_{command[0].replace('-', '_')}")
+    monkeypatch.setattr(f"bigroc_core.__main__.{run}", interrupted)
+    assert main(command) == 130
+    said = "interrupted; the same command continues where it stopped" if goes_on else "interrupted"
+    assert capsys.readouterr().err.splitlines()[-1] == said
+
+
+@pytest.mark.parametrize(
+    "words", [["--device", "cpu", "fig7"], ["fig7", "--device", "cpu"], ["--device", "cuda", "fig7", "--device", "cpu"]]
+)
+def test_a_figures_device_may_stand_before_its_kind(words):
+    assert build_parser().parse_args(["figure", *words, "--output", "f.png"]).device == "cpu"
+    assert build_parser().parse_args(["figure", "fig7", "--output", "f.png"]).device is None
 
 
 def test_a_run_does_not_go_on_with_a_generator_whose_file_has_become_another(models, tmp_path, monkeypatch, capsys):
