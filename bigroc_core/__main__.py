@@ -87,6 +87,10 @@ def build_parser() -> argparse.ArgumentParser:
 GROUPS = {"diffusers": "bigroc[generators]", "torch_fidelity": "bigroc[evaluation]", "gradio": "bigroc[page]"}
 
 
+# What keeps what it has done, and goes on from there.
+RESUMED = ("boost", "evaluate", "sweep", "tables", "train")
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM, as schedulers send it before they kill: what Ctrl-C is, but for the exit status."""
 
@@ -154,7 +158,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 70
     except KeyboardInterrupt as interrupt:
         _end_bars()
-        print("interrupted; the same command continues where it stopped", file=sys.stderr)
+        resumes = "; the same command continues where it stopped" if options.command in RESUMED else ""
+        print(f"interrupted{resumes}", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -6,7 +6,7 @@ What commands measure and boost may be larger than memory; what the page shows i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from bigroc_core.cards import Card
 from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.generators.registry import load_generator
+from bigroc_core.generators.registry import embedded_generators, load_generator
 from bigroc_core.generators.sampling import SEEDS, Generator
 from bigroc_core.images import ImageSet, fit_to, from_uint8, open_image_set, to_uint8
 from bigroc_core.images.classes import class_table
@@ -49,6 +49,23 @@ class ImageStream:
     notes: tuple[str, ...] = ()
     shapes: tuple[tuple[int, int], ...] | None = None
     names: Sequence[str] | None = None
+
+
+def rows_by_size(source: ImageStream, rows: Iterable[int]) -> list[list[int]]:
+    """The rows of images that are of one size together, in their order."""
+    groups: dict[tuple[int, int] | None, list[int]] = {}
+    for row in rows:
+        groups.setdefault(source.shapes[row] if source.shapes else None, []).append(row)
+    return list(groups.values())
+
+
+def drawn(source: ImageStream, seed: int, rows: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+    """These images of a stream, which are of one size, at once where they follow one another."""
+    if list(rows) == list(range(rows[0], rows[-1] + 1)):
+        return source.draw(seed, rows[0], len(rows))
+    each = [source.draw(seed, row, 1) for row in rows]
+    labels = [label for _, label in each if label is not None]
+    return torch.cat([images for images, _ in each]), torch.cat(labels) if labels else None
 
 
 def generator_stream(generator: Generator, size: tuple[int, int] | None = None) -> ImageStream:
@@ -145,11 +162,13 @@ def open_stream(
     if text.startswith(GENERATOR_PREFIX):
         generator = load_generator(text.removeprefix(GENERATOR_PREFIX), device)
         table = labels_to(classifier, generator.card.name, generator.classes, mapping or {})
-        # The name as it was given: settings behind a "?" draw other images.
-        stream = dataclasses.replace(generator_stream(generator), name=text, identity=text)
+        # The name as it was given: settings behind a "?" draw other images. What lies in a file may become another.
+        name, embedded = text.removeprefix(GENERATOR_PREFIX).partition("?")[0], embedded_generators()
+        identity = text if name in embedded else f"{text}:{generator.sampler.fingerprint()[:16]}"
+        stream = dataclasses.replace(generator_stream(generator), name=text, identity=identity)
         if table is None:
             return stream
-        return dataclasses.replace(relabelled(stream, text, table), identity=f"{text}, classes {table.tolist()}")
+        return dataclasses.replace(relabelled(stream, text, table), identity=f"{identity}, classes {table.tolist()}")
     found = open_image_set(
         text,
         "own" if own_sizes else classifier.card.input_size,

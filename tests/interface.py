@@ -18,12 +18,20 @@ def commands(parser: argparse.ArgumentParser, name: str = "") -> dict[str, dict[
         elif not isinstance(action, argparse._HelpAction):
             own[action.option_strings[-1] if action.option_strings else action.dest] = {
                 "spelled": sorted(action.option_strings),
-                "default": _plain(action.default) if action.dest != "precision" else "the machine's",
+                "default": _default(action),
                 "choices": None if action.choices is None else [str(choice) for choice in action.choices],
                 "values": None if action.nargs is None else str(action.nargs),
                 "required": action.required,
             }
     return found | {name: own}
+
+
+def _default(action: argparse.Action) -> Any:
+    """An option's default: what stands where nothing is said."""
+    if action.dest == "precision":
+        return "the machine's"
+    # What is suppressed leaves the default to the command that this one belongs to.
+    return None if action.default is argparse.SUPPRESS else _plain(action.default)
 
 
 def endpoints(page: Any) -> dict[str, Any]:

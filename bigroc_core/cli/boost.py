@@ -27,8 +27,9 @@ from bigroc_core.cli.options import (
     preset_of,
     process_state,
     tell_notes,
+    view_in,
 )
-from bigroc_core.evaluation import fingerprint
+from bigroc_core.evaluation import Way, fingerprint
 from bigroc_core.experiments.boost import debias_shift
 from bigroc_core.experiments.requests import BoostingRequest, said_of_precision
 from bigroc_core.files import held
@@ -37,9 +38,8 @@ from bigroc_core.images.classes import OPTION
 from bigroc_core.images.masks import Masks, masks_for
 from bigroc_core.messages import printable
 from bigroc_core.overlapping import overlapped
-from bigroc_core.presets import settings_of
 from bigroc_core.sources import DEBIAS_SEED
-from bigroc_core.streams import ImageStream, open_stream
+from bigroc_core.streams import ImageStream, drawn, open_stream, rows_by_size
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -109,16 +109,16 @@ def _boost(options: argparse.Namespace, state: PartialState) -> None:
     if mapping and not source.labelled:
         raise ValueError(f"{options.source} has no labels, so {OPTION} has nothing to map; leave it out")
     config = boosting(options, preset_of(source.card, classifier.card.name))
-    of_preset = settings_of(options.preset).get("view") if options.preset else None
-    view = of_preset if options.view is None else options.view
+    view = view_in(options)
     batch_size = _batch_size(source, count, options)
     targets = _targets_of(options, source, classifier)
     shift, fitted_on = None, None
     if options.debias_set is not None:
-        validation = open_stream(options.debias_set, classifier, labelled=False)
+        validation = open_stream(options.debias_set, classifier, labelled=False, own_sizes=True)
         fitting = count_of(validation, options.debias_count, "--debias-count")
+        _check_apart(options, source, validation)
         fitted_on = f"{validation.identity}, seed {options.debias_seed}, {fitting} images"
-        shift = debias_shift(classifier, validation, options.debias_seed, fitting, device)
+        shift = debias_shift(classifier, validation, options.debias_seed, fitting, device, view)
     masks, of_masks = None, tuple[str, ...]()
     shapes = source.shapes[:count] if source.shapes else (source.card.input_size,) if source.card else ()
     if options.mask is not None:
@@ -136,6 +136,7 @@ def _boost(options: argparse.Namespace, state: PartialState) -> None:
         "view": view,
         **({} if masks is None else {"mask": masks.pictures.digest()}),
         **config.settings(),
+        **Way(classifier, config).l0_of_card,
         **said_of_precision(options.precision),
     }
     names = classifier.classes or source.classes
@@ -156,7 +157,9 @@ def _boost(options: argparse.Namespace, state: PartialState) -> None:
         ) as bar:
 
             def read(batch: tuple[int, int]) -> list[_Group]:
-                return [_read(source, masks, options.seed, rows, device) for rows in _of_one_size(source, *batch)]
+                return [
+                    _read(source, masks, options.seed, rows, device) for rows in rows_by_size(source, range(*batch))
+                ]
 
             def boosted(groups: list[_Group]) -> tuple[list[Tensor], Tensor]:
                 made: dict[int, tuple[Tensor, int]] = {}
@@ -188,6 +191,16 @@ def _boost(options: argparse.Namespace, state: PartialState) -> None:
         print(f"{count} images in {printable(str(writer.finish()), 1_000)}")
 
 
+def _check_apart(options: argparse.Namespace, source: ImageStream, validation: ImageStream) -> None:
+    """ValueError where debiasing would be fitted on the very images that are boosted."""
+    same = options.debias_set == options.source or validation.identity == source.identity
+    if same and source.size is None and options.debias_seed == options.seed:
+        raise ValueError(
+            f"--debias-seed and --seed are both {options.seed}, of one generator: P1 Eq. 2 is fitted on other images "
+            "than those that are boosted"
+        )
+
+
 def _batch_size(source: ImageStream, count: int, options: argparse.Namespace) -> int:
     """Images per written batch: as the option says, but no more pixels together than MAX_BATCH_PIXELS.
 
@@ -213,27 +226,10 @@ def _overlaps(device: torch.device) -> bool:
 
 
 def _read(source: ImageStream, masks: Masks | None, seed: int, rows: list[int], device: torch.device) -> _Group:
-    images, labels = _drawn(source, seed, rows)
+    images, labels = drawn(source, seed, rows)
     # What lies in pinned memory goes to a GPU while others compute.
     images = images.pin_memory() if device.type == "cuda" else images
     return rows, images, labels, None if masks is None else masks.batch(rows)
-
-
-def _of_one_size(source: ImageStream, start: int, stop: int) -> list[list[int]]:
-    """The rows of a batch, those of one size together."""
-    groups: dict[tuple[int, int] | None, list[int]] = {}
-    for row in range(start, stop):
-        groups.setdefault(source.shapes[row] if source.shapes else None, []).append(row)
-    return list(groups.values())
-
-
-def _drawn(source: ImageStream, seed: int, rows: list[int]) -> tuple[Tensor, Tensor | None]:
-    """These images of a stream, at once where they follow one another."""
-    if rows == list(range(rows[0], rows[-1] + 1)):
-        return source.draw(seed, rows[0], len(rows))
-    drawn = [source.draw(seed, row, 1) for row in rows]
-    labels = [label for _, label in drawn if label is not None]
-    return torch.cat([images for images, _ in drawn]), torch.cat(labels) if labels else None
 
 
 def _read_once(source: ImageStream, masks: Masks | None, batches: list[tuple[int, int]]) -> None:

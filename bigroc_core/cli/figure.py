@@ -27,6 +27,7 @@ from bigroc_core.cli.options import (
     default_device,
     preset_of,
     tell_notes,
+    view_in,
 )
 from bigroc_core.experiments.every_class import EveryClassRequest
 from bigroc_core.figures import drafts
@@ -76,7 +77,7 @@ def add_figure_parser(commands: Commands[Parser]) -> None:
         numbered = f"P1 Fig. {name[3:]}. {shows}" if name.startswith("fig") else shows
         parser = kinds.add_parser(name, help=shows, description=description or numbered)
         parser.add_argument("--output", type=Path, required=True, help="a .png (300 dpi), .pdf or .svg file")
-        add_device(parser)
+        add_device(parser, default=argparse.SUPPRESS)  # or it would undo what stands before the kind
         return parser
 
     for name, kind in SETS.items():
@@ -183,7 +184,7 @@ def run_figure(options: argparse.Namespace) -> None:
     output = options.output or options.again.with_stem(f"{options.again.stem}-again")
     if output.suffix.lower().removeprefix(".") not in FORMATS:
         raise ValueError(f"--output must end in .{', .'.join(FORMATS)}, not {output.name!r}")
-    draft = drafts.Draft(default_device(options.device), getattr(options, "view", None))
+    draft = drafts.Draft(default_device(options.device), view_in(options))
     if options.again is None:
         recipe = recipe_for(options, draft)
     else:

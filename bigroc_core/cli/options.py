@@ -21,6 +21,7 @@ from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.cli.classifier_options import classifier_named
 from bigroc_core.cli.fields import add_options, values_of
+from bigroc_core.engine.views import ViewName
 from bigroc_core.evaluation import ALONE, MEASURES, Share
 from bigroc_core.experiments.measuring import Subject
 from bigroc_core.experiments.requests import CONFIG_FIELDS, BoostingRequest
@@ -105,6 +106,16 @@ def boosting(options: argparse.Namespace, preset: dict[str, Any]) -> BoostConfig
     return BoostConfig(**settings)
 
 
+def view_in(options: argparse.Namespace) -> ViewName:
+    """What the classifier sees of images of another size: as --view says, else as the paper's row asked for has it."""
+    given: ViewName = getattr(options, "view", None)
+    preset = getattr(options, "preset", None)
+    if given is not None or preset is None:
+        return given
+    of_the_row: ViewName = settings_of(preset).get("view")
+    return of_the_row
+
+
 def probability_or_l0(text: str) -> float | str | None:
     """The value of --stop-at: a number, "l0" or "none"."""
     return None if text == NONE else text if text == "l0" else float(text)
@@ -138,9 +149,9 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
+def add_device(parser: argparse.ArgumentParser, **more: Any) -> None:
     """Add the option that says where to compute."""
-    parser.add_argument("--device", help="torch device; default: cuda where there is one, else cpu")
+    parser.add_argument("--device", help="torch device; default: cuda where there is one, else cpu", **more)
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -192,7 +203,7 @@ def subject_of(options: argparse.Namespace, classifier: str | None) -> dict[str,
     return {
         "images": options.images,
         "classifier": classifier_named(options, options.classifier or classifier or "cifar10-robust"),
-        "view": options.view,
+        "view": view_in(options),
         "map_classes": options.map_classes,
         "data": options.data,
         **values_of(Subject, options),

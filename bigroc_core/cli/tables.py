@@ -35,7 +35,7 @@ def add_tables_parser(commands: Commands[argparse.ArgumentParser]) -> None:
         "robust joint model), Table 2 (other generators), Table 3 (losses) and Section 4.2's quality against time, on "
         "the generators here. Every generator's rows move the same images to the same targets. The page is written "
         "anew after each generator; a killed run goes on where it stopped. Rows that FILE.json holds already are kept "
-        "where their command and all models in it are still the same; times are always taken anew.",
+        "where their command, all models in it and the data are still the same; times are always taken anew.",
     )
     add_options(parser, TablesRequest)
     add_classifier(parser, purpose="the robust classifier, of which alone the options below tell, but for --view")

@@ -29,6 +29,7 @@ from bigroc_core.evaluation.statistics import (
 )
 from bigroc_core.generators.sampling import latents
 from bigroc_core.images.classes import are_named, class_table
+from bigroc_core.losses import OF_REALISM
 from bigroc_core.norms import NORMS
 from bigroc_core.streams import ImageStream
 
@@ -79,7 +80,8 @@ class Evaluation:
         return tuple(metric.gain(before, after) for before, after in pairs)
 
     def gains_above_floor(self, row: Row, metric: Metric) -> tuple[float, ...] | None:
-        """Of the way from the images as they came to real ones the share gone, seed by seed; None: no floor."""
+        """Of the way from the images as they came to real ones the share gone, seed by seed; None: no floor. NaN where
+        they came nearer than real ones are, so that there was no way to go."""
         if self.floor is None or metric not in self.floor.scores:
             return None
         triples = zip(self.rows[0].scores[metric], row.scores[metric], self.floor.scores[metric], strict=True)
@@ -185,11 +187,17 @@ class Way(NamedTuple):
         parts += [NORMS[config.norm].title] if config.norm != "l2" else []
         parts += [config.loss_name] if config.loss != "ce" else []
         parts += [f"{config.gradient} gradient"] if config.gradient != "normalized" else []
-        parts += ["ℓ₀ given"] if config.l0 is not None else []
+        parts += [_l0_said(config.l0)] if config.l0 is not None else []
         if config.stop_at is not None:
             parts.append("until ℓ₀" if config.stop_at == "l0" else f"until p {config.stop_at:g}")
         parts += [] if self.precision == "exact" else [self.precision]
         return ", ".join(parts)
+
+    @property
+    def l0_of_card(self) -> dict[str, Any]:
+        """ℓ₀ of the classifier's card where it plays a part, for a run's settings: the weights do not tell of it."""
+        needed = self.config.loss == "combined" or self.config.stop_at == "l0"
+        return {"l0": self.classifier.card.l0} if needed and self.config.l0 is None else {}
 
     def settings(self) -> dict[str, Any]:
         """All that decides what becomes of an image: JSON-ready."""
@@ -203,13 +211,18 @@ class Way(NamedTuple):
         }
 
 
+def _l0_said(l0: float | Sequence[float]) -> str:
+    return f"ℓ₀ {l0:g}" if isinstance(l0, float | int) else "ℓ₀ given"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ways:
     """The ways of making images that are compared.
 
     main: P1 Alg. 2's boosting. beside: other ways, towards the same targets. control: a standard network to boost
     through, scaled to the same ‖δ‖₂ image by image. random_direction: a control moved as far, anywhere. debias: (C,),
-    P1 Eq. 2, for targets that `main` estimates.
+    P1 Eq. 2, for targets that `main` estimates. Raises ValueError for two ways of one name, whose rows could not be
+    told apart.
     """
 
     main: Way
@@ -217,6 +230,15 @@ class Ways:
     control: Classifier | None = None
     random_direction: bool = True
     debias: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        named: dict[str, Way] = {}
+        for way in self.beside:
+            first = named.setdefault(way.name, way)
+            if first is not way and first.settings() != way.settings():
+                raise ValueError(
+                    f"two different rows would both be called {way.name!r}, and could not be told apart: leave one out"
+                )
 
     @property
     def boosting(self) -> list[Classifier]:
@@ -239,6 +261,17 @@ class Ways:
         return f"boosted, {self.control.card.name}, same ‖δ‖" if self.control else ""
 
     @property
+    def through_control(self) -> Way | None:
+        """How the control is boosted through: without early stopping, so that it uses the ball it is to be compared in;
+        and by cross-entropy where the loss is of realism, which it does not know."""
+        if self.control is None:
+            return None
+        config = self.main.config
+        unknown = config.loss in OF_REALISM and config.l0 is None and self.control.card.l0 is None
+        config = dataclasses.replace(config, stop_at=None, loss="ce" if unknown else config.loss)
+        return self.main._replace(classifier=self.control, config=config)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The rows' names in order."""
         controls = [self.control_name, RANDOM_DIRECTION if self.random_direction else ""]
@@ -246,9 +279,11 @@ class Ways:
 
     def settings(self) -> dict[str, Any]:
         """All that decides what becomes of an image: JSON-ready."""
+        through = self.through_control
         return {
             **self.main.settings(),
             "control": fingerprint(self.control) if self.control else None,
+            **({"control l0": through.l0_of_card["l0"]} if through is not None and through.l0_of_card else {}),
             "random_direction": self.random_direction,
             "beside": [way.settings() for way in self.others.values()],
             "debias": None if self.debias is None else self.debias.tolist(),
@@ -256,20 +291,14 @@ class Ways:
 
     def __call__(self, seed: int, start: int, images: Tensor, labels: Tensor | None, still: Still) -> Variants:
         """Every way's images of these (N, 3, H, W), by name, and their targets (N,)."""
-        config = self.main.config
         images = beside(images, self.main.classifier)
         result = self.main.boost(images, labels, self.debias, still)
         made = {UNBOOSTED: images, self.boosted_name: result.images}
         for name, way in self.others.items():
             made[name] = way.boost(images, result.labels, still=still).images
         lengths = l2_norms(result.images - images)
-        if self.control is not None:
-            # Without early stopping, so that it uses the ball it is to be compared in; and by cross-entropy where it
-            # knows no realism.
-            realistic = config.loss_name == "combined" and config.l0 is None and self.control.card.l0 is None
-            whole = dataclasses.replace(config, stop_at=None, loss="ce" if realistic else config.loss)
-            other_way = self.main._replace(classifier=self.control, config=whole)
-            moved = other_way.boost(images, result.labels, still=still).images
+        if (through := self.through_control) is not None:
+            moved = through.boost(images, result.labels, still=still).images
             made[self.control_name] = moved_by(images, moved - images, lengths)
         if self.random_direction:
             noise = latents(tuple(images.shape[1:]), seed + DIRECTION_SEED, range(start, start + len(images)))

@@ -9,13 +9,11 @@ Everything is measured on images rounded to 8 bits, so that a number here is the
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import pickle
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +23,7 @@ from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.engine.exactness import exact_arithmetic
 from bigroc_core.engine.views import view_of
 from bigroc_core.files import make_folder
+from bigroc_core.fingerprints import digest_of_weights
 from bigroc_core.images import from_uint8, to_uint8
 
 # Pixels read at once (256 images of 32 px), forward passes alone.
@@ -72,19 +71,6 @@ def fingerprint(classifier: Classifier) -> str:
     """SHA-256 of all that decides a classifier's output: architecture, preprocessing and weights."""
     card = classifier.card
     return digest_of_weights([card.architecture, card.arguments, card.mean, card.std], classifier)
-
-
-def digest_of_weights(described: list[Any], module: nn.Module) -> str:
-    """SHA-256 of a description and all of a module's tensors."""
-    digest = hashlib.sha256(json.dumps(described).encode())
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(
-            tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
-            if tensor.ndim
-            else str(tensor.item()).encode()
-        )
-    return digest.hexdigest()
 
 
 class ClassifierFeatures:

@@ -68,9 +68,12 @@ class Metric:
         return f"{self.name} to {self.reference}" if self.reference else self.name
 
     def gain(self, before: float, after: float) -> float:
-        """The relative improvement: 1 - after / before, or after / before - 1 where more is better."""
-        if before == 0:
-            return 0.0 if after == 0 else float("nan")
+        """The relative improvement: 1 - after / before, or after / before - 1 where more is better.
+
+        NaN where there was nothing to improve: of a distance that was none, or, as chance has it, less than none.
+        """
+        if before <= 0:
+            return 0.0 if before == after == 0 else float("nan")
         return after / before - 1 if self.higher_is_better else 1 - after / before
 
 

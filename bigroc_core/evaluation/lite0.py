@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bigroc_core.engine.exactness import exact_arithmetic
-from bigroc_core.evaluation.features import Reading, digest_of_weights
+from bigroc_core.evaluation.features import Reading
+from bigroc_core.fingerprints import digest_of_weights
 from bigroc_core.images import to_uint8
 
 NAME, KIND = "EfficientNet-Lite0", "lite0"

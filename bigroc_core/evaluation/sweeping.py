@@ -257,6 +257,7 @@ def sweep(
         "source": source.name,
         "classifier": fingerprint(way.classifier),
         "config": config.settings(),
+        **way.l0_of_card,
         **({} if way.view is None else {"view": way.view}),
         **({} if way.precision == "exact" else {"precision": way.precision}),
         "debias": None if debias is None else debias.tolist(),

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bigroc_core.boosting import BoostConfig
+from bigroc_core.boosting import BoostConfig, logits_of
 from bigroc_core.cards import Card
 from bigroc_core.catalogue import (
     classifier_cards,
@@ -32,7 +32,8 @@ from bigroc_core.catalogue import (
     pixels_of,
 )
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.debiasing import fit_debias
+from bigroc_core.debiasing import shift_from
+from bigroc_core.engine.views import ViewName
 from bigroc_core.experiments.masks import Masks, masks_of
 from bigroc_core.experiments.requests import (
     CONFIG_FIELDS,
@@ -62,7 +63,7 @@ from bigroc_core.losses import realism
 from bigroc_core.messages import in_words
 from bigroc_core.settings import setting
 from bigroc_core.sources import GENERATOR, Source, SourceImages, class_numbers, in_turn
-from bigroc_core.streams import ImageStream, generator_stream, labels_to
+from bigroc_core.streams import ImageStream, drawn, generator_stream, labels_to, rows_by_size
 
 KEPT_FRAMES = 30
 # An image of whose likeliest class the classifier is less sure than this may be of none of them.
@@ -228,15 +229,28 @@ REALISM_HEADERS = ["realism before", "realism after"]
 _fitted: WeakKeyDictionary[Classifier, WeakKeyDictionary[ImageGenerator, dict[tuple[int, int], Tensor]]]
 _fitted = WeakKeyDictionary()
 MAX_FITTED = 64  # of a pair of models
+MAX_FITTED_PIXELS = 2**25  # of images that a shift is fitted on, held together
 _fitting = threading.Lock()
 
 
 def debias_shift(
-    classifier: Classifier, validation: ImageStream, seed: int, count: int, device: str | torch.device
+    classifier: Classifier,
+    validation: ImageStream,
+    seed: int,
+    count: int,
+    device: str | torch.device,
+    view: ViewName = None,
 ) -> Tensor:
-    """d (C,) of P1 Eq. 2, fitted on the first `count` images that a stream has of a seed."""
-    images, _ = validation.draw(seed, 0, count)
-    return fit_debias(classifier, images.to(device)).cpu()
+    """d (C,) of P1 Eq. 2, fitted on the first `count` images that a stream has of a seed, of whatever sizes. view: as
+    `boost`'s, and the same as there."""
+    logits = []
+    for rows in rows_by_size(validation, range(count)):
+        height, width = validation.shapes[rows[0]] if validation.shapes else (1, 1)
+        # A set's images may be large: not all of them are held at once.
+        for few in torch.tensor(rows).split(max(1, MAX_FITTED_PIXELS // (height * width))):
+            images, _ = drawn(validation, seed, few.tolist())
+            logits.append(logits_of(classifier, images.to(device), view=view))
+    return shift_from(torch.cat(logits)).cpu()
 
 
 def target_labels(

@@ -372,12 +372,12 @@ def _sentence(note: str) -> str:
 
 
 def _about_the_sweep(request: EvaluateRequest, swept: Sweep) -> list[str]:
-    seeds = f"other seeds ({', '.join(map(str, swept.seeds))})"
-    where = "these same images" if request.source == UPLOADED_SET else seeds
-    notes = [
-        f"ε = {swept.best.eps:.3g} was chosen on {where}, {swept.count:,} each, as the nearest to {swept.reference} in "
-        f"{swept.chooser}'s features."
-    ]
+    notes = []
+    if request.source == GENERATOR:  # of a set the measurement says itself that it was chosen on the same images
+        notes.append(
+            f"ε = {swept.best.eps:.3g} was chosen on other seeds ({', '.join(map(str, swept.seeds))}), {swept.count:,} "
+            f"each, as the nearest to {swept.reference} in {swept.chooser}'s features."
+        )
     if swept.at_the_end:
         notes.append("It is the largest that was tried; a larger one may be better still.")
     return notes

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from bigroc_core.boosting import BoostConfig, view_note
 from bigroc_core.cards import Card
+from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.own import shell
 from bigroc_core.classifiers.registry import load_classifier
 from bigroc_core.evaluation import (
@@ -94,7 +97,7 @@ class Measurement(Subject):
             words += ["--stop-at", "none"]
         words += ["--judge", self.judge or "none", "--control", self.control or "none"]
         words += [] if self.random_direction else ["--no-random-direction"]
-        words += ["--reference", *self.references]
+        words += ["--reference", *self.references, *self.said_of_data]
         words += ["--count", self.count] if self.count is not None else []
         words += ["--seeds", *self.seeds] if self.seeds else []
         if self.find:
@@ -136,6 +139,7 @@ class Measured:
 
 def measure(asked: Measurement, opened: Opened, progress: Progress | None = None, share: Share = ALONE) -> Measured:
     """Measure; ValueError for bad input, before hours are spent on it."""
+    _check_floor(asked)
     classifier, device = opened.classifier, opened.device
     count, seeds = opened.count(asked.count, COUNT), opened.seeds(asked.seeds, SEEDS)
     _refuse_swept_seeds(opened.card, classifier.card.name, asked.config, seeds)
@@ -149,19 +153,13 @@ def measure(asked: Measurement, opened: Opened, progress: Progress | None = None
     judges = Judges(judge=judge, references=references.in_features_of(judge) if judge else {}, outside=outside)
     floor, notes = _floor(asked, judges, opened, measuring)
     judges = dataclasses.replace(judges, floor=floor)
-    shift = opened.shift(asked)
-    config, swept = asked.config, None
+    shift, swept = opened.shift(asked, seeds), None
+    # Before an ε is found, too, so that what is wrong with them is said first.
+    ways = _ways(asked, Way(classifier, asked.config, opened.view, asked.precision), control, shift)
     if asked.find is not None:
         swept = _eps_found(asked, asked.find, opened, seeds, measuring)
         config = dataclasses.replace(swept.chosen, step_size=None)
-    main = Way(classifier, config, opened.view, asked.precision)
-    ways = Ways(
-        main=main,
-        beside=[one.way(main) for one in asked.beside],
-        control=control,
-        random_direction=asked.random_direction,
-        debias=shift,
-    )
+        ways = _ways(asked, ways.main._replace(config=config), control, shift)
     run = asked.run or asked.folder("evaluate", ways.settings() | {"debias": asked.debiasing()})
     measuring = dataclasses.replace(measuring, run=run, images_to=asked.images_to)
     found = evaluate(opened.stream, ways, judges, measuring)
@@ -169,9 +167,20 @@ def measure(asked: Measurement, opened: Opened, progress: Progress | None = None
     of_networks = [
         note for one in (control, judge, *(way.classifier for way in ways.beside)) if one for note in one.notes
     ]
-    told = [*of_networks, *references.notes, *(swept.notes if swept else ()), *notes, *([seen] if seen else [])]
+    of_sweep = () if swept is None else (*swept.notes, *_chosen_on_the_same(swept, opened))
+    told = [*of_networks, *references.notes, *of_sweep, *notes, *([seen] if seen else [])]
     notes = tuple(note for note in dict.fromkeys(told) if note not in opened.notes)
     return Measured(asked, found, swept, classifier.card.name, control.card.name if control else None, notes)
+
+
+def _ways(asked: Measurement, main: Way, control: Classifier | None, shift: Tensor | None) -> Ways:
+    return Ways(
+        main=main,
+        beside=[one.way(main) for one in asked.beside],
+        control=control,
+        random_direction=asked.random_direction,
+        debias=shift,
+    )
 
 
 def _floor(
@@ -203,6 +212,16 @@ def _floor(
     return {}, (*references.notes, few)
 
 
+def _check_floor(asked: Measurement) -> None:
+    """ValueError for a floor of images that are among those compared with: no others come as near to themselves."""
+    within = {"validation": "train", "train": "validation"}.get(asked.floor or "")
+    if within in asked.references:
+        raise ValueError(
+            f"--floor {asked.floor} and --reference {within} do not go together: the training images that are compared "
+            f"with are all of them, the validation ones among them; take --floor {FLOOR}"
+        )
+
+
 def _eps_found(
     asked: Measurement, find: FindEps, opened: Opened, seeds: tuple[int, ...], measuring: Measuring
 ) -> Sweep:
@@ -222,6 +241,17 @@ def _eps_found(
         }
     )
     return sweeps(sweeping, opened, measuring.progress, measuring.share)[0]
+
+
+def _chosen_on_the_same(swept: Sweep, opened: Opened) -> tuple[str, ...]:
+    """That an ε was chosen on images that are measured, too: a set has no others, as a generator has of other seeds."""
+    if opened.stream.size is None:
+        return ()
+    first = f"the first {swept.count:,} of " if swept.count < opened.stream.size else ""
+    return (
+        f"the strength, ε = {swept.best.eps:.3g}, was chosen on {first}these same images, as the nearest to "
+        f"{swept.reference} in {swept.chooser}'s features: of other images the gain may be smaller",
+    )
 
 
 def _refuse_swept_seeds(card: Card | None, classifier: str, config: BoostConfig, seeds: tuple[int, ...]) -> None:

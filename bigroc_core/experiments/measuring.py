@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,11 @@ class Subject:
         """What a command says of it, as words."""
         return [] if self.precision == "exact" else ["--precision", self.precision]
 
+    @property
+    def said_of_data(self) -> list[str]:
+        """What a command says of the data: which they are, but not the folder that they lie in here."""
+        return [] if self.data is None else ["--data", self.data.name]
+
     def debiasing(self) -> list[int]:
         """What tells one shift from another, for a run's settings."""
         return [self.debias, self.debias_seed] if self.debias else []
@@ -137,14 +142,20 @@ class Opened:
         """Those wanted, else a generator's own; a set has but itself."""
         return wanted or (of_a_generator if self.stream.size is None else (0,))
 
-    def shift(self, asked: Subject) -> Tensor | None:
-        """P1 Eq. 2's shift (C,), fitted to images that are not measured; ValueError where they have labels."""
+    def shift(self, asked: Subject, measured: Sequence[int] = ()) -> Tensor | None:
+        """P1 Eq. 2's shift (C,), fitted to images that are not measured; ValueError where they have labels, and where
+        their seed is among those that are."""
         if asked.debias == 0:
             return None
         if asked.debias < 0:
             raise ValueError(f"--debias must be a number of images, not {asked.debias}")
         if self.stream.size is not None:
             raise ValueError("--debias draws its own images from a generator; for an image set it is not available")
+        if asked.debias_seed in measured:
+            raise ValueError(
+                f"--debias-seed {asked.debias_seed} is also one of the seeds that are measured ("
+                f"{', '.join(map(str, measured))}): P1 Eq. 2 is fitted on other images than those; change one of them"
+            )
         images, labels = self.stream.draw(asked.debias_seed, 0, asked.debias)
         if labels is not None:
             raise ValueError(f"{self.stream.name} has labels, with which debiasing plays no part; leave --debias out")

@@ -61,6 +61,7 @@ class Sweeping(Subject):
         words: list[Any] = ["sweep", self.title or self.images, "--classifier", self.classifier]
         words += [] if self.view is None else ["--view", self.view]
         words += ["--features", self.chooser, "--choose-by", self.measured, "--reference", self.reference]
+        words += self.said_of_data
         words += ["--reference-count", self.reference_count] if self.reference_count is not None else []
         words += ["--largest", config.eps] if trials.grid is None else ["--eps-list", *trials.grid]
         words += ["--fewer-steps", *trials.fewer_steps] if trials.fewer_steps else []
@@ -85,7 +86,7 @@ def sweeps(asked: Sweeping, opened: Opened, progress: Progress | None = None, sh
     count, seeds = opened.count(asked.count, SWEEP_COUNT), opened.seeds(asked.seeds, SWEEP_SEEDS)
     for config in asked.configs:
         asked.trials.check(config, seeds, asked.measured)
-    shift = opened.shift(asked)
+    shift = opened.shift(asked, seeds)
     measuring = Measuring(count=count, seeds=seeds, progress=progress, share=share)
     chooser, notes = chooser_of(asked, opened, measuring)
     found = []
@@ -96,12 +97,13 @@ def sweeps(asked: Sweeping, opened: Opened, progress: Progress | None = None, sh
             dataclasses.asdict(config),
             asked.debiasing(),
         ]
+        way = Way(opened.classifier, config, opened.view, asked.precision)
         settings += [] if opened.view is None else [opened.view]
         settings += [] if asked.precision == "exact" else [asked.precision]
+        settings += [way.l0_of_card] if way.l0_of_card else []
         folder = asked.folder("sweep", settings)
         if asked.run is not None:
             folder = asked.run / f"sweep-T{config.steps}-{config.norm}-{config.loss}"
-        way = Way(opened.classifier, config, opened.view, asked.precision)
         kept = dataclasses.replace(measuring, run=folder)
         one = sweep(opened.stream, way, chooser, kept, asked.trials, shift)
         found.append(dataclasses.replace(one, notes=notes))

@@ -23,7 +23,7 @@ from bigroc_core.classifiers.registry import load_classifier
 from bigroc_core.debiasing import fit_debias
 from bigroc_core.engine.precision import PrecisionName
 from bigroc_core.engine.views import ViewName
-from bigroc_core.evaluation import ALONE, ERRORS, Evaluation, Progress, Row, Share
+from bigroc_core.evaluation import ALONE, ERRORS, Evaluation, Progress, Row, Share, content_of
 from bigroc_core.experiments.judging import labelled_for, splits_for
 from bigroc_core.experiments.measurement import Measurement, measure
 from bigroc_core.experiments.measuring import CONFIG_FIELDS, Beside
@@ -133,6 +133,7 @@ class Tables:
         self.stopping: dict[str, dict[str, Any]] = {}
         self.curve: list[dict[str, Any]] = []
         self.timing: dict[str, Any] = {}
+        self._references: dict[tuple[int, int], str] = {}
         names = (request.joint, request.vanilla, request.classifier)
         self.classifiers = {name: load_classifier(name, device=device) for name in names}
         for name in (request.joint, request.vanilla):
@@ -202,15 +203,15 @@ class Tables:
         return rows.measurement(self.request, self.robust[rows.card.name], self.request.count)
 
     def keep(self, earlier: Mapping[str, dict[str, Any]]) -> None:
-        """Take over the rows that earlier tables have of the same commands and models."""
+        """Take over the rows that earlier tables have of the same commands, models and data."""
         for rows in self.rows():
             before, made_with = earlier.get(rows.name, {}), self.made_with(rows)
-            # A file given by its path has no hash here, and may have changed.
+            # A file given by its path has no hash here, and may have changed; data have one wherever they lie.
             if all(one["weights"] for one in made_with["models"].values()) and before.items() >= made_with.items():
                 self.measured[rows.name] = before
 
     def made_with(self, rows: Rows) -> dict[str, Any]:
-        """What a generator's rows come from: the command, and what every model in it is."""
+        """What a generator's rows come from: the command, what every model in it is, and the data that were given."""
         used = (self.request.classifier, self.request.judge, *(name for name, _ in rows.ways.values()))
         classifiers = {name: self.classifiers.get(name) or load_classifier(name) for name in used}
         cards = {rows.card.name: rows.card} | {name: one.card for name, one in classifiers.items()}
@@ -218,9 +219,18 @@ class Tables:
             name: {"weights": checkpoint_hash(name), "arguments": card.arguments, "l0": card.l0}
             for name, card in cards.items()
         }
+        told = {"command": self.asked(rows).command, "models": models}
+        if self.request.data is not None:
+            told["data"] = self._digest_of_data(classifiers[self.request.judge].card, rows.card.input_size)
         # By way of JSON, which has no tuples: it is compared with what a file holds.
-        found: dict[str, Any] = json.loads(json.dumps({"command": self.asked(rows).command, "models": models}))
+        found: dict[str, Any] = json.loads(json.dumps(told))
         return found
+
+    def _digest_of_data(self, judge: Card, size: tuple[int, int]) -> str:
+        """A digest of the images that distances are to, as they are read for generated ones of this size."""
+        if size not in self._references:
+            self._references[size] = content_of(splits_for(judge, self.request.data, size).reference("train"))
+        return self._references[size]
 
     def measure(self, rows: Rows) -> None:
         """All rows of a generator, unless they were kept."""

@@ -152,6 +152,7 @@ class Draft:
     ) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
         """A source and its debiasing as a recipe can have them: of a generator that is not embedded its pixels, and the
         shift fitted to others."""
+        _check_apart(source, debias)
         if "images" in source or source["generator"] in embedded_generators():
             return source, debias
         _check_count(source["count"])
@@ -169,6 +170,15 @@ class Draft:
         others, _ = generator.sample(debias["count"], seed=debias["seed"])
         fitted = from_uint8(self._fitted(others.cpu(), pixels.shape[1:3])).to(self.device)
         return held, {"shift": fit_debias(network, fitted, view=self.view).cpu().tolist()}
+
+
+def _check_apart(source: Mapping[str, Any], debias: Mapping[str, Any] | None) -> None:
+    """ValueError where debiasing would be fitted on the very images that are shown."""
+    if debias is not None and source.get("seed") == debias.get("seed", -1):
+        raise ValueError(
+            f"the images' seed and that of the images which debiasing is fitted on are both {debias['seed']}: they "
+            "have to be separate; choose another"
+        )
 
 
 def _check_count(count: int) -> None:
@@ -244,6 +254,7 @@ def histograms(draft: Draft, source: Mapping[str, Any], fitted: Mapping[str, int
             f"{draft.generator(source['generator']).name} is not embedded, and a recipe would have to hold "
             f"{source['count']:,} of its images: `figure fig3` takes such generators"
         )
+    _check_apart(source, fitted)
     name = draft.classifier(classifier).name
     return draft.recipe("debias", {"source": source, "classifier": name, "debias": dict(fitted)})
 

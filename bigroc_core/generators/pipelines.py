@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bigroc_core.cards import CIFAR10_CLASSES, MAX_SIDE, Card, card_of_folder, read_card
 from bigroc_core.classifiers.foreign import class_names
 from bigroc_core.engine.batching import is_out_of_memory
+from bigroc_core.fingerprints import digest_of_weights
 from bigroc_core.generators.pipeline_folders import classes_in, read_pipeline
 from bigroc_core.generators.sampling import Generator, index_seed
 from bigroc_core.messages import short
@@ -100,6 +101,16 @@ class PipelineSampler:
             ) from error
         images = images.permute(0, 3, 1, 2).clamp(0, 1)
         return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+
+    def fingerprint(self) -> str:
+        """See Sampler."""
+        parts = self.pipeline.components
+        networks = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+        schedule = parts.get("scheduler")
+        # What begins with "_" diffusers keeps for itself: where a part was read from, and in no fixed order.
+        told = {name: str(value) for name, value in getattr(schedule, "config", {}).items() if name[:1] != "_"}
+        described = [type(self.pipeline).__name__, type(schedule).__name__, sorted(told.items())]
+        return digest_of_weights([*described, str(sorted(self.settings.items()))], nn.ModuleDict(networks))
 
 
 def load_pipeline(

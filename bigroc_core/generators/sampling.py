@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bigroc_core.cards import Card
 from bigroc_core.default_device import on_cpu
+from bigroc_core.fingerprints import digest_of_weights
 from bigroc_core.messages import short
 
 BLOCK = 32
@@ -44,6 +45,10 @@ class Sampler(Protocol):
 
     def __call__(self, seed: int, indices: range, labels: Tensor | None) -> Tensor: ...
 
+    def fingerprint(self) -> str:
+        """A digest of all that decides the images but seed, indices and labels."""
+        ...
+
 
 class LatentSampler:
     """Draws with a network: latents (N, latent) and labels (N,) or None -> images (N, 3, H, W) in [-1, 1]."""
@@ -67,6 +72,10 @@ class LatentSampler:
             block_labels = block_labels.to(self.device)
         drawn = self.network(batch.to(self.device), block_labels)[inside].float().cpu()
         return ((drawn + 1) / 2).clamp(0, 1)
+
+    def fingerprint(self) -> str:
+        """See Sampler."""
+        return digest_of_weights([type(self.network).__name__], self.network)
 
 
 class Generator:

@@ -21,6 +21,9 @@ from bigroc_core.training.checkpoint import export
 from bigroc_core.training.recipes import BEST, LAST, ClassifierRecipe
 from bigroc_core.training.run import Run
 
+# Validation images that say after every epoch how a run fares.
+WATCHED = 1_000
+
 
 def accuracy(model: nn.Module, data: LabelledImages, eps: float = 0.0, steps: int = 20, batch: int = 250) -> float:
     """Share of images classified rightly, clean (eps = 0) or under L2 PGD with zero start and step 2.5·eps/steps."""
@@ -34,6 +37,15 @@ def accuracy(model: nn.Module, data: LabelledImages, eps: float = 0.0, steps: in
         with torch.no_grad():
             right += int((model(images).argmax(1) == labels).sum())
     return right / len(data)
+
+
+def watched_of(validation: LabelledImages) -> LabelledImages:
+    """The validation images that a run is judged by while it trains: the first, or where they come class by class, as
+    those of class folders do, as many spread over all of them."""
+    classes, runs = len(validation.labels.unique()), len(validation.labels.unique_consecutive())
+    if classes == runs and len(validation) > WATCHED:
+        return validation.subset(torch.linspace(0, len(validation) - 1, WATCHED).long())
+    return validation.subset(slice(0, WATCHED))
 
 
 def learning_rate(step: int, total: int, recipe: ClassifierRecipe) -> float:
@@ -89,7 +101,7 @@ def train_classifier(
         ),
     )
     run.restore(model=model, average=average, optimizer=optimizer)
-    watched = splits.validation.subset(slice(0, 1_000))
+    watched = watched_of(splits.validation)
     shipped = average.module
     assert isinstance(shipped, Classifier)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 import statistics
 from collections.abc import Mapping
@@ -73,11 +74,14 @@ def _gain(found: Evaluation, row: Row, metric: Metric) -> float:
 
 
 def _signed(gain: float) -> str:
-    return f"{gain:+.1f} %".replace("-", "−")
+    return "–" if math.isnan(gain) else f"{gain:+.1f} %".replace("-", "−")
 
 
 def _moved(found: Evaluation, row: Row, metric: Metric) -> str:
-    gain = round(_gain(found, row, metric))
+    exactly = _gain(found, row, metric)
+    if math.isnan(exactly):
+        return f"leaves these images, at no distance to begin with, <b>no nearer</b> to {escape(metric.reference)}"
+    gain = round(exactly)
     if not gain:
         return f"leaves these images <b>as far</b> from {escape(metric.reference)}"
     if gain > 0:

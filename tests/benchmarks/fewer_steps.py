@@ -8,6 +8,7 @@ good in T steps as equal steps are in T₀ if its distance is at most theirs, on
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 from collections.abc import Callable, Sequence
@@ -15,12 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
 import bigroc_core as bc
-from bigroc_core.attack import L2Ball
+from bigroc_core.attack import L2Ball, Radius
 from bigroc_core.boosting import BoostConfig
+from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.cli.options import preset_of
 from bigroc_core.evaluation import (
     ClassifierFeatures,
@@ -96,9 +99,21 @@ class GuidedConfig(BoostConfig):
 
     way: str = PLAIN
 
-    @property
-    def threat_model(self) -> Guided:
+    def masked(self, mask: Tensor | None = None, eps: Radius | None = None) -> Guided:
+        """Afresh for every batch's walk; none of these has a mask, or radii of its own."""
+        if mask is not None or eps is not None:
+            raise NotImplementedError("a way of WAYS moves whole images in one ball")
         return Guided(L2Ball(self.eps), WAYS[self.way], self.steps)
+
+
+def check_that_ways_differ(classifier: Classifier, images: Tensor, eps: float) -> None:
+    """AssertionError where two ways move images to one place, as they do where the engine reads none of them."""
+    made = {}
+    for way in WAYS:
+        # In two steps the warm start's are equal.
+        made[way] = bc.boost(classifier, images, 0, GuidedConfig(eps=eps, steps=3, way=way)).images
+    for one, other in itertools.combinations(made, 2):
+        assert not torch.equal(made[one], made[other]), f"{one!r} and {other!r} are one way"
 
 
 def curves(name: str, options: argparse.Namespace, reference: FeatureStatistics, judge: ClassifierFeatures) -> Any:
@@ -107,6 +122,7 @@ def curves(name: str, options: argparse.Namespace, reference: FeatureStatistics,
     preset = preset_of(generator.card)
     classifier = bc.load_classifier(preset["classifier"])
     stream = generator_stream(generator)
+    check_that_ways_differ(classifier, stream.draw(0, 0, 2)[0], preset["eps"])
     debias = None
     if not generator.classes:
         debias = bc.fit_debias(classifier, stream.draw(DEBIAS_SEED, 0, 1_000)[0])
@@ -188,7 +204,7 @@ def draw(everything: Sequence[Any], path: Path) -> None:
 def main() -> None:
     """Parse the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--generators", nargs="+", default=sorted(embedded_generators()))
+    parser.add_argument("--generators", nargs="+", help="default: all embedded ones of the judge's size")
     parser.add_argument("--judge", default="cifar10-judge")
     parser.add_argument("--count", type=int, default=250, help="images per seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
@@ -207,7 +223,8 @@ def main() -> None:
     if reference is None:
         parser.error(f"{options.judge} has no statistics of CIFAR-10's training images beside it")
     everything = []
-    for name in options.generators:
+    alike = [name for name, card in embedded_generators().items() if card.input_size == measuring.card.input_size]
+    for name in options.generators or alike:
         everything.append(curves(name, options, reference, judge))
         print(report(everything[-1], options.goals), flush=True)
         if options.output is not None:

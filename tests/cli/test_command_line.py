@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from bigroc_core import boost, embedded_classifiers, embedded_generators, load_classifier, load_generator
-from bigroc_core.__main__ import main
+from bigroc_core.__main__ import build_parser, main
 from bigroc_core.boosting import BoostConfig
 from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.networks import ResNet9
@@ -131,6 +131,118 @@ def test_a_killed_run_continues_and_gives_the_same_bytes(models, tmp_path, monke
     assert run(tmp_path / "killed" / out) == 0
     assert written == 3 + 2
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def killed_after_one_batch(monkeypatch, command):
+    """Begin a command, and end it at its second batch."""
+    original, written = ImageSetWriter.write, []
+
+    def write(self, *arguments):
+        if written:
+            raise KeyboardInterrupt
+        written.append(original(self, *arguments))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageSetWriter, "write", write)
+        assert main(command) == 130
+
+
+@pytest.mark.parametrize(
+    ("command", "goes_on"),
+    [
+        (["boost", "in.npz", "out"], True),
+        (["evaluate", "in.npz"], True),
+        (["sweep", "in.npz"], True),
+        (["tables"], True),
+        (["train", "joint", "--name", "n", "--init", "i", "--generated", "g"], True),
+        (["interpolate", "a.png", "b.png", "out"], False),
+        (["figure", "fig1", "--output", "f.png"], False),
+        (["evaluate-classifier", "n"], False),
+        (["models"], False),
+    ],
+)
+def test_only_what_goes_on_where_it_stopped_is_said_to(command, goes_on, monkeypatch, capsys):
+    def interrupted(_options):
+        raise KeyboardInterrupt
+
+    run = {"train": "run_train", "models": "run_listing"}.get(command[0], f"run_{command[0].replace('-', '_')}")
+    monkeypatch.setattr(f"bigroc_core.__main__.{run}", interrupted)
+    assert main(command) == 130
+    said = "interrupted; the same command continues where it stopped" if goes_on else "interrupted"
+    assert capsys.readouterr().err.splitlines()[-1] == said
+
+
+@pytest.mark.parametrize(
+    "words", [["--device", "cpu", "fig7"], ["fig7", "--device", "cpu"], ["--device", "cuda", "fig7", "--device", "cpu"]]
+)
+def test_a_figures_device_may_stand_before_its_kind(words):
+    assert build_parser().parse_args(["figure", *words, "--output", "f.png"]).device == "cpu"
+    assert build_parser().parse_args(["figure", "fig7", "--output", "f.png"]).device is None
+
+
+def test_a_run_does_not_go_on_with_a_generator_whose_file_has_become_another(models, tmp_path, monkeypatch, capsys):
+    def draw_otherwise(name, seed):
+        torch.manual_seed(seed)
+        card = Card(name=name, kind="generator", architecture="dcgan", arguments={"latent": 8, "width": 4})
+        export(DCGANGenerator(latent=8, width=4), card, tmp_path)
+
+    for name in ("drawn", "fitted"):
+        draw_otherwise(name, 0)
+    fitted = ["--debias-set", f"generator:{tmp_path}/fitted.safetensors", "--debias-count", "4"]
+    out = tmp_path / "out"
+    command = ["boost", source(tmp_path, "drawn"), str(out), "--count", "20", *fitted, *options(models)]
+    killed_after_one_batch(monkeypatch, command)
+    for name, said in (("drawn", "source was"), ("fitted", "debias was")):
+        draw_otherwise(name, 1)
+        assert main(command) == 2
+        assert said in capsys.readouterr().err
+        draw_otherwise(name, 0)
+    assert main(command) == 0
+
+
+def test_debiasing_is_never_fitted_on_the_images_that_are_boosted(models, tmp_path, capsys):
+    name, more = source(models, "unconditional"), ["--count", "2", "--debias-count", "2", *options(models)]
+    words = ["boost", name, str(tmp_path / "out"), "--debias-set", name, *more]
+    assert main([*words, "--seed", "7", "--debias-seed", "7"]) == 2
+    assert "both 7, of one generator" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*words, "--seed", "7", "--debias-seed", "8"]) == 0
+    other = ["--debias-set", source(models), "--seed", "7", "--debias-seed", "7"]
+    assert main(["boost", name, str(tmp_path / "other"), *more, *other]) == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "same"),
+    [
+        (["--loss", "combined"], False),
+        (["--stop-at", "l0"], False),
+        (["--loss", "combined", "--l0", "0.7"], True),
+        (["--loss", "bce"], True),
+        ([], True),
+    ],
+)
+def test_a_run_goes_on_with_another_l0_on_the_card_only_where_it_plays_no_part(
+    how, same, models, tmp_path, monkeypatch, capsys
+):
+    def with_l0(l0):
+        torch.manual_seed(0)
+        card = Card(
+            name="joint",
+            kind="classifier",
+            architecture="resnet9",
+            arguments={"width": 4},
+            classes=CIFAR10_CLASSES,
+            l0=l0,
+        )
+        export(ResNet9(10, 4), card, tmp_path)
+
+    with_l0(0.7)
+    command = ["boost", source(models), str(tmp_path / "out"), "--count", "20", *options(models), *how]
+    command += ["--classifier", str(tmp_path / "joint.safetensors")]
+    killed_after_one_batch(monkeypatch, command)
+    with_l0(0.9)
+    assert main(command) == (0 if same else 2)
+    assert same or "l0 was 0.7 and is now 0.9" in capsys.readouterr().err
 
 
 def test_two_processes_write_what_one_does(models, tmp_path):

@@ -13,7 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 import bigroc_core as bc
-from bigroc_core.__main__ import main
+from bigroc_core.__main__ import build_parser, main
+from bigroc_core.boosting import logits_of
+from bigroc_core.cli.evaluate import measurement_of
 from bigroc_core.images import open_image_set
 from bigroc_core.presets import PAPER_PRESETS
 
@@ -68,6 +70,22 @@ def test_an_npz_keeps_its_size(tmp_path: Path, size: tuple[int, int]) -> None:
         assert (seen["arr_0"] != native["arr_0"]).any()
 
 
+@pytest.mark.parametrize("view", [None, "native", 24])
+def test_debiasing_is_fitted_as_the_images_are_seen(view: str | int | None, mixed: Path, tmp_path: Path) -> None:
+    levels = np.stack([picture((64, 64), 100 + seed) for seed in range(12)])
+    np.savez(tmp_path / "in.npz", arr_0=levels)
+    classifier = bc.load_classifier("cifar10-robust")
+    pictures = [as_tensor(picture(size, seed)) for seed, size in enumerate(SIZES.values())]
+    shift = 1 - torch.cat([logits_of(classifier, one, view=view) for one in pictures]).mean(0)
+    images = torch.cat([as_tensor(one) for one in levels])
+    expected = (logits_of(classifier, images, view=view) + shift).argmax(1)
+    words = ["boost", str(tmp_path / "in.npz"), str(tmp_path / "out.npz"), "--debias-set", str(mixed)]
+    said = [] if view is None else ["--view", str(view)]
+    assert main([*words, *said, "--debias-count", "5", "--eps", "1", "--steps", "1"]) == 0
+    with np.load(tmp_path / "out.npz") as found:
+        assert found["arr_1"].tolist() == expected.tolist()
+
+
 def test_a_preset_of_256_pixels_comes_out_at_256(tmp_path: Path) -> None:
     np.savez(tmp_path / "in.npz", arr_0=picture((256, 256), 0)[None])
     words = ["boost", str(tmp_path / "in.npz"), str(tmp_path / "out.npz"), "--preset", "p1-adm-g-256", "--target", "1"]
@@ -93,6 +111,22 @@ def test_rows_of_imagenet_systems_run_at_their_sizes_through_a_robust_model_as_i
     eps = PAPER_PRESETS[name].config.eps
     assert moved.shape == (1, side, side, 3)
     assert 0.1 < np.linalg.norm(moved) <= eps + 0.5 / 255 * moved.size**0.5
+
+
+@pytest.mark.parametrize(("said", "view"), [((), "native"), (("--view", "24"), 24)])
+def test_a_row_of_the_papers_brings_its_view_to_measurements_and_figures_too(
+    said: tuple[str, ...], view: str | int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(tmp_path / "in.npz", arr_0=picture((64, 64), 0)[None])
+    images = str(tmp_path / "in.npz")
+    how = ("--preset", "p2-cd-2", *said)
+    assert measurement_of(build_parser().parse_args(["evaluate", images, *how])).view == view
+    made = []
+    monkeypatch.setattr("bigroc_core.cli.figure._make", lambda recipe, draft, _output: made.append((recipe, draft)))
+    words = ["--images", images, "--columns", "1", "--output", str(tmp_path / "f.png"), *how]
+    assert main(["figure", "side-by-side", *words]) == 0
+    ((recipe, draft),) = made
+    assert recipe.settings["view"] == draft.view == view
 
 
 def test_an_npz_of_many_sizes_is_refused_before_anything_is_written(

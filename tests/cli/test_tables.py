@@ -23,7 +23,9 @@ from bigroc_core.evaluation.comparison import ERRORS, Row
 from bigroc_core.evaluation.inception import Metric
 from bigroc_core.experiments import tables as measuring
 from bigroc_core.experiments.measured_tables import cells, clearly_below
+from bigroc_core.experiments.measurement import Measurement
 from bigroc_core.experiments.measuring import Beside
+from bigroc_core.experiments.sweep import Sweeping
 from bigroc_core.experiments.tables import Rows, TablesRequest, swept, timesteps_of
 from bigroc_core.generators.registry import embedded_generators
 from bigroc_core.places import HOME
@@ -78,6 +80,13 @@ def test_a_printed_command_measures_the_same(seed):
     assert printed == asked
     assert (asked.images, asked.count, asked.seeds, asked.debias) == ("generator:cifar10-dcgan", 300, (4, 5), 1000)
     assert printed.beside[0].way(Way(load_classifier(ROBUST), robust)).config == joint
+
+
+def test_commands_name_the_data_but_not_where_they_lie():
+    measurement = Measurement(images="set.npz", classifier=ROBUST, config=BoostConfig(), data=Path("far/away/data.zip"))
+    sweeping = Sweeping(images="set.npz", classifier=ROBUST, configs=(BoostConfig(),), data=measurement.data)
+    for command in (measurement.command, sweeping.command):
+        assert build_parser().parse_args(shlex.split(command)[3:]).data == Path("data.zip")
 
 
 def test_the_published_rows_are_told_again_by_their_commands():
@@ -269,3 +278,27 @@ def test_rows_of_an_earlier_page_are_kept_while_their_command_and_models_are_the
     (tmp_path / "page.json").write_text("[]", "utf-8")
     assert main([*words, "--count", "7"]) == 0
     assert len(measured) == 7
+
+    # Other data, by another name or by their contents; the same ones in another place.
+    words = [*words[:4], "cifar10-cgan", *words[6:]]
+    place, elsewhere, other = tmp_path / "data.npz", tmp_path / "moved" / "data.npz", tmp_path / "other.npz"
+    elsewhere.parent.mkdir()
+    for name, seed in ((place, 0), (elsewhere, 0), (other, 1)):
+        save_data(name, seed)
+    for path, times in ((place, 1), (place, 0), (elsewhere, 0), (other, 1)):
+        assert main([*words, "--data", str(path)]) == 0
+        assert len(measured) - 7 == times
+        del measured[7:]
+    kept = json.loads((tmp_path / "page.json").read_text("utf-8"))["measured"]["cifar10-cgan"]
+    assert "--data other.npz" in kept["command"]
+    save_data(other, 2)
+    assert main([*words, "--data", str(other)]) == 0
+    assert main(words) == 0
+    assert len(measured) - 7 == 2
+
+
+def save_data(path, seed):
+    """CIFAR-10's form, with just more images than are held out."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (5_001, 32, 32, 3), dtype=np.uint8)
+    labels = np.zeros(5_001, np.uint8)
+    np.savez(path, x_train=pixels, y_train=labels, x_test=pixels[:9], y_test=labels[:9])

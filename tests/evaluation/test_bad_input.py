@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import zipfile
 from pathlib import Path
 
@@ -12,9 +13,12 @@ import torch
 from small_models import export_classifier, smooth_pixels
 
 from bigroc_core.__main__ import main
+from bigroc_core.boosting import BoostConfig
 from bigroc_core.classifiers.registry import load_classifier
 from bigroc_core.evaluation import (
     ClassifierFeatures,
+    Sweep,
+    SweepPoint,
     embed_statistics,
     embedded_statistics,
     frechet_distance,
@@ -22,6 +26,7 @@ from bigroc_core.evaluation import (
     shards,
 )
 from bigroc_core.evaluation.statistics import feature_statistics
+from bigroc_core.experiments import measurement
 from bigroc_core.images import encode_png
 
 COUNT = 24
@@ -83,6 +88,8 @@ def evaluate(*words: object, images: str = "images.npz") -> int:
         (("--metrics", "is", "--inception-weights", "nowhere.pth"), "no Inception weights at nowhere.pth"),
         (("--judge", "none"), "nothing to measure with"),
         (("--output", "."), "--output . is a folder"),
+        (("--reference", "train", "--floor", "validation"), "--floor validation and --reference train do not go"),
+        (("--reference", "test", "validation", "--floor", "train"), "--floor train and --reference validation do not"),
         (("--debias", 5), "draws its own images from a generator"),
     ],
 )
@@ -95,6 +102,47 @@ def test_impossible_requests_are_one_line(
     (line,) = [line for line in said.splitlines() if line.startswith("error:")]
     assert message in line
     assert not list(folder.glob("run/*.npz"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("evaluate", "--seeds", "0", "5", "--debias-seed", "5"),
+        ("sweep", "--debias-seed", "1001"),
+        ("figure", "debias", "--seed", "5", "--validation-seed", "5", "--output", "f.png"),
+        ("figure", "fig3", "--seed", "1000000", "--output", "f.png"),
+        ("figure", "fig5", "--seed", "1000000", "--output", "f.png"),
+    ],
+)
+def test_debiasing_is_never_fitted_on_images_that_are_measured_or_shown(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    name = "cifar10-dcgan"
+    options = ["--device", "cpu"]
+    if words[0] == "figure":
+        options += ["--generators" if "fig5" in words else "--generator", name]
+        assert main([*words, *options]) == 2
+    else:
+        assert main([words[0], f"generator:{name}", "--debias", "4", *words[1:], *options]) == 2
+    seed = max(words, key=lambda word: word.isdecimal() and int(word))
+    said = capsys.readouterr().err
+    assert seed in said
+    assert "of the seeds that are measured" in said or "they have to be separate" in said
+    assert not (folder / "f.png").exists()
+
+
+@pytest.mark.parametrize(("count", "first"), [(20, "the first 20 of these same images"), (COUNT, "these same images")])
+def test_an_eps_that_was_chosen_on_the_images_measured_is_told_so(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, count: int, first: str
+) -> None:
+    point = SweepPoint(0.5, 1, "fine", (1.0,), (0.5,))
+    config = BoostConfig(eps=1, steps=1)
+    swept = Sweep("images.npz", "another", "frechet", "real", count, (0,), config, (point,), point)
+    monkeypatch.setattr(measurement, "sweeps", lambda *_: [swept])
+    assert evaluate("--find-eps", "--output", "told.json") == 0
+    (note,) = [one for one in json.loads((folder / "told.json").read_text("utf-8"))["notes"] if "ε" in one]
+    assert f"ε = 0.5, was chosen on {first}, as the nearest to real in another's features" in note
+    assert f"note: {note}" in capsys.readouterr().out
 
 
 def test_labels_out_of_range_and_references_of_another_size(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

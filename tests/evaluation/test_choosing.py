@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -37,7 +39,7 @@ from bigroc_core.evaluation import (
     sweep,
 )
 from bigroc_core.evaluation.features import Reading
-from bigroc_core.evaluation.report import as_csv, as_latex, as_text, sweep_table
+from bigroc_core.evaluation.report import as_csv, as_latex, as_text, sweep_table, table
 from bigroc_core.figures.drafts import sweep_recipe
 from bigroc_core.figures.making import make
 from bigroc_core.figures.parts import finished
@@ -169,6 +171,12 @@ def test_the_floor_is_the_distance_of_as_many_real_images(
         expected = [1 - (b - f) / (a - f) for a, b, f in zip(before, after, floors, strict=True)]
         assert above == pytest.approx(expected)
         assert found.gains_above_floor(found.rows[0], metric) == pytest.approx((0, 0))
+    # Images that came nearer than real ones are had no way to go, wherever they went.
+    (metric, floors), *_ = found.floor.scores.items()
+    near = dataclasses.replace(found.rows[0], scores=found.rows[0].scores | {metric: tuple(f - 0.1 for f in floors)})
+    odd = dataclasses.replace(found, rows=(near, *found.rows[1:]))
+    assert all(map(math.isnan, odd.gains_above_floor(odd.rows[1], metric) or ()))
+    assert table(odd)[2][table(odd)[0].index("above floor %")] == "–"
     diverse = next(metric for metric in found.metrics if metric.name == "diversity-lite0")
     assert diverse.higher_is_better
     assert all(value > 0 for row in found.rows for value in row.scores[diverse])

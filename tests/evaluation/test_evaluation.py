@@ -26,12 +26,15 @@ from bigroc_core.debiasing import fit_debias
 from bigroc_core.evaluation import (
     ERRORS,
     UNBOOSTED,
+    Chooser,
     ClassifierFeatures,
     FeatureStatistics,
     ImageStream,
+    Measuring,
     Metric,
     Row,
     Way,
+    Ways,
     around_the_best,
     content_of,
     evaluate_classifier,
@@ -46,6 +49,7 @@ from bigroc_core.evaluation import (
 )
 from bigroc_core.evaluation.features import Reading
 from bigroc_core.evaluation.report import as_csv, as_text, score, sweep_table
+from bigroc_core.experiments import sweep as sweeping
 from bigroc_core.experiments.measuring import Beside, Opened, Subject
 from bigroc_core.images import from_uint8, open_image_set, to_uint8
 from bigroc_core.images.splits import LabelledImages
@@ -303,7 +307,7 @@ def test_a_way_says_what_differs_from_the_main_one(robust: Classifier) -> None:
     assert Beside.parse("norm=linf").way(main).config == dataclasses.replace(main.config, norm="linf")
     way = Beside.parse("steps=7,step_size=0.1,loss=combined,stop_at=l0,l0=3").way(main)
     assert way.config == BoostConfig(eps=1.0, steps=7, step_size=0.1, loss="combined", stop_at="l0", l0=3.0)
-    assert way.name == f"boosted, {robust.card.name}, ε 1, T 7, α 0.1, combined, ℓ₀ given, until ℓ₀"
+    assert way.name == f"boosted, {robust.card.name}, ε 1, T 7, α 0.1, combined, ℓ₀ 3, until ℓ₀"
     other = Beside.parse("cifar10-standard,stop_at=none").way(main)
     assert (other.classifier.card.name, other.config.stop_at) == ("cifar10-standard", None)
     for text, message in (
@@ -360,6 +364,8 @@ def test_debiasing_is_fitted_on_the_one_seed_of_debiasing_or_the_one_that_is_sai
     torch.testing.assert_close(shift, fit_debias(robust, pictures(DEBIAS_SEED, 0, 12)[0]))
     assert not torch.equal(shift, other)
     assert opened.shift(dataclasses.replace(asked, debias=0)) is None
+    with pytest.raises(ValueError, match="debias-seed 1000000 is also one of the seeds that are measured"):
+        opened.shift(asked, (0, DEBIAS_SEED))
 
 
 def test_table_and_dictionary_tell_the_same(
@@ -575,6 +581,75 @@ def test_a_given_grid_is_tried_as_it_is(
     untouched = statistics_of(judge, pictures(0, 0, COUNT)[0])
     assert found.points[0].mean == pytest.approx(frechet_distance(untouched, references["others"]))
     assert found.at_the_end == (found.best.eps == 1.0)
+
+
+def test_a_sweep_does_not_go_on_with_another_l0_on_the_card(
+    robust: Classifier,
+    judge: Classifier,
+    references: dict[str, FeatureStatistics],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def joint(l0: float) -> Classifier:
+        return Classifier(robust.network, dataclasses.replace(robust.card, l0=l0))
+
+    def look(l0: float, config: BoostConfig, run: str) -> None:
+        more: dict[str, object] = {"grid": (0.5,), "count": COUNT, "seeds": (0,), "run": tmp_path / run}
+        find_eps(SOURCE, joint(l0), judge, config, references["others"], **more)
+
+    combined, plain = BoostConfig(eps=1.0, steps=1, loss="combined"), BoostConfig(eps=1.0, steps=1)
+    look(0.7, combined, "combined")
+    look(0.7, combined, "combined")
+    with pytest.raises(ValueError, match="other settings"):
+        look(0.9, combined, "combined")
+    look(0.7, plain, "plain")
+    look(0.9, plain, "plain")
+    # Where no folder is named each has one of its own.
+    folders: list[Path] = []
+
+    def noted(_source: object, _way: object, _chooser: object, measuring: Measuring, *_more: object) -> None:
+        folders.append(measuring.run or tmp_path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweeping, "sweep", noted)
+    network = Chooser(ClassifierFeatures(judge), references["others"])
+    monkeypatch.setattr(sweeping, "chooser_of", lambda *_: (network, ()))
+    for l0, config in ((0.7, combined), (0.9, combined), (0.7, plain), (0.9, plain)):
+        asked = sweeping.Sweeping(images="drawn", classifier="joint", configs=(config,))
+        with pytest.raises(KeyboardInterrupt):
+            sweeping.sweeps(asked, Opened(SOURCE, joint(l0), "cpu"))
+    assert len({*folders[:2]}) == 2
+    assert len({*folders[2:]}) == 1
+
+
+@pytest.mark.parametrize("loss", ["bce", "ce-bce", "combined"])
+def test_a_control_that_knows_no_realism_is_boosted_through_by_cross_entropy(
+    loss: str, robust: Classifier, standard: Classifier, judge: Classifier, references: dict[str, FeatureStatistics]
+) -> None:
+    joint = Classifier(robust.network, dataclasses.replace(robust.card, l0=0.7))
+    config = BoostConfig(eps=1.0, steps=2, loss=loss)  # type: ignore[arg-type]
+    ways = Ways(main=Way(joint, config), control=standard, random_direction=False)
+    images, labels = pictures(0, 0, 4)
+    made, _ = ways(0, 0, images, labels, lambda *_: None)
+    plain = boost(standard, images, labels, BoostConfig(eps=1.0, steps=2)).images
+    moved, along = (found - images for found in (made[ways.control_name], plain))
+    assert torch.nn.functional.cosine_similarity(moved.flatten(1), along.flatten(1)).min() > 0.99
+    # Another joint model has a realism of its own, and an ℓ₀ that its weights do not tell.
+    assert "control l0" not in ways.settings()
+    other = Classifier(standard.network, dataclasses.replace(standard.card, l0=0.3))
+    through = Ways(main=Way(joint, config), control=other)
+    assert through.through_control == Way(other, config)
+    assert through.settings().get("control l0") == (0.3 if loss == "combined" else None)
+
+
+def test_rows_that_differ_have_names_that_differ(robust: Classifier) -> None:
+    main = Way(robust, BoostConfig(eps=1.0, steps=5, loss="combined"))
+    three, six = (Beside.parse(f"l0={l0}").way(main) for l0 in (3, 6))
+    ways = Ways(main=main, beside=(three, six, three))
+    assert [name.rpartition(", ")[2] for name in ways.others] == ["ℓ₀ 3", "ℓ₀ 6"]
+    each = [main._replace(config=dataclasses.replace(main.config, l0=[l0] * 10)) for l0 in (3.0, 6.0)]
+    with pytest.raises(ValueError, match=r"both be called .*ℓ₀ given'"):
+        Ways(main=main, beside=each)
 
 
 def test_images_at_rest_stay_in_the_path(

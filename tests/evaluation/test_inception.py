@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -209,6 +210,11 @@ def test_gains_look_the_right_way() -> None:
     assert fid.gain(20.0, 15.0) == pytest.approx(0.25)
     assert score.gain(8.0, 9.0) == pytest.approx(0.125)
     assert fid.title == "FID to real"
+    # A kernel distance may come out below nothing; of that there is no share.
+    for before, after in ((-0.001, 0.002), (-0.001, -0.002), (-0.001, 0.0), (0.0, 0.1), (0.0, -0.1)):
+        assert math.isnan(fid.gain(before, after))
+    assert fid.gain(0.0, 0.0) == 0
+    assert fid.gain(0.001, -0.001) == pytest.approx(2)
 
 
 def test_too_few_images_are_refused_with_the_number_needed(tmp_path: Path) -> None:

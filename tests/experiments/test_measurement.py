@@ -10,6 +10,7 @@ import shlex
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -22,7 +23,7 @@ from bigroc_core.__main__ import build_parser
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.classifiers.registry import embedded_classifiers, is_judge
 from bigroc_core.cli.evaluate import measurement_of, with_networks_of
-from bigroc_core.evaluation import ERRORS, UNBOOSTED, Evaluation, Metric, Row
+from bigroc_core.evaluation import ERRORS, UNBOOSTED, Evaluation, Metric, Row, Sweep, SweepPoint
 from bigroc_core.evaluation.comparison import check_alike
 from bigroc_core.experiments import evaluate as measurement
 from bigroc_core.experiments import judging
@@ -291,6 +292,15 @@ def test_a_corrupt_member_of_a_zip_is_named(tmp_path: Path) -> None:
         measurement.evaluation_of(request, tmp_path, lambda *_: None)
 
 
+def test_an_eps_chosen_on_the_same_images_is_told_once() -> None:
+    point = SweepPoint(0.5, 5, "fine", (1.0,), (0.5,))
+    swept = Sweep("s", "n", "frechet", "real", 400, (1000,), bc.BoostConfig(eps=1.0), (point,), point)
+    request = EvaluateRequest(**FORM | {"eps_from": SWEEP})
+    assert "chosen on other seeds (1000)" in measurement._about_the_sweep(request, swept)[0]
+    uploaded = SimpleNamespace(source=UPLOADED_SET)
+    assert not any("chosen" in note for note in measurement._about_the_sweep(uploaded, swept))  # type: ignore[arg-type]
+
+
 def test_progress_ends_with_the_whole_and_never_passes_it() -> None:
     seen: list[float] = []
     asked = EvaluateRequest(**FORM | {"eps_from": SWEEP, "steps": 10, "count": 500, "seeds": 2}).measurement
@@ -335,6 +345,8 @@ def found(before: float, after: float, wrong: tuple[float, float] = (0.38, 0.12)
         (found(1.0, 1.0, (0.2, 0.2)), "<b>stay at 20 %</b>"),
         (found(1.0, 1.0, l2=0.0), "moves nothing"),
         (found(1.0, 0.77), "random direction −100.0 %"),
+        (found(-1e-9, 0.5), "leaves these images, at no distance to begin with, <b>no nearer</b> to CIFAR-10 train"),
+        (found(-1e-9, 0.5), "random direction –."),
     ],
 )
 def test_the_headline_says_what_the_numbers_say(numbers: Evaluation, said: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,6 +97,23 @@ def test_unconditional_pipelines_and_their_steps(ddim: Path) -> None:
     assert float((more - few).abs().max()) > 1e-3
     with pytest.raises(ValueError, match="unconditional"):
         load_generator(f"{ddim}?num_inference_steps=2").sample(1, labels=[0])
+
+
+def test_what_decides_a_pipelines_images_decides_its_fingerprint(ddim: Path, tmp_path: Path) -> None:
+    def told(folder: Path, steps: int = 2) -> str:
+        return load_generator(f"{folder}?num_inference_steps={steps}").sampler.fingerprint()
+
+    same = tmp_path / "moved"
+    shutil.copytree(ddim, same)
+    assert told(same) == told(ddim)
+    others = [told(ddim, 3)]
+    for name, scheduler in (("scheduled", diffusers.DDIMScheduler(beta_end=0.03)), ("trained", None)):
+        network = unet(None)
+        if scheduler is None:
+            next(network.parameters()).data += 1e-3
+        diffusers.DDIMPipeline(network, scheduler or diffusers.DDIMScheduler()).save_pretrained(tmp_path / name)
+        others.append(told(tmp_path / name))
+    assert len({told(ddim), *others}) == 4
 
 
 def test_what_does_not_fit_is_refused(ddim: Path, consistency: Path, tmp_path: Path) -> None:

@@ -16,7 +16,14 @@ from bigroc_core.images.splits import LabelledImages
 from bigroc_core.training import classifier
 from bigroc_core.training.augmentation import augment
 from bigroc_core.training.checkpoint import append_log, export, save_state
-from bigroc_core.training.classifier import ClassifierRecipe, accuracy, l2_attack, learning_rate, train_classifier
+from bigroc_core.training.classifier import (
+    ClassifierRecipe,
+    accuracy,
+    l2_attack,
+    learning_rate,
+    train_classifier,
+    watched_of,
+)
 
 
 @pytest.fixture
@@ -84,6 +91,20 @@ def test_the_best_epoch_is_kept_and_said(splits, tmp_path, monkeypatch):
     train_classifier(shorter, splits, tmp_path / "all", "train")
     for one, other in zip(kept.network.parameters(), exported[1].parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_run_is_judged_by_all_classes_even_where_they_come_one_after_the_other(monkeypatch):
+    monkeypatch.setattr(classifier, "WATCHED", 12)
+    pixels = torch.arange(120, dtype=torch.uint8)[:, None, None, None].expand(120, 3, 2, 2)
+    for order in (range(6), (3, 0, 5, 1, 4, 2)):  # a set of its own, as val/ is, may have them in another order
+        labels = torch.tensor(order).repeat_interleave(20)
+        watched = watched_of(LabelledImages(pixels, labels))
+        assert torch.bincount(watched.labels).tolist() == [2] * 6
+        assert torch.equal(watched.labels, labels[watched.images[:, 0, 0, 0].long()])
+    # As CIFAR-10's come, and where there are no more: the first, as ever.
+    mixed, few = torch.arange(120) % 6, torch.arange(12) // 2
+    assert torch.equal(watched_of(LabelledImages(pixels, mixed)).images, pixels[:12])
+    assert torch.equal(watched_of(LabelledImages(pixels[:12], few)).images, pixels[:12])
 
 
 def test_another_recipe_does_not_continue_a_run(splits, tmp_path):
