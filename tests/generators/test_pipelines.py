@@ -259,6 +259,17 @@ def part_that_is_a_function(folder: Path) -> None:
     change_index(folder, scheduler=["diffusers", "is_torch_available"])
 
 
+def part_that_is_a_pipeline(folder: Path) -> None:
+    """Whose own reader imports what its index names."""
+    (folder / "unet" / "evil.py").write_text(FLAG + "class X: pass\n", "utf-8")
+    (folder / "unet" / "model_index.json").write_text(json.dumps({"_class_name": ["evil", "X"]}), "utf-8")
+    change_index(folder, unet=["diffusers", "DiffusionPipeline"])
+
+
+def part_that_finds_its_class_itself(folder: Path) -> None:
+    change_index(folder, unet=["diffusers", "AutoModel"])
+
+
 def part_outside(folder: Path) -> None:
     change_index(folder, **{"../unet": ["diffusers", "UNet2DModel"]})
 
@@ -287,6 +298,8 @@ def nested(folder: Path) -> None:
         (part_named_like_its_file, "only classes of diffusers and transformers"),
         (part_of_another_library, "only classes of diffusers and transformers"),
         (part_that_is_a_function, "no such class"),
+        (part_that_is_a_pipeline, "no such class"),
+        (part_that_finds_its_class_itself, "no such class"),
         (part_outside, "no name of a folder"),
         (no_scheduler, "needs scheduler"),
         (more_weights_than_its_files, "weights by its config.json, and files of"),
