@@ -149,7 +149,7 @@ def _checked_shape(array: Declared, where: str, limits: ReadingLimits) -> tuple[
         raise ImageError(
             f"{where}: holds {shape[0]:,} images, more than the {limits.images:,} that can be read here. Take fewer."
         )
-    check_pixels(shape[2], shape[1], where, limits.image_pixels)
+    check_pixels(shape[2], shape[1], where, limits)
     if limits.pixels is not None and math.prod(shape[:3]) > limits.pixels:
         raise ImageError(
             f"{where}: its images have more than the {limits.pixels // 1_000_000} million pixels together that can be "
