@@ -33,10 +33,10 @@ class ImageStream:
     Any function may stand behind `draw`, as long as image start + i of a seed does not depend on how it was asked for.
     size: how many there are; None for a generator, which has as many as one asks for, others for every seed.
     labelled: whether they come with labels. classes: the names these index, where they have names. card: a generator's.
-    identity: tells one set from another by contents. look: of encoded images, where damage shows only when one is read:
-    reads one by its number, for what was done to it. notes: what a person should know about how they were read.
-    shapes: (height, width) of every image of a set whose images keep their own sizes, which must be of one size to be
-    drawn together. names: of a set's images.
+    identity: tells one set from another by contents. encoded: whether a damaged image shows only when it is read.
+    notes: what a person should know about how they were read. shapes: (height, width) of every image of a set whose
+    images keep their own sizes, which must be of one size to be drawn together. names: of a set's images. look: reads
+    an image by its number, and says what was done to it; None where nothing is done.
     """
 
     name: str
@@ -46,10 +46,11 @@ class ImageStream:
     classes: tuple[str, ...] | None = None
     card: Card | None = None
     identity: str = ""
-    look: Callable[[int], tuple[str, ...]] | None = None
+    encoded: bool = False
     notes: tuple[str, ...] = ()
     shapes: tuple[tuple[int, int], ...] | None = None
     names: Sequence[str] | None = None
+    look: Callable[[int], tuple[str, ...]] | None = None
 
 
 def generator_stream(generator: Generator, size: tuple[int, int] | None = None) -> ImageStream:
@@ -89,9 +90,10 @@ def image_set_stream(images: ImageSet) -> ImageStream:
         len(images),
         labelled=images.labels is not None,
         classes=images.classes if images.labels is not None else None,
-        look=look if encoded else None,
+        encoded=encoded,
         notes=images.notes,
         names=images.names,
+        look=look if encoded else None,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,8 +144,8 @@ def _boost(options: argparse.Namespace, state: PartialState) -> None:
     missing = writer.missing()
     mine = missing[state.process_index :: state.num_processes]
     try:
-        if state.is_main_process and source.look is not None:
-            tell_notes(_read_once(source.look, masks, missing))
+        if state.is_main_process and source.encoded:
+            tell_notes(_read_once(source, masks, missing))
         # Nobody writes before all have seen what is missing, else their shares would not fit together.
         state.wait_for_everyone()
         with tqdm(
@@ -237,16 +236,17 @@ def _drawn(source: ImageStream, seed: int, rows: list[int]) -> tuple[Tensor, Ten
     return torch.cat([images for images, _ in drawn]), torch.cat(labels) if labels else None
 
 
-def _read_once(
-    look: Callable[[int], tuple[str, ...]], masks: Masks | None, batches: list[tuple[int, int]]
-) -> list[str]:
+def _read_once(source: ImageStream, masks: Masks | None, batches: list[tuple[int, int]]) -> list[str]:
     """Find a damaged image, or mask, before anything is written, not hours later; what is done to the images."""
     from tqdm import tqdm
 
     indices = [index for start, stop in batches for index in range(start, stop)]
     done: list[str] = []
     for index in tqdm(indices, unit="image", desc="check", leave=False):
-        done += look(index)
+        if source.look is None:
+            source.draw(0, index, 1)
+        else:
+            done += source.look(index)
         if masks is not None:
             masks.batch([index])
     return tally(done)
