@@ -98,6 +98,9 @@ MAX_CHECKPOINT_OPERATIONS = 1_000_000
 # has 98 MiB. Other uploads stay within MAX_UPLOAD_BYTES.
 MAX_OWN_CHECKPOINT_BYTES = 256 * MIB
 MAX_OWN_CHECKPOINTS = 8
+# Weights of the models that are kept in memory beside those that come along, as those of the Hub that visitors choose;
+# each is computed with in up to two copies besides. The largest, a WRN-50-4, has 852 MiB.
+MAX_KEPT_WEIGHTS_BYTES = 2 * GIB
 # A card or a models.toml; those of the embedded models have up to 17 kB.
 MAX_CARD_BYTES = MIB
 
