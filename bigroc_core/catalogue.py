@@ -11,11 +11,14 @@ import torch
 
 from bigroc_core.cards import Card
 from bigroc_core.classifiers.fetching import hub_cards
+from bigroc_core.classifiers.keeping import KeptClassifiers
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.classifiers.own import own_classifier
+from bigroc_core.classifiers.published import hub_place, is_cached
 from bigroc_core.classifiers.registry import (
     boosting_classifiers,
     describe_classifier,
+    embedded_classifiers,
     load_classifier,
     preference,
 )
@@ -23,6 +26,7 @@ from bigroc_core.engine.frozen import never_changes
 from bigroc_core.engine.precision import PrecisionName
 from bigroc_core.generators.registry import describe_generator, embedded_generators, load_generator
 from bigroc_core.generators.sampling import Generator
+from bigroc_core.limits import MAX_KEPT_WEIGHTS_BYTES
 from bigroc_core.models_file import (
     ModelEntry,
     add_model,
@@ -64,11 +68,13 @@ def generator_named(name: str, device: str) -> Generator:
     return _GENERATORS[name] if name in _GENERATORS else _generator(name, device)
 
 
-@lru_cache(maxsize=16)
-def _classifier(name: str, device: str) -> Classifier:
+def _loaded(name: str, device: str) -> Classifier:
     classifier = load_classifier(name, device=device)
     never_changes(classifier)  # kept here, and lent to whoever only computes with it
     return classifier
+
+
+_classifier = KeptClassifiers(_loaded, MAX_KEPT_WEIGHTS_BYTES, free=lambda name: name in embedded_classifiers())
 
 
 @lru_cache(maxsize=16)
@@ -108,17 +114,24 @@ def classifier_cards() -> dict[str, Card]:
     """Cards of the classifiers one may boost through, robust ones first, the embedded before the user's own, those of
     large images before those of small ones; then those of the Hub, where they are offered; and that of the visitor who
     is answered."""
-    own = own_classifier()
-    return _shared_cards() if own is None else {**_shared_cards(), own.name: own.card}
+    own, (shared, awaited) = own_classifier(), _shared_cards()
+    if any(is_cached(*place) for place in awaited):
+        _shared_cards.cache_clear()
+        shared, _ = _shared_cards()
+    return shared if own is None else {**shared, own.name: own.card}
 
 
 @lru_cache(maxsize=1)
-def _shared_cards() -> dict[str, Card]:
-    own = {name: describe_classifier(entry) for name, entry in model_entries("classifier").items()}
+def _shared_cards() -> tuple[dict[str, Card], list[tuple[str, str]]]:
+    """Cards for all visitors, and files of the Hub by which some can be told better once they are here."""
+    entries = model_entries("classifier")
+    awaited = [hub_place(entry.source) for entry in entries.values() if entry.source.startswith("hub:")]
+    awaited = [place for place in awaited if not is_cached(*place)]
+    own = {name: describe_classifier(entry) for name, entry in entries.items()}
     cards = {**boosting_classifiers(), **own}
     rank = {name: (not card.robust, name in own, -_pixels(card), preference(card)) for name, card in cards.items()}
     near = {name: cards[name] for name in sorted(cards, key=rank.__getitem__)}
-    return near | {name: card for name, card in (hub_cards() if _HUB else {}).items() if name not in near}
+    return near | {name: card for name, card in (hub_cards() if _HUB else {}).items() if name not in near}, awaited
 
 
 @lru_cache(maxsize=1)

@@ -21,6 +21,8 @@ MAX_UPLOAD_BYTES = 64 * MIB
 # Pixels of one image that a person reads on a machine of their own, by its header before anything is decoded. As
 # float32 RGB this is 600 MB.
 MAX_PIXELS = 50_000_000
+# And its longer side, the most that JPEG knows: what resizes an image grows with its sides, not with its pixels.
+MAX_IMAGE_SIDE = 65_535
 
 # Images one request to the page or its API may boost.
 MAX_IMAGES_PER_REQUEST = 64
@@ -96,6 +98,9 @@ MAX_CHECKPOINT_OPERATIONS = 1_000_000
 # has 98 MiB. Other uploads stay within MAX_UPLOAD_BYTES.
 MAX_OWN_CHECKPOINT_BYTES = 256 * MIB
 MAX_OWN_CHECKPOINTS = 8
+# Weights of the models that are kept in memory beside those that come along, as those of the Hub that visitors choose;
+# each is computed with in up to two copies besides. The largest, a WRN-50-4, has 852 MiB.
+MAX_KEPT_WEIGHTS_BYTES = 2 * GIB
 # A card or a models.toml; those of the embedded models have up to 17 kB.
 MAX_CARD_BYTES = MIB
 
@@ -104,14 +109,16 @@ MAX_CARD_BYTES = MIB
 class ReadingLimits:
     """How much one reading of images may take. All of it is checked by what files declare, before anything is decoded.
 
-    image_bytes, image_pixels: one encoded image. images: how many one set may hold. pixels: of all the images of a set,
-    or of one request, together, as they are stored; None where they are read batch by batch for as long as it takes.
+    image_bytes, image_pixels, image_side: one encoded image, its pixels and its longer side. images: how many one set
+    may hold. pixels: of all the images of a set, or of one request, together, as they are stored; None where they are
+    read batch by batch for as long as it takes.
     archive_members, archive_bytes: a zip's or .npz's members and their unpacked sizes together. array_bytes: an array
     that has to be held in memory whole. labels_bytes: a labels.csv or dataset.json.
     """
 
     image_bytes: int
     image_pixels: int
+    image_side: int = MAX_IMAGE_SIDE
     images: int
     pixels: int | None
     archive_members: int

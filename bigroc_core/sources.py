@@ -29,6 +29,7 @@ from bigroc_core.images import (
     open_image_set,
     read_image,
     shrunk_to,
+    tally,
     to_uint8,
 )
 from bigroc_core.limits import MAX_IMAGES_PER_REQUEST, MAX_OWN_PIXELS, MAX_OWN_SIDE
@@ -392,17 +393,19 @@ def _is_set(path: Path) -> bool:
 
 def _images_in(path: Path, room: int) -> tuple[list[tuple[str, ReadImage]], list[str], list[str]]:
     """The image of a file, or the first of a zip or .npz, as many as there is room for, by name; what is to be said of
-    others; and what was guessed about all of them."""
+    others; and what was guessed about a set and done to its images."""
     if not _is_set(path):
         if not room:
             raise ValueError(f"{path.name}: {MAX_IMAGES_PER_REQUEST} images can be boosted at once here")
         return [(path.name, read_image(path, name=path.name, limits=UPLOAD_LIMITS))], [], []
     whole = open_image_set(path, "own", labelled=False, limits=UPLOAD_LIMITS)
-    found, refused = [], []
+    found, refused, done = [], [], list[str]()
     for index in range(min(len(whole), room)):
         name = f"{path.name}/{Path(whole.names[index]).name}"
         try:
-            found.append((name, ReadImage(whole.batch(index, 1).images[0])))
+            one = whole.batch(index, 1)
+            found.append((name, ReadImage(one.images[0])))
+            done += one.notes
         except ValueError as error:
             refused.append(str(error))
     if len(whole) > room:
@@ -410,7 +413,7 @@ def _images_in(path: Path, room: int) -> tuple[list[tuple[str, ReadImage]], list
             f"{path.name}: its first {room} of {len(whole):,} images are taken; {MAX_IMAGES_PER_REQUEST} can be "
             "boosted at once here, any number on the command line"
         )
-    return found, refused, [f"{path.name}: {note}" for note in whole.notes]
+    return found, refused, [f"{path.name}: {note}" for note in (*whole.notes, *tally(done))]
 
 
 def check_own_pixels(images: Sequence[Tensor] | Tensor, device: str) -> None:

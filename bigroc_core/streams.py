@@ -35,7 +35,8 @@ class ImageStream:
     labelled: whether they come with labels. classes: the names these index, where they have names. card: a generator's.
     identity: tells one set from another by contents. encoded: whether a damaged image shows only when it is read.
     notes: what a person should know about how they were read. shapes: (height, width) of every image of a set whose
-    images keep their own sizes, which must be of one size to be drawn together. names: of a set's images.
+    images keep their own sizes, which must be of one size to be drawn together. names: of a set's images. look: reads
+    an image by its number, and says what was done to it; None where nothing is done.
     """
 
     name: str
@@ -49,6 +50,7 @@ class ImageStream:
     notes: tuple[str, ...] = ()
     shapes: tuple[tuple[int, int], ...] | None = None
     names: Sequence[str] | None = None
+    look: Callable[[int], tuple[str, ...]] | None = None
 
 
 def rows_by_size(source: ImageStream, rows: Iterable[int]) -> list[list[int]]:
@@ -95,15 +97,20 @@ def image_set_stream(images: ImageSet) -> ImageStream:
         batch = images.batch(start, count)
         return batch.images, batch.labels
 
+    def look(index: int) -> tuple[str, ...]:
+        return images.batch(index, 1).notes
+
+    encoded = images.path.suffix.lower() != ".npz" or images.path.is_dir()
     return ImageStream(
         str(images.path),
         draw,
         len(images),
         labelled=images.labels is not None,
         classes=images.classes if images.labels is not None else None,
-        encoded=images.path.suffix.lower() != ".npz" or images.path.is_dir(),
+        encoded=encoded,
         notes=images.notes,
         names=images.names,
+        look=look if encoded else None,
     )
 
 

@@ -113,6 +113,36 @@ def test_what_would_have_to_be_fetched_is_described_without(
     assert (card.name, card.input_size, len(card.classes)) == ("far", size, classes)
 
 
+def test_what_has_been_fetched_is_described_by_its_file(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    written(
+        tmp_path,
+        f'[[classifier]]\nname = "far"\nsource = "hub:someone/birds/net.pt"\narch = "{ARCH}"\n'
+        f'[[classifier]]\nname = "other"\nsource = "hub:someone/birds/net.pt"\narch = "{ARCH}"\nclasses = 7\n',
+    )
+    assert catalogue.classifier_cards()["far"].classes == ()
+    cached = tmp_path / "hub" / "models--someone--birds"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("0" * 40)
+    (cached / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    weights.rename(cached / "snapshots" / ("0" * 40) / "net.pt")
+    cards = catalogue.classifier_cards()
+    assert cards["far"].classes == bc.load_classifier("far").classes == tuple(f"class {index}" for index in range(5))
+    # What does not fit is refused when it is loaded, and does not take all others with it.
+    assert len(cards["other"].classes) == 7
+    with pytest.raises(ValueError, match="has 5 classes, not the 7"):
+        bc.load_classifier("other")
+
+
+def test_every_name_that_is_listed_is_shown_or_it_is_said_why_not(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "madrylab/resnet50_l2_eps3"]) == 0
+    assert '"architecture": "resnet50"' in capsys.readouterr().out
+    assert main(["generators", "ct-imagenet64-1"]) == 2
+    assert "openai/diffusers-ct_imagenet64 of the Hugging Face Hub, which has no card" in capsys.readouterr().err
+
+
 def test_generators_are_known_by_name_with_their_preset(tmp_path: Path) -> None:
     written(tmp_path, '[[generator]]\nname = "mine"\nsource = "cifar10-cgan"\npreset = "p1-cgan"\n')
     generator = bc.load_generator("mine")

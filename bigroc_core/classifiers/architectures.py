@@ -11,6 +11,7 @@ from torch import nn
 
 from bigroc_core.classifiers.networks import NETWORKS, build_network
 from bigroc_core.classifiers.robustness_networks import CIFAR_RESNETS
+from bigroc_core.messages import short
 
 RESNET_FEATURES = ("layer1", "layer2", "layer3", "layer4")
 INCEPTIONS = ("googlenet", "inception_v3")
@@ -28,8 +29,8 @@ def new_network(architecture: str, classes: int, **arguments: Any) -> nn.Module:
     architecture: one trained here ("resnet9", ...), "cifar_resnet18" and the like (the `robustness` library's),
     a classification model of torchvision by its name there, "wide_resnet50_4" (as Salman et al. 2020 published
     it), or "timm:NAME". torchvision's two Inceptions come without auxiliary heads, which take no part in inference,
-    and transform their input as its weights for them need. arguments: of the architectures trained here. Raises
-    ValueError for an unknown one.
+    and transform their input as its weights for them need. arguments: of the architectures trained here, and
+    a ViT's image_size. Raises ValueError for an unknown one.
     """
     with torch.random.fork_rng(devices=[]):
         if architecture in NETWORKS:
@@ -38,7 +39,16 @@ def new_network(architecture: str, classes: int, **arguments: Any) -> nn.Module:
             return CIFAR_RESNETS[architecture](classes=classes)
         if architecture.startswith("timm:"):
             return _timm_network(architecture.removeprefix("timm:"), classes)
-        return _torchvision_network(architecture, classes)
+        return _torchvision_network(architecture, classes, arguments.get("image_size"))
+
+
+def published_arguments(architecture: str) -> dict[str, Any]:
+    """With what torchvision's default weights for an architecture need it built: ViTs take one size, which differs."""
+    from torchvision import models
+
+    if not architecture.startswith("vit_"):
+        return {}
+    return {"image_size": models.get_model_weights(architecture).DEFAULT.meta["min_size"][0]}
 
 
 def expected_shapes(architecture: str) -> dict[str, torch.Size | None]:
@@ -70,7 +80,7 @@ def build_empty(architecture: str, classes: int, **arguments: Any) -> nn.Module:
         return new_network(architecture, classes, **arguments)
 
 
-def _torchvision_network(name: str, classes: int) -> nn.Module:
+def _torchvision_network(name: str, classes: int, image_size: Any = None) -> nn.Module:
     from torchvision import models
 
     if name in (f"wide_resnet50_{k}" for k in (3, 4, 5, 6)):  # torchvision itself stops at twice the width
@@ -86,6 +96,11 @@ def _torchvision_network(name: str, classes: int) -> nn.Module:
     build = partial(models.get_model, name, weights=None, num_classes=classes)
     if name in INCEPTIONS:
         return build(init_weights=False, aux_logits=False, transform_input=True)
+    if image_size is not None and name.startswith("vit_"):
+        try:
+            return build(image_size=image_size)
+        except (AssertionError, TypeError) as error:
+            raise ValueError(f"{name} cannot be built for images of {short(image_size)} pixels a side") from error
     return build()
 
 

@@ -7,6 +7,7 @@ import os
 import pickle
 import pickletools
 import re
+import struct
 import tarfile
 import tempfile
 import threading
@@ -187,9 +188,15 @@ def _checked_archive(path: Path) -> bytes:
             )
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            pickles = [member for member in members if member.filename.endswith("/data.pkl")]
+            # torch's reader knows no case, and takes the folder that the first member lies in.
+            pickles = [member for member in members if member.filename.lower().endswith("/data.pkl")]
             if not pickles:
                 raise _Refused(f"the checkpoint {path} is a zip file, but not one written by torch.save (no data.pkl)")
+            if [member.filename for member in pickles] != [f"{members[0].filename.split('/')[0]}/data.pkl"]:
+                raise _Refused(
+                    f"the checkpoint {path} is refused: torch.save writes one list of tensors (data.pkl), in the "
+                    f"folder of its first member, and this holds {printable(pickles[-1].filename[:200])}; {_ADVICE}"
+                )
             unpacked = sum(member.file_size for member in members)
             if unpacked > size + MIB or pickles[0].file_size > MAX_CHECKPOINT_HEADER_BYTES:
                 raise _Refused(
@@ -197,7 +204,12 @@ def _checked_archive(path: Path) -> bytes:
                     f"{pickles[0].file_size:,} of them a pickle; torch.save compresses nothing; {_ADVICE}"
                 )
             packed = next(
-                (m for m in members if m.compress_type != zipfile.ZIP_STORED and "/data/" in m.filename), None
+                (
+                    member
+                    for member in members
+                    if member.compress_type != zipfile.ZIP_STORED and "/data/" in member.filename.lower()
+                ),
+                None,
             )
             if packed is not None:
                 raise _Refused(
@@ -212,17 +224,28 @@ def _checked_archive(path: Path) -> bytes:
 
 
 def _directory_bytes(path: Path) -> int:
-    """The size of a zip's directory as its last record says it, before the directory is read."""
+    """The size of a zip's directory as its last records say it, before the directory is read.
+
+    _Refused where these do not say in all ways that it lies right before them: Python's reader and torch's each go by
+    one way, and could be shown two directories.
+    """
+    size = path.stat().st_size
     with open(path, "rb") as file:
-        file.seek(max(0, path.stat().st_size - 2**16 - 22))
+        file.seek(max(0, size - 2**16 - 22))
         tail = file.read()
-        end = tail.rfind(b"PK\x05\x06")
-        said = int.from_bytes(tail[end + 12 : end + 16], "little")
-        locator = tail.rfind(b"PK\x06\x07", 0, end)
-        if said != 2**32 - 1 or locator < 0:
-            return said
-        file.seek(int.from_bytes(tail[locator + 8 : locator + 16], "little"))
-        return int.from_bytes(file.read(48)[40:48], "little")
+        end = tail.rfind(b"PK\x05\x06", 0, max(0, len(tail) - 18))
+        at = size - len(tail) + end
+        length, start = struct.unpack("<II", tail[end + 12 : end + 20])
+        if end >= 20 and tail[end - 20 : end - 16] == b"PK\x06\x07":
+            at -= 20 + 56
+            file.seek(max(0, at))
+            record = file.read(56)
+            if int.from_bytes(tail[end - 12 : end - 4], "little") != at or record[:4] != b"PK\x06\x06":
+                raise _Refused(f"the checkpoint {path} is truncated or damaged: its zip directory is not where it says")
+            length, start = struct.unpack("<QQ", record[40:56])
+    if length <= MAX_CHECKPOINT_DIRECTORY_BYTES and start + length != at:
+        raise _Refused(f"the checkpoint {path} is truncated or damaged: its zip directory is not where it says")
+    return int(length)
 
 
 def _check_pickle(path: Path, file: IO[bytes], pickles: int) -> None:

@@ -4,14 +4,16 @@ not loaded yet."""
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bigroc_core.cards import CHECKPOINTS, Card, read_card
-from bigroc_core.classifiers.architectures import empty_network, expected_shapes, import_timm
+from bigroc_core.classifiers.architectures import empty_network, expected_shapes, import_timm, published_arguments
 from bigroc_core.classifiers.foreign import Loaded, class_names, likely_classes, with_classes, with_preprocessing
 from bigroc_core.classifiers.hub_models import HUB_CLASSIFIERS
 from bigroc_core.classifiers.preprocessing import preprocessing_of, timm_preprocessing, weights_preprocessing
+from bigroc_core.classifiers.published import hub_file_named, hub_place, is_cached
 from bigroc_core.models_file import ModelEntry
 
 
@@ -42,8 +44,8 @@ def _card(card: Card, entry: ModelEntry) -> Card:
 def describe_classifier(entry: ModelEntry) -> Card:
     """The card that the classifier of an entry will have, told without its weights where that can be.
 
-    Of a file the shapes are read. classes: empty where only a download would tell. Raises ValueError where the entry
-    does not say enough, or names what is not there.
+    Of a file the shapes are read, also of one of the Hub that is here. classes: empty where only a download would tell.
+    Raises ValueError where the entry does not say enough, or names what is not there.
     """
     known = _known_card(entry)
     if entry.classes is not None and len(known.classes) not in (0, entry.classes):
@@ -79,7 +81,13 @@ def _known_card(entry: ModelEntry) -> Card:
         card = dataclasses.replace(card, title=hub.title)
     if arch is None:
         raise ValueError(f'{entry.name}: arch is missing, which {source} does not say: "resnet50", "timm:NAME"')
-    if source not in HUB_CLASSIFIERS and not source.startswith("hub:"):
+    if source.startswith("hub:"):
+        if is_cached(*hub_place(source)):
+            with suppress(ValueError):  # a file that does not fit is refused when it is loaded, and stops no other
+                fitting, count = likely_classes(hub_file_named(source), arch)
+                if entry.classes in (None, count):
+                    arch, classes = fitting, count
+    elif source not in HUB_CLASSIFIERS:
         if not path.is_file():
             raise ValueError(f"{entry.name}: source names {source}, which is neither a file nor a known classifier")
         arch, classes = likely_classes(path, arch)
@@ -100,7 +108,13 @@ def _torchvision_card(card: Card, name: str) -> Card:
     known = weights_preprocessing(weights.transforms(), name)
     names = tuple(weights.meta["categories"])
     return dataclasses.replace(
-        card, architecture=name, classes=names, input_size=known.size, mean=known.mean, std=known.std
+        card,
+        architecture=name,
+        arguments=published_arguments(name),
+        classes=names,
+        input_size=known.size,
+        mean=known.mean,
+        std=known.std,
     )
 
 

@@ -123,6 +123,7 @@ def _loaded(name: str, architecture: str, classes: int, state: StateDict, networ
         notes = (*notes, "mean and std are those of the normaliser in the file")
     elif known.guess:
         notes = (*notes, known.guess)
+    notes = (*notes, *class_guess(classes, cifar10=known.cifar10))
     card = Card(
         name=name,
         kind="classifier",
@@ -148,6 +149,20 @@ def class_names(classes: int, *, cifar10: bool) -> tuple[str, ...]:
     return tuple(f"class {index}" for index in range(classes))
 
 
+_UNLESS = "if they are others, give their names (`classes` in models.toml)"
+
+
+def class_guess(classes: int, *, cifar10: bool) -> tuple[str, ...]:
+    """A note of what `class_names` makes of so many classes, where that is more than numbers."""
+    whose = "CIFAR-10's" if cifar10 else "ImageNet's" if classes == 1000 else ""
+    return (f"its {classes:,} classes are taken as {whose}; {_UNLESS}",) if whose else ()
+
+
+def without_class_guess(notes: Sequence[str]) -> tuple[str, ...]:
+    """Notes without that of `class_guess`, as the classes are known."""
+    return tuple(note for note in notes if not note.endswith(_UNLESS))
+
+
 def with_classes(loaded: Loaded, names: Sequence[str]) -> Loaded:
     """The same network with these class names, in logit order; ValueError unless there is one for each class."""
     given = tuple(names)
@@ -156,7 +171,8 @@ def with_classes(loaded: Loaded, names: Sequence[str]) -> Loaded:
             f"{loaded.card.name} has {len(loaded.card.classes)} classes, and there are {len(given)} class names: "
             "give one for each"
         )
-    return dataclasses.replace(loaded, card=dataclasses.replace(loaded.card, classes=given))
+    card = dataclasses.replace(loaded.card, classes=given)
+    return dataclasses.replace(loaded, card=card, notes=without_class_guess(loaded.notes))
 
 
 def with_preprocessing(

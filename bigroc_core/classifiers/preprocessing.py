@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +47,10 @@ def preprocessing_of(architecture: str, classes: int, network: nn.Module) -> Pre
     settings = getattr(network, "pretrained_cfg", None)
     if architecture.startswith("timm:") and settings:
         return timm_preprocessing(settings, architecture)
-    return _torchvision_preprocessing(architecture)
+    known = _torchvision_preprocessing(architecture)
+    # A ViT takes the one size that it was built for, whatever the library's own weights were trained at.
+    side = getattr(network, "image_size", None)
+    return dataclasses.replace(known, size=(side, side)) if isinstance(side, int) else known
 
 
 def timm_preprocessing(settings: dict[str, Any], architecture: str) -> Preprocessing:

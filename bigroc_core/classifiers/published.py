@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 
 from bigroc_core.cards import Card
-from bigroc_core.classifiers.architectures import did_you_mean, import_timm, new_network
+from bigroc_core.classifiers.architectures import did_you_mean, import_timm, new_network, published_arguments
 from bigroc_core.classifiers.checkpoints import read_checkpoint
 from bigroc_core.classifiers.foreign import Loaded, class_names
 from bigroc_core.classifiers.preprocessing import timm_preprocessing, weights_preprocessing
@@ -105,7 +105,8 @@ def torchvision_classifier(name: str) -> Loaded:
         return state
 
     state = downloaded(name, weights.url, download)
-    network = new_network(architecture, len(weights.meta["categories"]))
+    arguments = published_arguments(architecture)
+    network = new_network(architecture, len(weights.meta["categories"]), **arguments)
     # Auxiliary heads, which take no part in inference, are not built.
     state = {key: value for key, value in state.items() if not key.startswith(("aux1.", "aux2.", "AuxLogits."))}
     load_weights(network, state, f"torchvision's weights and its {architecture}")
@@ -114,6 +115,7 @@ def torchvision_classifier(name: str) -> Loaded:
         name=name,
         kind="classifier",
         architecture=architecture,
+        arguments=arguments,
         classes=tuple(weights.meta["categories"]),
         input_size=known.size,
         mean=known.mean,

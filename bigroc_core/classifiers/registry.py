@@ -14,7 +14,14 @@ import torch
 from bigroc_core.cards import CHECKPOINTS, Card, embedded_cards
 from bigroc_core.classifiers.architectures import build_empty, did_you_mean, empty_network, feature_names
 from bigroc_core.classifiers.entries import as_entry_says, describe_classifier
-from bigroc_core.classifiers.foreign import Loaded, read_foreign, read_own, with_classes, with_preprocessing
+from bigroc_core.classifiers.foreign import (
+    Loaded,
+    read_foreign,
+    read_own,
+    with_classes,
+    with_preprocessing,
+    without_class_guess,
+)
 from bigroc_core.classifiers.hub_models import HUB_CLASSIFIERS
 from bigroc_core.classifiers.networks import NETWORKS, Classifier, check_forward
 from bigroc_core.classifiers.own import own_classifier
@@ -208,7 +215,7 @@ def _find(name: str, arch: str | None, classes: int | None) -> Loaded:
         entry = HUB_CLASSIFIERS[name]
         loaded = read_foreign(hub_file(entry.repo, entry.file, name), arch or entry.architecture, classes)
         card = dataclasses.replace(loaded.card, name=name, title=entry.title, robust=entry.robust)
-        return dataclasses.replace(loaded, card=card)
+        return dataclasses.replace(loaded, card=card, notes=without_class_guess(loaded.notes))
     if name.startswith("hub:"):
         loaded = read_foreign(hub_file_named(name), arch, classes)
         return dataclasses.replace(loaded, card=dataclasses.replace(loaded.card, name=name, title=name, source=name))

@@ -33,7 +33,7 @@ from bigroc_core.evaluation import Way, fingerprint
 from bigroc_core.experiments.boost import debias_shift
 from bigroc_core.experiments.requests import BoostingRequest, said_of_precision
 from bigroc_core.files import held
-from bigroc_core.images import write_image_set
+from bigroc_core.images import tally, write_image_set
 from bigroc_core.images.classes import OPTION
 from bigroc_core.images.masks import Masks, masks_for
 from bigroc_core.messages import printable
@@ -146,7 +146,7 @@ def _boost(options: argparse.Namespace, state: PartialState) -> None:
     mine = missing[state.process_index :: state.num_processes]
     try:
         if state.is_main_process and source.encoded:
-            _read_once(source, masks, missing)
+            tell_notes(_read_once(source, masks, missing))
         # Nobody writes before all have seen what is missing, else their shares would not fit together.
         state.wait_for_everyone()
         with tqdm(
@@ -232,15 +232,20 @@ def _read(source: ImageStream, masks: Masks | None, seed: int, rows: list[int], 
     return rows, images, labels, None if masks is None else masks.batch(rows)
 
 
-def _read_once(source: ImageStream, masks: Masks | None, batches: list[tuple[int, int]]) -> None:
-    """Find a damaged image, or mask, before anything is written, not hours later."""
+def _read_once(source: ImageStream, masks: Masks | None, batches: list[tuple[int, int]]) -> list[str]:
+    """Find a damaged image, or mask, before anything is written, not hours later; what is done to the images."""
     from tqdm import tqdm
 
     indices = [index for start, stop in batches for index in range(start, stop)]
+    done: list[str] = []
     for index in tqdm(indices, unit="image", desc="check", leave=False):
-        source.draw(0, index, 1)
+        if source.look is None:
+            source.draw(0, index, 1)
+        else:
+            done += source.look(index)
         if masks is not None:
             masks.batch([index])
+    return tally(done)
 
 
 def _targets_of(options: argparse.Namespace, source: ImageStream, classifier: Classifier) -> str:

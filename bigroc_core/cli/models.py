@@ -6,6 +6,8 @@ import argparse
 from typing import Any
 
 from bigroc_core.card_text import hub_card
+from bigroc_core.classifiers.fetching import hub_cards
+from bigroc_core.classifiers.hub_models import HUB_CLASSIFIERS
 from bigroc_core.classifiers.registry import describe_classifier, describe_classifiers, embedded_classifiers
 from bigroc_core.generators.pipelines import HUB_PIPELINES
 from bigroc_core.generators.registry import describe_generator, embedded_generators
@@ -19,7 +21,7 @@ def add_listing_parsers(commands: argparse._SubParsersAction[argparse.ArgumentPa
     """Add the `models`, `generators` and `presets` commands."""
     for name, text in (("models", "list the classifiers"), ("generators", "list the generators")):
         parser = commands.add_parser(name, help=text)
-        parser.add_argument("name", nargs="?", help="show the whole card of this one, embedded or of your models.toml")
+        parser.add_argument("name", nargs="?", help="show the whole card of this one, as listed without a name")
         parser.add_argument("--hub-card", action="store_true", help="the card as the README of a Hub repository has it")
     commands.add_parser("presets", help="list the papers' boosting settings, for --preset")
 
@@ -43,6 +45,14 @@ def run_listing(options: argparse.Namespace) -> None:
     elif options.name in entries:
         entry = entries[options.name]
         card = describe_classifier(entry) if kind == "classifier" else describe_generator(entry)
+    elif kind == "classifier" and options.name in HUB_CLASSIFIERS:
+        card = hub_cards()[options.name]
+    elif kind == "generator" and options.name in HUB_PIPELINES:
+        entry_there = HUB_PIPELINES[options.name]
+        raise ValueError(
+            f"{options.name} is {entry_there.title}, {entry_there.repo} of the Hugging Face Hub, which has no card to "
+            "show; it can be used all the same, and is fetched then"
+        )
     else:
         raise ValueError(f"there is no {options.name[:200]!r} here; there are: {', '.join([*cards, *entries])}")
     print(hub_card(card) if options.hub_card else card.to_json(), end="")

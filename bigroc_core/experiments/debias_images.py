@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bigroc_core.generators.sampling import Generator
-from bigroc_core.images import ImageSet, ReadImage, open_image_set, read_image, shrunk_to
+from bigroc_core.images import ImageSet, ReadImage, open_image_set, read_image, shrunk_to, tally
 from bigroc_core.limits import MAX_OWN_SIDE, MAX_STUDY_PIXELS
 from bigroc_core.limits import UPLOAD as UPLOAD_LIMITS
 
@@ -68,7 +68,8 @@ class Uploads:
         found = self.sets[place[0]]
         if _is_one(found):
             return read_image(found.path, name=found.path.name, limits=UPLOAD_LIMITS)
-        return ReadImage(found.batch(place[1], 1).images[0])
+        one = found.batch(place[1], 1)
+        return ReadImage(one.images[0], one.notes)
 
 
 def _is_one(found: ImageSet) -> bool:
@@ -117,10 +118,13 @@ def of_uploads(
     classified, fitted = classified[: counts[0]], fitted[: counts[1]]
     if len(fitted) < FEW:
         notes.append(f"d is fitted to {len(fitted)} images only, and so is mostly chance; P1 takes 1,000")
-    return _read(images, classified, device, notes), _read(others, fitted, device, notes), notes
+    drawn = _read(images, classified, device, notes), _read(others, fitted, device, notes, " (what fits d)")
+    return *drawn, notes
 
 
-def _read(uploads: Uploads, places: Sequence[tuple[int, int]], device: str, notes: list[str]) -> Drawn:
+def _read(uploads: Uploads, places: Sequence[tuple[int, int]], device: str, notes: list[str], which: str = "") -> Drawn:
+    """Images of uploads as they are read; notes are added on each, on the images of a set together at the end, where
+    `which` tells these from others of the same set."""
     side, pixels = MAX_OWN_SIDE[torch.device(device).type], 0
     for number, index in places:
         height, width = uploads.sets[number].own_size(index)
@@ -129,6 +133,7 @@ def _read(uploads: Uploads, places: Sequence[tuple[int, int]], device: str, note
     check_study_pixels(pixels, len(places))
 
     def chunks() -> Iterator[tuple[list[str], Sequence[Tensor]]]:
+        of_sets: dict[str, list[str]] = {}
         for start in range(0, len(places), CHUNK):
             names, images = [], []
             for place in places[start : start + CHUNK]:
@@ -141,8 +146,13 @@ def _read(uploads: Uploads, places: Sequence[tuple[int, int]], device: str, note
                 fitted = shrunk_to(read.pixels, side)
                 names.append(name)
                 images.append(fitted.pixels)
-                notes.extend(f"{name}: {note}" for note in (*read.notes, *fitted.notes))
+                found = uploads.sets[place[0]]
+                if not _is_one(found):
+                    of_sets.setdefault(found.path.name, []).extend(read.notes)
+                alone = (*read.notes, *fitted.notes) if _is_one(found) else fitted.notes
+                notes.extend(f"{name}: {note}" for note in alone)
             yield names, images
+        notes.extend(f"{file}{which}: {note}" for file, done in of_sets.items() for note in tally(done))
 
     return Drawn(len(places), chunks(), notes)
 

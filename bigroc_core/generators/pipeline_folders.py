@@ -46,15 +46,17 @@ def read_pipeline(where: str, dtype: torch.dtype) -> tuple[Any, tuple[str, ...]]
     problem = f"{where} cannot be read as a diffusers pipeline"
     try:
         index = read_index(folder)
-        pipeline_class = _class_of("diffusers", index.pipeline, diffusers.DiffusionPipeline)
+        pipeline_class = _class_of("diffusers", index.pipeline, (diffusers.DiffusionPipeline,))
         accepted = inspect.signature(pipeline_class.__init__).parameters
+        # Others, such as pipelines, look for classes themselves, also in files of the folder that they are read from.
+        kinds = (torch.nn.Module, diffusers.SchedulerMixin)
         notes: list[str] = []
         built: dict[str, Any] = {name: value for name, value in index.settings.items() if name in accepted}
         with weights_only(), _without_bars():
             for name, (library, kind) in index.parts.items():
                 if name not in accepted:
                     raise ValueError(f"{index.pipeline} has no part {name!r}")
-                built[name], told = _part(folder / name, _class_of(library, kind, None), dtype)
+                built[name], told = _part(folder / name, _class_of(library, kind, kinds), dtype)
                 notes += [f"{name}: {one}" for one in told]
             if missing := [n for n, p in accepted.items() if _is_required(n, p) and built.get(n) is None]:
                 raise ValueError(f"a {index.pipeline} needs {' and '.join(missing)}, which {INDEX} does not name")
@@ -91,8 +93,8 @@ def read_index(folder: Path) -> PipelineParts:
     return PipelineParts(entries["_class_name"], parts, settings)
 
 
-def _class_of(library: str, name: str, parent: type | None) -> Any:
-    """A class of diffusers or transformers by its name; ValueError for any other."""
+def _class_of(library: str, name: str, parents: tuple[type, ...]) -> Any:
+    """A class of diffusers or transformers by its name, one of its parents among these; ValueError for any other."""
     if library not in _LIBRARIES:
         raise ValueError(
             f"it takes {name[:60]!r} from {library[:60]!r}; only classes of {' and '.join(_LIBRARIES)} are used"
@@ -101,11 +103,7 @@ def _class_of(library: str, name: str, parent: type | None) -> Any:
         found = getattr(__import__(library), name) if name.isidentifier() and not name.startswith("_") else None
     except (ImportError, AttributeError, RuntimeError) as error:
         raise ValueError(f"it needs {library}'s {name[:60]}, which is not here: {_line(error)}") from error
-    if (
-        not isinstance(found, type)
-        or not hasattr(found, "from_pretrained")
-        or (parent and not issubclass(found, parent))
-    ):
+    if not isinstance(found, type) or not hasattr(found, "from_pretrained") or not issubclass(found, parents):
         raise ValueError(f"{library} has no such class {name[:60]!r}")
     return found
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bigroc_core.cards import CIFAR10_CLASSES, MAX_SIDE, Card, card_of_folder, read_card
-from bigroc_core.classifiers.foreign import class_names
+from bigroc_core.classifiers.foreign import class_guess, class_names
 from bigroc_core.engine.batching import is_out_of_memory
 from bigroc_core.fingerprints import digest_of_weights
 from bigroc_core.generators.pipeline_folders import classes_in, read_pipeline
@@ -122,8 +122,8 @@ def load_pipeline(
     folder says what it is, and in its arguments the number of steps to take unless told, and the timesteps for so many
     steps. float16 on CUDA.
     Nothing is unpickled and no code of a folder or repository is run. Raises ValueError if diffusers is not installed,
-    the folder or repository cannot be read, its card describes another, or a setting does not fit; ConnectionError if
-    it cannot be fetched.
+    the folder or repository cannot be read, its card describes another, or a setting does not fit, or both the number
+    of steps and the timesteps are given; ConnectionError if it cannot be fetched.
     """
     entry = HUB_PIPELINES.get(str(source))
     where = entry.repo if entry else str(source)
@@ -131,7 +131,7 @@ def load_pipeline(
     given = read_card(text) if entry is None and Path(where).is_dir() and text.is_file() else None
     device = torch.device(device)
     pipeline, notes = read_pipeline(where, torch.float16 if device.type == "cuda" else torch.float32)
-    chosen = {**(entry.arguments if entry else {}), **(settings or {})}
+    chosen = _called_with(entry.arguments if entry else {}, settings or {})
     if given is not None:
         chosen = _as_the_card_says(given, chosen, text)
     parameters = inspect.signature(pipeline.__call__).parameters
@@ -155,6 +155,8 @@ def load_pipeline(
         classes = embedded if told == embedded else embedded - 1
         if classes != embedded:
             notes = (*notes, f"its {embedded} class embeddings are taken as {classes} classes and a null class")
+    if entry is None and given is None:
+        notes = (*notes, *class_guess(classes, cifar10=_is_cifar10(classes)))
     card = _card(source, where, entry, type(pipeline).__name__, classes, size, chosen)
     if given is not None:
         said = (given.kind, given.architecture, given.input_size, len(given.classes) if given.conditional else 0)
@@ -197,6 +199,19 @@ def pipeline_block(device: torch.device, side: int) -> int:
     return max(1, (2**18 if device.type == "cuda" else 2**14) // side**2)
 
 
+def _called_with(arguments: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A name's arguments with the settings asked for in their place; a number of steps takes that of timesteps, too."""
+    _check_steps(settings)
+    counted = settings.get("num_inference_steps") is not None
+    return {name: value for name, value in arguments.items() if name != "timesteps" or not counted} | {**settings}
+
+
+def _check_steps(settings: Mapping[str, Any]) -> None:
+    """ValueError where both a number of steps and the steps themselves are given, of which a pipeline follows one."""
+    if settings.get("num_inference_steps") is not None and settings.get("timesteps") is not None:
+        raise ValueError("num_inference_steps and timesteps both say which steps are taken: give one of them")
+
+
 def _as_the_card_says(card: Card, settings: Mapping[str, Any], text: Path) -> dict[str, Any]:
     """Settings for a pipeline's call: the card's where not given, with the card's timesteps for so many steps."""
     stored = dict(card.arguments)
@@ -219,7 +234,7 @@ def _network(pipeline: Any) -> Any:
 def parse_settings(text: str) -> dict[str, Any]:
     """Settings as they stand behind a "?" on the command line: "num_inference_steps=50&eta=0.5", "timesteps=22,0".
 
-    Raises ValueError for another form.
+    Raises ValueError for another form, and where both the number of steps and the timesteps are given.
     """
     settings: dict[str, Any] = {}
     for part in text.split("&"):
@@ -228,7 +243,7 @@ def parse_settings(text: str) -> dict[str, Any]:
             if not given or name not in SETTINGS:
                 raise ValueError
             if name == "timesteps":
-                settings |= {name: [int(step) for step in value.split(",")], "num_inference_steps": None}
+                settings[name] = [int(step) for step in value.split(",")]
             else:
                 settings[name] = int(value) if name == "num_inference_steps" else float(value)
         except ValueError as error:
@@ -236,7 +251,8 @@ def parse_settings(text: str) -> dict[str, Any]:
                 f"{short(part)} is no setting of a generator; expected for instance num_inference_steps=50, "
                 "timesteps=22,0 or eta=0.5"
             ) from error
-    return settings
+    _check_steps(settings)
+    return {"num_inference_steps": None, **settings} if "timesteps" in settings else settings
 
 
 @torch.no_grad()
@@ -260,4 +276,8 @@ def _output(where: str, pipeline: Any, network: Any) -> tuple[tuple[int, int], i
 
 def _names(classes: int) -> tuple[str, ...]:
     """ImageNet's names for its thousand classes, CIFAR-10's for ten, else numbers."""
-    return class_names(classes, cifar10=classes == len(CIFAR10_CLASSES)) if classes else ()
+    return class_names(classes, cifar10=_is_cifar10(classes)) if classes else ()
+
+
+def _is_cifar10(classes: int) -> bool:
+    return classes == len(CIFAR10_CLASSES)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from bigroc_core.cards import CIFAR10_CLASSES, Card
 from bigroc_core.classifiers.checkpoints import read_checkpoint
+from bigroc_core.classifiers.foreign import class_guess
 from bigroc_core.classifiers.state_dicts import Shapes, fit_of, state_dict_of
 from bigroc_core.generators.biggan import BigGANGenerator
 from bigroc_core.generators.resnet32 import ResNet32Generator
@@ -55,7 +56,8 @@ def read_published(path: Path) -> tuple[Card, dict[str, Tensor], tuple[str, ...]
         classes=_names(classes),
         source=f"published weights: {path.name}",
     )
-    return card, weights, state.notes
+    guess = class_guess(classes, cifar10=True) if card.classes == CIFAR10_CLASSES else ()
+    return card, weights, (*state.notes, *guess)
 
 
 def _layouts() -> list[Shapes]:

@@ -12,7 +12,7 @@ from torch import nn
 
 from bigroc_core.cards import CHECKPOINTS, Card, card_of_folder, embedded_cards, read_card
 from bigroc_core.classifiers.checkpoints import read_safetensors
-from bigroc_core.classifiers.foreign import class_names
+from bigroc_core.classifiers.foreign import class_names, without_class_guess
 from bigroc_core.classifiers.state_dicts import check_fit, load_weights
 from bigroc_core.default_device import on_cpu
 from bigroc_core.engine.building import WithoutStartingWeights
@@ -68,7 +68,9 @@ def load_generator(source: str | Path, device: torch.device | str = "cpu") -> Ge
     entry = None if name in embedded_generators() else model_entries("generator").get(name)
     if entry is not None:
         generator = _load(f"{entry.source}{mark}{settings}" if mark else entry.source, device)
-        return Generator(generator.sampler, as_entry_says(generator.card, entry), generator.notes)
+        named = entry.imagenet or entry.class_names is not None
+        notes = without_class_guess(generator.notes) if named else generator.notes
+        return Generator(generator.sampler, as_entry_says(generator.card, entry), notes)
     return _load(str(source), device)
 
 
@@ -117,7 +119,8 @@ def _load(source: str, device: torch.device | str) -> Generator:
         card = read_card(text)
     else:
         card, published, notes = read_published(path)
-        card = _described(card, text)
+        if text.is_file():
+            card, notes = _described(card, text), without_class_guess(notes)
     if card.kind != "generator":
         raise ValueError(f"{card.name} is a {card.kind}, not a generator")
     what = f"the checkpoint {path} and the network {card.architecture}"
@@ -142,8 +145,6 @@ def _is_repository(name: str) -> bool:
 
 def _described(card: Card, text: Path) -> Card:
     """A published checkpoint's card, with what a card beside it adds."""
-    if not text.is_file():
-        return card
     given = read_card(text)
     if given.kind != "generator" or given.conditional != card.conditional or len(given.classes) != len(card.classes):
         raise ValueError(f"the card {text} describes another checkpoint: this one has {len(card.classes)} classes")

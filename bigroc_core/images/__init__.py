@@ -21,7 +21,7 @@ Rules, stated once:
 """
 
 from bigroc_core.images.folder_layout import class_folders
-from bigroc_core.images.image import ImageError, ImageSource, ReadImage, Size
+from bigroc_core.images.image import ImageError, ImageSource, ReadImage, Size, tally
 from bigroc_core.images.image_set import ImageBatch, ImageSet
 from bigroc_core.images.opening import open_image_set
 from bigroc_core.images.reading import check_together, read_image
@@ -51,6 +51,7 @@ __all__ = [
     "readable_names",
     "show",
     "shrunk_to",
+    "tally",
     "to_pil",
     "to_uint8",
     "write_image_set",

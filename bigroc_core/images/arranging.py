@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePosixPath
@@ -64,12 +64,15 @@ def arrange(files: Iterable[str], data_of: Callable[[str], bytes], where: str, r
     names = sorted(images, key=lambda name: (PurePosixPath(name).name, name))
     values: list[str] | None = None
     more: list[str] = []
-    if DATASET_JSON in tables:
-        names, values = read_dataset_json(data_of(tables[DATASET_JSON]), images, where)
-        said = "labels are dataset.json's" if values else "dataset.json says that there are no labels"
-        more = [f"{said}; folders{' and labels.csv' if LABELS_CSV in tables else ''} were not looked at"]
-    elif LABELS_CSV in tables:
-        names, values, more = read_labels_csv(data_of(tables[LABELS_CSV]), images, where)
+    listed = None
+    try:
+        listed = _by_table(tables, data_of, images, where)
+    except ImageError as error:
+        if reading.labelled:
+            raise
+        notes.append(f"the order is that of names, as no labels are wanted: {printable(str(error), 300)}")
+    if listed is not None:
+        names, values, more = listed
     elif reading.labelled or all(name.count("/") == 1 for name in names):
         names, values, more = _by_folders(names, where, reading)
     if values is None or not reading.labelled:
@@ -103,6 +106,19 @@ def _without_outputs(files: list[str], where: str) -> tuple[list[str], list[str]
             f"{where}: {printable(unfinished)} is the output of an unfinished run. Run its command again to finish it."
         )
     return files, []
+
+
+def _by_table(
+    tables: Mapping[str, str], data_of: Callable[[str], bytes], images: Collection[str], where: str
+) -> tuple[list[str], list[str] | None, list[str]] | None:
+    """(names, labels or None, notes) of a dataset.json, else of a labels.csv; None where there is neither."""
+    if DATASET_JSON in tables:
+        names, values = read_dataset_json(data_of(tables[DATASET_JSON]), images, where)
+        said = "labels are dataset.json's" if values else "dataset.json says that there are no labels"
+        return names, values, [f"{said}; folders{' and labels.csv' if LABELS_CSV in tables else ''} were not looked at"]
+    if LABELS_CSV in tables:
+        return read_labels_csv(data_of(tables[LABELS_CSV]), images, where)
+    return None
 
 
 def _by_folders(names: list[str], where: str, reading: SetReading) -> tuple[list[str], list[str] | None, list[str]]:

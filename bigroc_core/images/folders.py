@@ -12,12 +12,15 @@ from bigroc_core.images.classes import KnownClasses
 from bigroc_core.images.folder_layout import SETTINGS, STATE
 from bigroc_core.images.image import ImageError, SetReading
 from bigroc_core.images.image_set import ImageSet, image_files
+from bigroc_core.images.labels import some_of
 from bigroc_core.images.reading import check_bytes, file_bytes
 from bigroc_core.limits import MIB
 from bigroc_core.messages import printable
 
 # Classes are one folder deep, and a dataset.json's files a few; deeper ones are looked at only to say what is wrong.
-DEEPEST = 6
+DEEPEST_LABELLED = 6
+# Where folders mean nothing; a path has its own end, but links can make many of them.
+DEEPEST = 100
 
 
 def open_folder(path: Path, reading: SetReading) -> ImageSet:
@@ -25,7 +28,11 @@ def open_folder(path: Path, reading: SetReading) -> ImageSet:
     if (path / STATE / SETTINGS).exists():
         raise ImageError(f"{path}: is the output of an unfinished run. Run its command again to finish it.")
     notes: list[str] = []
-    files = list(_files(path, "", (os.path.realpath(path),), notes))
+    deepest = DEEPEST_LABELLED if reading.labelled else DEEPEST
+    deeper: list[str] = []
+    files = list(_files(path, "", (os.path.realpath(path),), deepest, notes, deeper))
+    if deeper:
+        notes.append(f"left out what lies more than {deepest} folders deep ({some_of(deeper)})")
     where = path.resolve().name  # "." has none
     if not files:
         raise ImageError(f"{where}: is an empty folder; expected images, flat or in class subfolders.")
@@ -43,9 +50,11 @@ def open_folder(path: Path, reading: SetReading) -> ImageSet:
     return image_files(path, listing, data_of, reading)
 
 
-def _files(folder: Path, prefix: str, around: tuple[str, ...], notes: list[str]) -> Iterator[str]:
+def _files(
+    folder: Path, prefix: str, around: tuple[str, ...], deepest: int, notes: list[str], deeper: list[str]
+) -> Iterator[str]:
     """Relative names of all files, of hidden folders only the mark of an output. around: the real paths of the folder
-    and of those it lies in, back into which no link is followed."""
+    and of those it lies in, back into which no link is followed. deeper: is added folders that are not looked into."""
     try:
         entries = list(os.scandir(folder))
     except OSError as error:
@@ -56,12 +65,16 @@ def _files(folder: Path, prefix: str, around: tuple[str, ...], notes: list[str])
         name = prefix + entry.name
         if not entry.is_dir() or entry.name == STATE:
             yield name
-        elif not is_hidden(entry.name) and len(around) <= DEEPEST:
+        elif is_hidden(entry.name):
+            continue
+        elif len(around) > deepest:
+            deeper.append(name)
+        else:
             real = os.path.realpath(entry.path)
             if real in around:
                 notes.append(f"left out {printable(name)}, a link back to a folder around it")
             else:
-                yield from _files(Path(entry.path), name + "/", (*around, real), notes)
+                yield from _files(Path(entry.path), name + "/", (*around, real), deepest, notes, deeper)
 
 
 def _check_kind(path: Path, name: str, where: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from bigroc_core.limits import COMMAND_LINE, ReadingLimits
-from bigroc_core.messages import printable
+from bigroc_core.messages import counted, printable
 
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 Size = int | tuple[int, int]
@@ -45,6 +46,8 @@ EXPECTED = "expected a PNG, JPEG, WebP, GIF, BMP, TIFF, PPM, AVIF or JPEG 2000 i
 
 # The longest message: some names, and what to do.
 MOST_CHARACTERS = 700
+# Kinds of notes on the images of a set that are told.
+MOST_KINDS = 8
 
 
 class ImageError(ValueError):
@@ -78,3 +81,12 @@ class ReadImage:
 
     pixels: Tensor
     notes: tuple[str, ...] = ()
+
+
+def tally(notes: Iterable[str]) -> list[str]:
+    """Notes on several images, each once with how many images it is of: "3 images: transparent pixels were laid on
+    white". The most frequent first; of many kinds the others are only counted."""
+    kinds = Counter(notes).most_common()
+    told = [f"{counted(number, 'image')}: {note}" for note, number in kinds[:MOST_KINDS]]
+    others = sum(number for _, number in kinds[MOST_KINDS:])
+    return [*told, f"{counted(others, 'image')}: other notes, such as: {kinds[MOST_KINDS][0]}"] if others else told

@@ -15,16 +15,19 @@ from torch import Tensor
 from bigroc_core.images.arranging import Listing
 from bigroc_core.images.image import ImageError, SetReading
 from bigroc_core.images.reading import open_header, read_image, upright_size
+from bigroc_core.images.resizing import fit_to
 from bigroc_core.images.wide_grey import Span, declares_span, is_wide, span_of, values_of
 from bigroc_core.messages import printable
 
 
 class ImageBatch(NamedTuple):
-    """`images` (n, 3, H, W) float32 in [0, 1]; `labels` (n,) int64 or None; `names`, one per image."""
+    """`images` (n, 3, H, W) float32 in [0, 1]; `labels` (n,) int64 or None; `names`, one per image; `notes`: what was
+    done to single ones, said once for each."""
 
     images: Tensor
     labels: Tensor | None
     names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +43,7 @@ class ImageSet:
     labels: Tensor | None
     classes: tuple[str, ...] | None
     notes: tuple[str, ...]
-    _read: Callable[[Sequence[int]], Tensor]
+    _read: Callable[[Sequence[int]], tuple[Tensor, tuple[str, ...]]]
     _own_size: Callable[[int], tuple[int, int]]
     _content: Callable[[], Iterator[bytes]]
 
@@ -69,7 +72,8 @@ class ImageSet:
 
     def _batch(self, indices: Sequence[int]) -> ImageBatch:
         labels = None if self.labels is None else self.labels[list(indices)]
-        return ImageBatch(self._read(indices), labels, tuple(self.names[index] for index in indices))
+        images, notes = self._read(indices)
+        return ImageBatch(images, labels, tuple(self.names[index] for index in indices), notes)
 
     def own_size(self, index: int) -> tuple[int, int]:
         """(height, width) of one image as it is stored, whatever size the set is read at; nothing is decoded.
@@ -135,15 +139,19 @@ def image_files(path: Path, listing: Listing, data_of: Callable[[str], bytes], r
     if wanted is not None:
         notes.append(f"images of another size are brought to {wanted[1]}×{wanted[0]} (resized, centre crop)")
 
-    def read(indices: Sequence[int]) -> Tensor:
-        pictures = [read_image(data_of(names[index]), wanted, names[index], limits, span).pixels for index in indices]
+    def read(indices: Sequence[int]) -> tuple[Tensor, tuple[str, ...]]:
+        pictures, done = [], list[str]()
+        for index in indices:
+            picture = read_image(data_of(names[index]), None, names[index], limits, span)
+            pictures.append(picture.pixels if wanted is None else fit_to(picture.pixels, wanted).pixels)
+            done += picture.notes  # sizes are a note of the set
         odd = next((at for at, picture in enumerate(pictures) if picture.shape != pictures[0].shape), None)
         if odd is not None:
             raise ImageError(
                 f"{path.name}: {printable(names[indices[0]])} and {printable(names[indices[odd]])} are of different "
                 "sizes and cannot be read together; read images of one size at a time."
             )
-        return torch.stack(pictures)
+        return torch.stack(pictures), tuple(printable(note, 400) for note in done)
 
     sizes: dict[int, tuple[int, int]] = {}
 

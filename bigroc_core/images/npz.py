@@ -106,11 +106,11 @@ def open_npz(path: Path, reading: SetReading) -> ImageSet:
             raise ImageError(f"{path.name}: was cut short while it was being read.")
         return np.frombuffer(data, np.uint8).reshape(stop - start, *shape[1:])
 
-    def read(indices: Sequence[int]) -> Tensor:
+    def read(indices: Sequence[int]) -> tuple[Tensor, tuple[str, ...]]:
         in_a_row = list(indices) == list(range(indices[0], indices[0] + len(indices)))
         runs = [(indices[0], indices[0] + len(indices))] if in_a_row else [(index, index + 1) for index in indices]
         images = from_uint8(np.concatenate([levels(*run) for run in runs]))
-        return images if size is None else fit_to(images, size).pixels
+        return images if size is None else fit_to(images, size).pixels, ()
 
     def content() -> Iterator[bytes]:
         yield repr(shape).encode()
@@ -149,7 +149,7 @@ def _checked_shape(array: Declared, where: str, limits: ReadingLimits) -> tuple[
         raise ImageError(
             f"{where}: holds {shape[0]:,} images, more than the {limits.images:,} that can be read here. Take fewer."
         )
-    check_pixels(shape[2], shape[1], where, limits.image_pixels)
+    check_pixels(shape[2], shape[1], where, limits)
     if limits.pixels is not None and math.prod(shape[:3]) > limits.pixels:
         raise ImageError(
             f"{where}: its images have more than the {limits.pixels // 1_000_000} million pixels together that can be "

@@ -112,13 +112,18 @@ def check_bytes(count: int, name: str, most: int = COMMAND_LINE.image_bytes) -> 
         )
 
 
-def check_pixels(width: int, height: int, name: str, most: int = COMMAND_LINE.image_pixels) -> None:
+def check_pixels(width: int, height: int, name: str, limits: ReadingLimits = COMMAND_LINE) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"{name}: is {width}×{height} pixels; expected at least 1×1.")
-    if width * height > most:
+    if width * height > limits.image_pixels:
         raise ImageError(
-            f"{name}: is {width:,}×{height:,} pixels, more than the {most // 1_000_000} million "
+            f"{name}: is {width:,}×{height:,} pixels, more than the {limits.image_pixels // 1_000_000} million "
             "one image may have. Make it smaller."
+        )
+    if max(width, height) > limits.image_side:
+        raise ImageError(
+            f"{name}: is {width:,}×{height:,} pixels, longer than the {limits.image_side:,} that a side may have. "
+            "Cut it into pieces, or make it smaller."
         )
 
 
@@ -147,7 +152,7 @@ def open_header(data: bytes, name: str, limits: ReadingLimits = COMMAND_LINE) ->
         ) from error
     except Exception as error:  # Pillow's parsers raise nearly anything on a malformed file
         raise ImageError(f"{name}: is damaged ({error}); {EXPECTED}. Export or upload it again.") from error
-    check_pixels(*image.size, name, limits.image_pixels)
+    check_pixels(*image.size, name, limits)
     # Only a progressive JPEG has several scans, about ten, and each is work for all of its pixels.
     if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > MOST_SCANS:
         raise ImageError(f"{name}: is a JPEG of more than {MOST_SCANS} scans, which no camera makes. Save it again.")
@@ -205,7 +210,7 @@ def _frames(image: Image.Image) -> str | None:
 
 
 def _from_pil(image: Image.Image, name: str, limits: ReadingLimits, span: Span | None) -> ReadImage:
-    check_pixels(*image.size, name, limits.image_pixels)
+    check_pixels(*image.size, name, limits)
     notes: list[str] = []
     try:
         turned = orientation_of(image) in _UPRIGHT
@@ -279,7 +284,7 @@ def _from_array(array: np.ndarray, name: str, limits: ReadingLimits) -> ReadImag
     if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4):
         turn = " Move the channels last." if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
         raise ImageError(f"{name}: has shape {tuple(array.shape)}; {expected}.{turn}")
-    check_pixels(array.shape[1], array.shape[0], name, limits.image_pixels)
+    check_pixels(array.shape[1], array.shape[0], name, limits)
     if array.dtype == np.uint8:
         levels = 255.0
     elif array.dtype == np.uint16:

@@ -8,6 +8,9 @@ from torch import Tensor
 from bigroc_core.images.image import ReadImage, Size
 from bigroc_core.limits import MAX_PIXELS
 
+# A matrix of more is made by rows, as float64 and its steps take 40 bytes a number; that of ordinary images is smaller.
+MATRIX_NUMBERS = 2**23
+
 
 def fit_to(pixels: Tensor, size: Size) -> ReadImage:
     """Bring images (..., 3, H, W) in [0, 1] to `size`, an int or (height, width); a note says how.
@@ -52,15 +55,21 @@ def shrunk_to(pixels: Tensor, side: int) -> ReadImage:
 
 def _resampling(given: int, wanted: int, like: Tensor) -> Tensor:
     """The (wanted, given) matrix that resamples one axis; its rows sum to 1."""
+    at_once = max(1, MATRIX_NUMBERS // given)
+    rows = [_rows(given, wanted, range(i, min(i + at_once, wanted))).to(like) for i in range(0, wanted, at_once)]
+    return rows[0] if len(rows) == 1 else torch.cat(rows)
+
+
+def _rows(given: int, wanted: int, rows: range) -> Tensor:
     scale = given / wanted
-    index = torch.arange(wanted, dtype=torch.float64)[:, None]
+    index = torch.arange(rows.start, rows.stop, dtype=torch.float64)[:, None]
     pixel = torch.arange(given, dtype=torch.float64)[None, :]
     if given > wanted:
         weights = (torch.minimum((index + 1) * scale, pixel + 1) - torch.maximum(index * scale, pixel)).clamp_(min=0)
     else:
         distance = pixel + 0.5 - (index + 0.5) * scale
         weights = torch.sinc(distance) * torch.sinc(distance / 3) * (distance.abs() < 3)
-    return (weights / weights.sum(1, keepdim=True)).to(like)
+    return weights / weights.sum(1, keepdim=True)
 
 
 def height_width(size: Size) -> tuple[int, int]:

@@ -128,9 +128,63 @@ def tensors_that_unpack(folder: Path) -> Path:
 
 def pickle_of_eight_gigabytes(folder: Path) -> Path:
     """Opcodes that call bytearray(8 GB)."""
-    call = b"\x80\x02cbuiltins\nbytearray\n\x8a\x05" + (8 * 2**30).to_bytes(5, "little") + b"\x85R."
-    (folder / "a.pt").write_bytes(call)
+    (folder / "a.pt").write_bytes(EIGHT_GIGABYTES)
     return folder / "a.pt"
+
+
+EIGHT_GIGABYTES = b"\x80\x02cbuiltins\nbytearray\n\x8a\x05" + (8 * 2**30).to_bytes(5, "little") + b"\x85R."
+HARMLESS = b"\x80\x02}.".ljust(len(EIGHT_GIGABYTES))
+
+
+def _members(path: Path, *members: tuple[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return path
+
+
+def another_pickle_first(folder: Path) -> Path:
+    """torch reads a/data.pkl."""
+    members = ("a/x/data.pkl", HARMLESS), ("a/data.pkl", EIGHT_GIGABYTES), ("a/version", b"3")
+    return _members(folder / "a.pt", *members)
+
+
+def another_pickle_in_the_folder_that_torch_reads(folder: Path) -> Path:
+    members = ("b/version", b"3"), ("a/data.pkl", HARMLESS), ("b/data.pkl", EIGHT_GIGABYTES)
+    return _members(folder / "a.pt", *members)
+
+
+def another_pickle_in_capitals(folder: Path) -> Path:
+    """torch's reader knows no case."""
+    members = ("a/data.pkl", HARMLESS), ("a/DATA.PKL", EIGHT_GIGABYTES), ("a/version", b"3")
+    return _members(folder / "a.pt", *members)
+
+
+def one_pickle_elsewhere(folder: Path) -> Path:
+    return _members(folder / "a.pt", ("a/version", b"3"), ("b/data.pkl", HARMLESS))
+
+
+def two_directories(folder: Path) -> Path:
+    """Python's reader takes the directory right before the last record, torch's the one where that says."""
+    path = _members(folder / "a.pt", ("a/data.pkl", HARMLESS), ("a/version", b"3"))
+    harmless = path.read_bytes()
+    evil = _members(path, ("a/data.pkl", EIGHT_GIGABYTES), ("a/version", b"3")).read_bytes()
+    end = harmless.rindex(b"PK\x05\x06")
+    record = bytearray(harmless[end:])
+    record[16:20] = evil[evil.rindex(b"PK\x05\x06") :][16:20]
+    path.write_bytes(evil[: evil.rindex(b"PK\x05\x06")] + harmless[:end] + record)
+    return path
+
+
+def two_large_directories(folder: Path) -> Path:
+    """The same with the records of a large zip, whose size the small one need not say."""
+    path = two_directories(folder)
+    data = path.read_bytes()
+    end = data.rindex(b"PK\x05\x06")
+    count, length, offset = struct.unpack("<HII", data[end + 10 : end + 20])
+    large = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, length, offset)
+    path.write_bytes(data[:end] + large + struct.pack("<4sLQL", b"PK\x06\x07", 0, end, 1) + data[end:])
+    return path
 
 
 def storage_beyond_its_record(folder: Path) -> Path:
@@ -160,6 +214,12 @@ CASES = {
         (zip_on_several_disks, "its zip directory is missing"),
         (tensors_that_unpack, "say that they unpack to"),
         (pickle_of_eight_gigabytes, "builtins.bytearray"),
+        (another_pickle_first, "torch.save writes one list of tensors"),
+        (another_pickle_in_the_folder_that_torch_reads, "torch.save writes one list of tensors"),
+        (another_pickle_in_capitals, "torch.save writes one list of tensors"),
+        (one_pickle_elsewhere, "torch.save writes one list of tensors"),
+        (two_directories, "its zip directory is not where it says"),
+        (two_large_directories, "its zip directory is not where it says"),
         (storage_beyond_its_record, "truncated or damaged"),
     )
 }

@@ -8,9 +8,13 @@ import torchvision
 from torch import nn
 
 import bigroc_core as bc
-from bigroc_core.classifiers.architectures import expected_shapes
+from bigroc_core.classifiers import published
+from bigroc_core.classifiers.architectures import build_empty, expected_shapes, new_network
+from bigroc_core.classifiers.entries import describe_classifier
 from bigroc_core.classifiers.hub_models import HUB_CLASSIFIERS
+from bigroc_core.classifiers.preprocessing import preprocessing_of
 from bigroc_core.classifiers.robustbench_zoo import _place
+from bigroc_core.models_file import ModelEntry
 
 TIMM = (
     "resnet10t",
@@ -115,3 +119,27 @@ def test_robustbench_names_find_their_place_in_the_zoo(name, place):
 def test_what_robustbench_does_not_have_is_said_with_what_it_has(name, message):
     with pytest.raises(ValueError, match=message):
         _place(name, ZOO)
+
+
+def test_a_vit_is_built_for_the_size_of_its_weights(monkeypatch):
+    """torchvision's for vit_h_14 are for 518 pixels; built for 224 none of them would fit."""
+    built = []
+
+    def without_numbers(*given: object, **named: object) -> nn.Module:
+        with torch.device("meta"):
+            built.append(new_network(*given, **named))
+        return built[-1]
+
+    monkeypatch.setattr(published, "new_network", without_numbers)
+    monkeypatch.setattr(published, "downloaded", lambda *_: {})
+    monkeypatch.setattr(published, "load_weights", lambda *_: None)
+    card = published.torchvision_classifier("torchvision:vit_h_14").card
+    assert (card.input_size, built[0].image_size) == ((518, 518), 518)
+    assert build_empty(card.architecture, 1000, **card.arguments).image_size == 518
+    described = describe_classifier(ModelEntry(name="h", kind="classifier", source="torchvision:vit_h_14"))
+    assert (described.input_size, described.arguments) == (card.input_size, card.arguments)
+    for size in (519, "large"):
+        with pytest.raises(ValueError, match="vit_h_14 cannot be built for images of"):
+            build_empty("vit_h_14", 2, image_size=size)
+    # A file of somebody's own is of the usual size.
+    assert preprocessing_of("vit_h_14", 2, build_empty("vit_h_14", 2)).size == (224, 224)

@@ -69,6 +69,10 @@ def test_cifar_layout_computes_what_the_library_does(tmp_path):
         assert _difference(classifier(images), expected) <= 1e-5
         assert torch.equal(classifier.network.linear(classifier.embedding(images)), classifier(images))
     assert classifier.classes == CIFAR10_CLASSES
+    # The file names none: a guess, whether or not it has its own normaliser.
+    assert any("10 classes are taken as CIFAR-10's" in note for note in classifier.notes)
+    named = bc.load_classifier(tmp_path / "cifar.pt", arch="resnet18", class_names=[f"c{i}" for i in range(10)])
+    assert not any("CIFAR-10's" in note for note in named.notes)
     assert classifier.card.input_size == (32, 32)
     assert [tuple(level.shape[1:]) for level in classifier.features(images).values()] == [
         (64, 32, 32),
@@ -89,6 +93,7 @@ def test_imagenet_layout_is_torchvision_s(tmp_path):
         assert _difference(classifier(images), expected) <= 1e-5
         assert torch.equal(classifier.network.fc(classifier.embedding(images)), classifier(images))
     assert (len(classifier.classes), classifier.classes[0]) == (1000, "tench")
+    assert any("1,000 classes are taken as ImageNet's" in note for note in classifier.notes)
 
 
 def test_preprocessing_given_by_the_caller_replaces_the_stored_one(tmp_path):

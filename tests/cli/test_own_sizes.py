@@ -56,6 +56,14 @@ def test_a_folder_of_many_sizes_comes_back_each_at_its_own_and_as_boost_has_it(m
         assert 0.1 < float((image - before).norm()) <= 2.0 + 0.5 / 255 * before.numel() ** 0.5
 
 
+def test_what_was_done_to_the_images_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        Image.new("RGBA", (32, 32), (200, number, 0, 100 if number else 255)).save(tmp_path / "in" / f"{number}.png")
+    assert main(["boost", str(tmp_path / "in"), str(tmp_path / "out"), "--target", "3", "--steps", "1"]) == 0
+    assert "note: 2 images: transparent pixels were laid on white" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("size", [(64, 64), (128, 96)])
 def test_an_npz_keeps_its_size(tmp_path: Path, size: tuple[int, int]) -> None:
     levels = np.stack([picture(size, seed) for seed in range(3)])

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import bigroc_core as bc
 from bigroc_core.boosting import logits_of
@@ -103,6 +104,17 @@ def test_separate_uploads_are_not_mixed_and_sizes_may_differ(tmp_path: Path) -> 
     assert [picture.shape for picture in study.images] == [(24, 40, 3)] * 3 + [(50, 30, 3)]
     assert study.settings["fitted_to"] == 50
     assert any("first 50 of 60 fit d" in note for note in study.notes)
+
+
+def test_what_was_done_to_the_images_of_a_set_is_told_in_one_line(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w") as whole:
+        for number in range(6):
+            stream = io.BytesIO()
+            Image.new("RGBA", (32, 32), (number, 0, 0, 100)).save(stream, "PNG")
+            whole.writestr(f"{number}.png", stream.getvalue())
+    told = [note for note in of_uploads(tmp_path / "mine.zip").notes if "transparent" in note]
+    assert len(told) == 2
+    assert all("3 images: transparent pixels were laid on white" in note for note in told)
 
 
 @pytest.mark.parametrize(

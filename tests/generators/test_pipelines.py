@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bigroc_core.cards import CIFAR10_CLASSES
-from bigroc_core.generators.pipelines import HUB_PIPELINES, load_pipeline, parse_settings
+from bigroc_core.generators.pipelines import HUB_PIPELINES, HubPipeline, load_pipeline, parse_settings
 from bigroc_core.generators.registry import load_generator
 
 
@@ -86,6 +86,36 @@ def test_two_steps_take_the_published_timesteps(consistency: Path) -> None:
     assert HUB_PIPELINES["cd-imagenet64-2"].arguments["timesteps"] == [22, 0]
     assert HUB_PIPELINES["ct-imagenet64-2"].arguments["timesteps"] == [106, 0]
     assert ours.shape == (1, 3, 8, 8)
+
+
+def test_steps_that_are_asked_for_take_the_place_of_a_names_own(
+    consistency: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipeline that is given both follows its timesteps."""
+    arguments = {"num_inference_steps": None, "timesteps": [22, 0]}
+    monkeypatch.setitem(HUB_PIPELINES, "two-steps", HubPipeline(str(consistency), arguments, "Two steps"))
+    expected, _ = load_generator(f"{consistency}?num_inference_steps=4").sample(1, seed=0)
+    four = load_generator("two-steps?num_inference_steps=4")
+    assert torch.equal(four.sample(1, seed=0)[0], expected)
+    assert four.card.arguments == {"repo": str(consistency), "num_inference_steps": 4}
+    assert not torch.equal(load_generator("two-steps").sample(1, seed=0)[0], expected)
+    for both in ("num_inference_steps=4&timesteps=22,0", "timesteps=22,0&num_inference_steps=4"):
+        with pytest.raises(ValueError, match="give one of them"):
+            parse_settings(both)
+    with pytest.raises(ValueError, match="give one of them"):
+        load_pipeline(consistency, settings={"num_inference_steps": 4, "timesteps": [22, 0]})
+
+
+def test_classes_that_a_pipeline_does_not_name_are_a_guess_that_is_told(
+    consistency: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "10 classes are taken as CIFAR-10's" in "; ".join(load_generator(consistency).notes)
+    monkeypatch.setenv("BIGROC_MODELS", str(tmp_path / "models.toml"))
+    names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]
+    text = f'[[generator]]\nname = "named"\nsource = "{consistency}"\nclasses = {names}\n'
+    (tmp_path / "models.toml").write_text(text, "utf-8")
+    named = load_generator("named")
+    assert (named.classes, named.notes) == (tuple(names), ())
 
 
 def test_unconditional_pipelines_and_their_steps(ddim: Path) -> None:
@@ -277,6 +307,17 @@ def part_that_is_a_function(folder: Path) -> None:
     change_index(folder, scheduler=["diffusers", "is_torch_available"])
 
 
+def part_that_is_a_pipeline(folder: Path) -> None:
+    """Whose own reader imports what its index names."""
+    (folder / "unet" / "evil.py").write_text(FLAG + "class X: pass\n", "utf-8")
+    (folder / "unet" / "model_index.json").write_text(json.dumps({"_class_name": ["evil", "X"]}), "utf-8")
+    change_index(folder, unet=["diffusers", "DiffusionPipeline"])
+
+
+def part_that_finds_its_class_itself(folder: Path) -> None:
+    change_index(folder, unet=["diffusers", "AutoModel"])
+
+
 def part_outside(folder: Path) -> None:
     change_index(folder, **{"../unet": ["diffusers", "UNet2DModel"]})
 
@@ -305,6 +346,8 @@ def nested(folder: Path) -> None:
         (part_named_like_its_file, "only classes of diffusers and transformers"),
         (part_of_another_library, "only classes of diffusers and transformers"),
         (part_that_is_a_function, "no such class"),
+        (part_that_is_a_pipeline, "no such class"),
+        (part_that_finds_its_class_itself, "no such class"),
         (part_outside, "no name of a folder"),
         (no_scheduler, "needs scheduler"),
         (more_weights_than_its_files, "weights by its config.json, and files of"),

@@ -58,6 +58,7 @@ def test_mimicrys_checkpoints_are_told_by_their_names(tmp_path: Path, classes: i
     generator = load_generator(tmp_path / "netG_100000_steps.pth")
     assert (generator.card.architecture, generator.sampler.latent) == ("resnet32", 16)
     assert generator.classes == (CIFAR10_CLASSES if classes else ())
+    assert ("taken as CIFAR-10's" in "; ".join(generator.notes)) == (classes == 10)  # the file does not say it
     latents = torch.randn(4, 16)
     labels = torch.arange(4) if classes else None
     assert torch.equal(generator.sampler.network(latents, labels), network(latents, labels))
@@ -89,6 +90,13 @@ def test_a_step_of_biggan_is_what_its_code_computes(tmp_path: Path) -> None:
     sigma = (v @ matrix.T @ F.normalize(v @ matrix.T).T).squeeze()
     folded = load_generator(tmp_path / "biggan.pth").sampler.network.state_dict()["blocks.0.0.conv1.weight"]
     torch.testing.assert_close(folded, weight / sigma, rtol=1e-5, atol=1e-6)
+
+
+def test_a_card_beside_a_published_checkpoint_says_that_its_classes_are_cifar10s(tmp_path: Path) -> None:
+    mimicry_file(tmp_path / "netG.pth", classes=10)
+    card = load_generator(tmp_path / "netG.pth").card
+    (tmp_path / "netG.json").write_text(card.to_json(), "utf-8")
+    assert not load_generator(tmp_path / "netG.pth").notes
 
 
 def test_a_card_beside_a_published_checkpoint_names_its_classes(tmp_path: Path) -> None:

@@ -139,6 +139,7 @@ def test_every_limit_is_met_exactly(tmp_path):
     exact = ReadingLimits(
         image_bytes=len(picture),
         image_pixels=64,
+        image_side=8,
         images=3,
         pixels=3 * 64,
         archive_members=4,
@@ -155,7 +156,7 @@ def test_every_limit_is_met_exactly(tmp_path):
         if name != "array_bytes":
             with pytest.raises(ImageError):
                 open_image_set(path, limits=one_less)
-        if name in ("array_bytes", "images", "pixels", "image_pixels"):
+        if name in ("array_bytes", "images", "pixels", "image_pixels", "image_side"):
             with pytest.raises(ImageError):
                 open_image_set(tmp_path / "set.npz", limits=replace(one_less, archive_bytes=10_000))
 
@@ -259,6 +260,33 @@ def test_limits_hold_for_one_image():
     assert read_image(picture, size=8, limits=exact).pixels.shape == (3, 8, 8)
     with pytest.raises(ImageError, match="600×500 pixels"):
         read_image(picture, size=8, limits=replace(exact, image_pixels=299_999))
+
+
+@pytest.mark.parametrize("size", [(3_000_000, 8), (8, 3_000_000)])
+def test_an_image_is_not_as_long_as_its_pixels_would_let_it_be(size):
+    """What resizes it has as many numbers as its longer side times the one wanted: these took 30 GB."""
+    with pytest.raises(ImageError, match=r"3,000,000.* longer than the 65,535 that a side may have"):
+        read_image(black_png(*size), limits=UPLOAD)
+
+
+def test_the_longest_images_are_shrunk_in_little_memory():
+    """And come out as they did when the whole matrix was made at once."""
+    script = """
+import resource, torch
+from bigroc_core.images import fit_to, resizing, shrunk_to
+from bigroc_core.limits import MAX_IMAGE_SIDE
+image = torch.rand(3, 8, MAX_IMAGE_SIDE, generator=torch.Generator().manual_seed(0))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+long = shrunk_to(image, 512).pixels
+tall = fit_to(image.mT, (512, 1)).pixels
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+resizing.MATRIX_NUMBERS = 2**40
+assert torch.equal(long, shrunk_to(image, 512).pixels)
+assert torch.equal(tall, fit_to(image.mT, (512, 1)).pixels)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 700
 
 
 def test_images_of_one_request_are_added_up_before_any_is_decoded(tmp_path):
