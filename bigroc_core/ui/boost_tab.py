@@ -295,8 +295,8 @@ def build(
         extras={"gain": looked[2]},
         line_of=line_of,
     )
-    strengths.connect(by_name["eps"], strength.size, run, moving, boosted)
     ended = [boosted, *repaint.connect(run, looked, outputs[7], others, outputs, STOPS)]
+    strengths.connect(by_name["eps"], strength.size, run, moving, ended)
     figure_of_this.withdraw(ended, drawn)
     memory = kept.remember(run, form, ended, form.shared)
     boosted.then(repaint.offer_others, run, others, api_visibility="private", queue=False)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from bigroc_core.cards import Card
 from bigroc_core.experiments.boost import Run
+from bigroc_core.experiments.strengths import run_key
 from bigroc_core.images import encode_png, from_uint8, to_uint8
 from bigroc_core.messages import in_words
 from bigroc_core.sources import SourceImages
@@ -124,6 +125,8 @@ def pairs(run: Run, frame: int, selected: int) -> str:
         for i, said in enumerate(captions(run, frame))
     ]
     marks = f'role="group" aria-label="Original and boosted images" data-eps="{run.settings["eps"]:g}"'
+    # Which run it is, for the strengths that the browser shows in its place.
+    marks += f' data-run="{run_key(run)}"'
     return f'<div class="pairs" {marks}>{"".join(cards)}</div>'
 
 

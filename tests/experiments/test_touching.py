@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import json
+import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,11 @@ from bigroc_core.experiments.boost import BoostRequest, Run, boost
 from bigroc_core.experiments.boost_files import archive
 from bigroc_core.experiments.masks import masks_of
 from bigroc_core.experiments.repaint import repainted
-from bigroc_core.experiments.strengths import STRENGTHS, key_of, radii_up_to, steps_for, strengths
+from bigroc_core.experiments.strengths import STRENGTHS, key_of, radii_up_to, run_key, steps_for, strengths
 from bigroc_core.images import from_uint8, to_uint8
 from bigroc_core.ui import masks as painting
 from bigroc_core.ui import strengths as page
+from bigroc_core.ui.pictures import pairs
 
 STEPS = 3
 
@@ -50,7 +52,10 @@ def test_strengths_are_what_boosting_at_each_of_them_gives(run: Run) -> None:
         away = np.abs(to_uint8(alone.images).astype(int) - several.frames[number])
         assert away.mean() < 0.5, eps  # rounding, which a network amplifies over the steps
     data = page.as_data(several, 16.0, STEPS)
-    told = json.loads(html.unescape(data.removeprefix("<pre hidden>").removesuffix("</pre>")))
+    text = re.fullmatch(rf'<pre hidden data-run="{run_key(run)}">(.*)</pre>', data, re.DOTALL)
+    assert text is not None
+    assert f'data-run="{run_key(run)}"' in pairs(run, 0, 0), "the pictures that they may stand for"
+    told = json.loads(html.unescape(text[1]))
     assert [rung["eps"] for rung in told["rungs"]] == [0.0, *radii_up_to(16.0)]
     assert all(len(rung["cards"]) == 3 for rung in told["rungs"])
 
@@ -59,6 +64,9 @@ def test_runs_that_differ_in_strength_alone_share_theirs(run: Run) -> None:
     assert key_of(run, 16.0) == key_of(finished(eps=2.0), 16.0)
     assert key_of(run, 16.0) != key_of(finished(seed=1), 16.0)
     assert key_of(run, 16.0) != key_of(run, 0.5)
+    assert run_key(run) != run_key(repainted(run, 1, "truck"))
+    half = np.zeros((32, 32), np.float32)
+    assert run_key(replace(run, masks=(half, None, None))) != run_key(replace(run, masks=(None, half, None)))
     assert steps_for(replace(run, seconds=1e6)) == 0
     assert steps_for(replace(run, seconds=0.1)) == STEPS
 
