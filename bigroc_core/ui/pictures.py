@@ -240,11 +240,12 @@ def towards(run: Run, frame: int, index: int) -> str:
     return f'<div class="towards" role="group" aria-label="Repaint image {index + 1} towards">{chips}</div>'
 
 
-def progress(done: int, total: int, text: str, state: str = "running") -> str:
-    """The status line: a bar and a sentence; announced to screen readers."""
-    share = 100 * done / total if total else 100
+def progress(done: int, total: int, text: str, state: str = "running", begun: bool = True) -> str:
+    """The status line: a bar and a sentence; announced to screen readers. begun: whether it is of a run that has shown
+    something, and not of one that waits."""
+    share, waits = 100 * done / total if total else 100, "" if begun else " data-waits"
     return (
-        f'<div class="status {state}" role="status"><div class="track"><i style="width:{share:.0f}%"></i></div>'
+        f'<div class="status {state}" role="status"{waits}><div class="track"><i style="width:{share:.0f}%"></i></div>'
         f"<span>{text}</span></div>"
     )
 
