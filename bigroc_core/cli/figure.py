@@ -32,6 +32,7 @@ from bigroc_core.cli.options import (
 from bigroc_core.experiments.every_class import EveryClassRequest
 from bigroc_core.figures import drafts
 from bigroc_core.figures.kinds import (
+    ALL_CLASSES,
     DEBIAS,
     FIGURE_KINDS,
     FRACTIONS,
@@ -40,6 +41,7 @@ from bigroc_core.figures.kinds import (
     THREAT_CONFIG,
     WALKS,
     FigureKind,
+    classes_of,
     drawn,
     generator_of,
 )
@@ -131,8 +133,8 @@ def _add_set(parser: Parser, kind: FigureKind, name: str) -> None:
         "--classes",
         nargs="+",
         metavar="CLASS",
-        help="one per row, in turn, of a conditional "
-        f"generator (default {' '.join(kind.classes) or 'all, image by image'})",
+        help=f"one per row, in turn, of a conditional generator; {ALL_CLASSES}: all, image by image "
+        f"(default {' '.join(kind.classes) or ALL_CLASSES})",
     )
     add_classifier(parser, None, f"boosts (default: the generator's preset, else {ROBUST})")
     add_boosting(parser)
@@ -268,7 +270,10 @@ def _set(options: argparse.Namespace, draft: drafts.Draft) -> Recipe:
         wanted = count or options.rows * options.columns
         source = draft.image_set(options.images, options.start, wanted, classifier)
     else:
-        if options.classes and not card.conditional:
+        classes = options.classes or classes_of(kind, card)
+        if options.classes == [ALL_CLASSES] and ALL_CLASSES not in card.classes:
+            classes = ()
+        if classes and not card.conditional:
             raise ValueError(f"{card.name} is unconditional: it draws no class that is asked for")
         source = drawn(
             card,
@@ -276,7 +281,7 @@ def _set(options: argparse.Namespace, draft: drafts.Draft) -> Recipe:
             start=options.start,
             rows=options.rows,
             columns=options.columns,
-            classes=tuple(options.classes or kind.classes),
+            classes=tuple(classes),
         )
         if count is not None:
             source |= {"count": count, "classes": source["classes"] and source["classes"][:count]}

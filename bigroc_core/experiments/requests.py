@@ -23,6 +23,7 @@ from bigroc_core.sources import (
     ImagesRequest,
     Source,
     classifier_choices,
+    example_class,
 )
 
 GIVEN, ESTIMATED, DEBIASED = "Given class", "Estimated", "Estimated, debiased"
@@ -249,7 +250,8 @@ def why_estimated(source: str, generator: str, classifier: str) -> str | None:
         return "these images carry no class of their own"
     card, known = images.card, classifier_cards()[classifier]
     if card is None:
-        return None
+        lost = any(example_class(path, known.classes) is None for path in images.paths)
+        return f"the examples are of classes that {known.title or known.name} does not know" if lost else None
     try:
         class_table(card.name, card.classes, known.classes, known.name, {})
     except ValueError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import zlib
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,10 +45,18 @@ def affordable(steps: int, seconds: float) -> int:
 
 def key_of(run: Run, most: float) -> str:
     """Runs of one key have the same images at these strengths, whatever their own ε."""
+    return f"{run_key(run)} {radii_up_to(most)}"
+
+
+def run_key(run: Run) -> str:
+    """Runs of one key have the same images at every strength, whatever their own ε."""
     settings = {name: value for name, value in run.settings.items() if name != "eps"}
-    pixels = zlib.crc32(b"".join(np.ascontiguousarray(picture).tobytes() for picture in run.originals))
-    masks = zlib.crc32(b"".join(b"" if mask is None else mask.tobytes() for mask in run.masks or ()))
-    return f"{settings!r}{run.targets.tolist()}{pixels}{masks}{radii_up_to(most)}"
+    key = hashlib.blake2b(f"{settings!r}{run.targets.tolist()}".encode(), digest_size=12)
+    for picture in run.originals:
+        key.update(np.ascontiguousarray(picture).tobytes())
+    for mask in run.masks or ():
+        key.update(b"none" if mask is None else mask.tobytes())
+    return key.hexdigest()
 
 
 def config_in(run: Run, steps: int) -> BoostConfig:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bigroc_core.catalogue import generator_cards
 from bigroc_core.classifiers.own import shell
-from bigroc_core.figures.kinds import FIGURE_KINDS
+from bigroc_core.figures.kinds import ALL_CLASSES, FIGURE_KINDS, classes_of
 from bigroc_core.figures.recipe import Recipe
 from bigroc_core.streams import GENERATOR_PREFIX
 
@@ -114,6 +115,9 @@ def _histograms(recipe: Recipe) -> list[str] | None:
 def _boosted_set(recipe: Recipe) -> list[str]:
     settings, source, columns = recipe.settings, recipe.settings["source"], recipe.settings["columns"]
     fitted = settings.get("debias") or {}
+    card = generator_cards().get(source["generator"])
+    # Where the command would take the figure's own.
+    own = classes_of(FIGURE_KINDS[recipe.figure], card) if card else ()
     return _options(
         {
             "--generator": source["generator"],
@@ -121,7 +125,7 @@ def _boosted_set(recipe: Recipe) -> list[str]:
             "--start": source["start"],
             "--rows": source["count"] // columns,
             "--columns": columns,
-            "--classes": (source["classes"] or [])[::columns],
+            "--classes": (source["classes"] or [])[::columns] or ([ALL_CLASSES] if own else []),
             "--classifier": settings["classifier"],
             **_whole_config(settings["config"]),
             "--quantile": settings.get("share"),

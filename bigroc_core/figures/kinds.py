@@ -118,6 +118,8 @@ FIGURE_KINDS: dict[str, FigureKind] = {
     ),
 }
 assert set(FIGURE_KINDS) <= set(SCHEMAS)
+# What the command calls all classes, image by image, of a figure that has some of its own.
+ALL_CLASSES = "all"
 # Debiasing is fitted to this many images, drawn with this seed, as in P1.
 DEBIAS = {"count": DEBIAS_COUNT, "seed": DEBIAS_SEED}
 # Of figures where no other classifier is asked for, and the one that stands beside it.
@@ -138,6 +140,11 @@ def generator_of(kind: FigureKind, cards: Mapping[str, Card]) -> str:
         return name
     wanted = "class-conditional" if kind.conditional else "unconditional"
     raise ValueError(f"there is no {wanted} generator here")
+
+
+def classes_of(kind: FigureKind, generator: Card) -> tuple[str, ...]:
+    """The classes that a figure is of where none are asked for: its own, as far as the generator draws them."""
+    return tuple(name for name in kind.classes if generator.conditional and name in generator.classes)
 
 
 def family_of(generator: Card) -> str:

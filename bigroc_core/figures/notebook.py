@@ -8,7 +8,7 @@ from typing import Any
 from bigroc_core.catalogue import compute_device, generator_cards
 from bigroc_core.experiments.requests import classifier_for
 from bigroc_core.figures.drafts import Draft
-from bigroc_core.figures.kinds import FIGURE_KINDS, generator_of
+from bigroc_core.figures.kinds import FIGURE_KINDS, classes_of, generator_of
 from bigroc_core.figures.parts import Progress
 from bigroc_core.figures.requests import (
     FigureRequest,
@@ -46,7 +46,10 @@ def figure(
     generator = settings.get("generator") or generator_of(FIGURE_KINDS[kind], generator_cards())
     config = default_config(kind, generator)
     known = {name: getattr(config, name) for name in ("eps", "steps", "step_size", "stop_at")}
-    pairs = {"pairs": default_pairs(kind)} if layout == "walk" else {}
+    pairs: dict[str, Any] = {"pairs": default_pairs(kind)} if layout == "walk" else {}
+    # A generator of which there is none is refused by the request.
+    if card := generator_cards().get(generator):
+        pairs["classes"] = classes_of(FIGURE_KINDS[kind], card)
     models = {"generator": generator, "classifier": classifier_for(generator)}
     request = FigureRequest(figure=kind, **{**models, **known, **pairs, **settings})
     device = device or compute_device()

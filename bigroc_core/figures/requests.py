@@ -274,7 +274,7 @@ def set_recipe(request: FigureRequest, draft: drafts.Draft, images: str | os.Pat
             start=request.start,
             rows=request.rows,
             columns=request.columns,
-            classes=request.classes or request.kind.classes,
+            classes=request.classes,
         )
     how = drafts.Boosting(
         columns=request.columns,

@@ -1,7 +1,7 @@
 // Tabs have addresses: the one in front with its settings stands in the browser's bar, Back goes to the one before.
 () => {
   const within = %(within)s;
-  const addresses = {}, begun = {};
+  const addresses = {}, asked = {}, begun = {};
   let touched = false, going = false, timer;
   ['pointerdown', 'keydown', 'drop'].forEach((name) => document.addEventListener(name, () => { touched = true; }, true));
   const tabs = () => [...document.querySelectorAll('[role="tab"]')].filter((tab) => tab.checkVisibility());
@@ -20,7 +20,7 @@
     history[how](null, '', address(query));
     sessionStorage.setItem('address', query);
   };
-  const asked = (tab, names, values) => {
+  const queryOf = (tab, names, values) => {
     const query = new URLSearchParams({ tab });
     names.forEach((name, i) => {
       const value = values[i];
@@ -30,13 +30,16 @@
     });
     return query.toString();
   };
-  // What a run begins with: by its end the controls may stand elsewhere.
-  window.runBegins = (button, tab, names, values) => { begun[button] = asked(tab, names, values); };
+  // What a run begins with: by its end the controls may stand elsewhere. One that is refused leaves those of the last.
+  window.runBegins = (button, tab, names, values) => { asked[button] = queryOf(tab, names, values); };
+  window.runRefused = (button) => { delete asked[button]; };
   // A tab's controls as they stand now; button: of the run that has just ended. Returns the address of these settings,
   // or of those that the run had.
   window.settingsAre = (tab, names, values, button) => {
     if (!(touched || button)) return;
-    const now = asked(tab, names, values), ran = (button && begun[button]) || now, end = button ? `&run=${button}` : '';
+    if (asked[button]) begun[button] = asked[button];
+    delete asked[button];
+    const now = queryOf(tab, names, values), ran = (button && begun[button]) || now, end = button ? `&run=${button}` : '';
     addresses[tab] = ran === now ? now + end : now;
     clearTimeout(timer);
     timer = setTimeout(() => { if (front() === tab) write('replaceState', addresses[tab]); }, 150);

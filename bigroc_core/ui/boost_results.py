@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -17,7 +16,7 @@ from bigroc_core.messages import counted
 from bigroc_core.ui import pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.errors import explained
-from bigroc_core.ui.models import note_cost
+from bigroc_core.ui.models import note_cost, titled
 
 MAX_GAIN = 20
 
@@ -68,8 +67,7 @@ def results(run: Run, index: int, gain: float) -> tuple[Any, ...]:
 def settings_said(run: Run) -> str:
     """The settings that a result belongs to, in a few words, as HTML."""
     norm = "L∞" if run.settings["norm"] == "linf" else "L2"
-    title = escape(run.card.title or run.settings["classifier"])
-    return f" · ε {run.settings['eps']:g} ({norm}) through {title}"
+    return f" · ε {run.settings['eps']:g} ({norm}) through {titled(run.settings['classifier'])}"
 
 
 def at_step(run: Run, frame: int, index: int, gain: float) -> tuple[Any, ...]:

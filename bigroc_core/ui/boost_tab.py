@@ -295,18 +295,18 @@ def build(
         extras={"gain": looked[2]},
         line_of=line_of,
     )
-    strengths.connect(by_name["eps"], strength.size, run, moving, boosted)
     ended = [boosted, *repaint.connect(run, looked, outputs[7], others, outputs, STOPS)]
+    strengths.connect(by_name["eps"], strength.size, run, moving, ended)
     figure_of_this.withdraw(ended, drawn)
     memory = kept.remember(run, form, ended, form.shared)
     boosted.then(repaint.offer_others, run, others, api_visibility="private", queue=False)
     masks.connect(painted, by_name, run, looked[1])
     followed = connect_presets(form, strength)
-    moved = [one.input for name, one in by_name.items() if name not in ("files", "mask_files")]
+    # What moves the controls themselves; the comparison below has the same.
     gr.on(
-        [*moved, strength.presets.input, strength.paper.input, by_name["files"].upload, by_name["mask_files"].change],
+        [strength.presets.input, strength.paper.input, by_name["mask_files"].change],
         None,
-        js=stale_js("status"),
+        js=stale_js("status", "compared-status"),
         api_visibility="private",
     )
     files, source, generator, target_radio = (by_name[name] for name in ("files", "source", "generator", "target"))
@@ -332,7 +332,7 @@ def build(
     linked = [*form.shared.values(), *boxes, debias_box, strength.presets, strength.size, known, strength.origin]
     restorable = links.Restorable(tab="boost", shared=form.shared, outputs=linked, apply=restored)
     with place_of_settings:
-        dropped.lay_out(restorable)
+        dropped.lay_out(restorable, [by_name["mask_files"], painted.note])
     back = kept.Back(memory, outputs, strength.size, lambda one: results(one, 0, OPENING_GAIN))
     return restorable, form, back, taken
 

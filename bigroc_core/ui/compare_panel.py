@@ -16,7 +16,7 @@ from bigroc_core.figures.results import of_comparison
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_COMPARED
 from bigroc_core.messages import counted, in_words
 from bigroc_core.norms import NORMS
-from bigroc_core.ui import controls, figure_of_this, links, pictures
+from bigroc_core.ui import controls, figure_of_this, links, models, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.forms import Form, connect, endpoint, run_buttons
 from bigroc_core.ui.live import Stops, live
@@ -56,7 +56,8 @@ def results(run: Comparison, text: str = "") -> tuple[Any, ...]:
     if not run.finished:
         settle(run)
     done = f"Done: {counted(len(run.rows), 'setting')} on {counted(len(run.targets), 'image')} in {run.seconds:.1f} s"
-    status = pictures.ended(run.finished, (run.done, run.total), text or done, run.notes)
+    done = (text or done) + models.said_of_run(run.settings)
+    status = pictures.ended(run.finished, (run.done, run.total), done, run.notes)
     return run, status, strip(run), run.table(), saved("compared.zip", archive(run)), commands(run), settings_json(run)
 
 
@@ -81,6 +82,8 @@ def strip(run: Comparison) -> str:
     return (
         '<div class="strips settings" tabindex="0" role="group" aria-label="Originals, and one row per setting">'
         f"{''.join(parts)}</div>"
+        f'<p class="note">p(y|x) is that of {models.titled(run.settings["classifier"])}, in every row. Numbers are of '
+        "the 8-bit images you download.</p>"
     )
 
 
@@ -132,10 +135,6 @@ def build(opening: Comparison, boost: links.Restorable, above: Form) -> links.Re
         with gr.Column(scale=8, min_width=320):
             status = controls.html(shown[1], elem_id="compared-status", label="Status")
             rows = controls.html(shown[2], elem_id="compared-rows", label="Images")
-            controls.html(
-                '<p class="note">p(y|x) is that of the classifier set above, in every row. Numbers are of '
-                "the 8-bit images you download.</p>"
-            )
             with gr.Row():
                 save = gr.DownloadButton(
                     "Download the comparison (zip of PNG, CSV, JSON)", shown[4], elem_id="compared-download"

@@ -17,7 +17,7 @@ from bigroc_core.figures.results import of_study
 from bigroc_core.limits import KEEP_FILES_SECONDS, MAX_OWN_SIDE
 from bigroc_core.messages import in_words
 from bigroc_core.sources import GENERATOR, UPLOAD
-from bigroc_core.ui import controls, figure_of_this, links, pictures
+from bigroc_core.ui import controls, figure_of_this, links, models, pictures
 from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.errors import said_of_upload
 from bigroc_core.ui.forms import Form, connect, endpoint, restored, run_buttons
@@ -62,7 +62,7 @@ def results(study: Study) -> tuple[Any, ...]:
         f"{len(study.plain):,} images; d fitted on {study.settings['fitted_to']:,} separate ones · "
         f"<b>{int(study.changed.sum()):,} change class</b> · entropy {study.entropy(study.plain):.3f} → "
         f"<b>{study.entropy(study.debiased):.3f}</b> of at most {study.uniform_entropy:.3f} nats"
-    )
+    ) + models.said_of_run(study.settings)
     return (
         study,
         pictures.ended(True, (study.done, study.total), text, study.notes),

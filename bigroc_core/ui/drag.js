@@ -1,8 +1,8 @@
 // While the strength is moved: the nearest of those computed beforehand in place of the run's own pictures, and which;
-// whether there are any.
+// whether there are any of the run that is shown.
 const drag = (eps) => {
   const grid = document.querySelector('#grid .pairs'), held = document.querySelector('#strengths pre');
-  if (!held || !grid || !document.querySelector('#live input')?.checked) return false;
+  if (!held || held.dataset.run !== grid?.dataset.run || !document.querySelector('#live input')?.checked) return false;
   const told = window.strengths?.text === held.textContent ? window.strengths.told : JSON.parse(held.textContent);
   window.strengths = { text: held.textContent, told };
   const cards = [...grid.querySelectorAll('.pair')];

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,17 @@ from bigroc_core.sources import EXAMPLES, GENERATOR, UPLOAD
 from bigroc_core.ui import links
 from bigroc_core.ui.errors import explained, inform, warn
 from bigroc_core.ui.forms import stale_js
+from bigroc_core.ui.masks import said as said_of_masks
 
+# What settings that leave it out stand for.
+LEFT_OUT = {"target_classes": "", "precision": "exact"}
 # As settings have them, and as the controls do.
 WORDS = {word.lower(): word for word in (GENERATOR, UPLOAD, EXAMPLES, GIVEN, ESTIMATED, DEBIASED)}
 
 
-def lay_out(boost: links.Restorable) -> None:
-    """A box that takes settings.json, or the zip that holds it, and restores the tab's controls."""
+def lay_out(boost: links.Restorable, masks: Sequence[Any]) -> None:
+    """A box that takes settings.json, or the zip that holds it, and restores the tab's controls. masks: the control of
+    masks and its note, which belonged to other images."""
     box = gr.File(
         label="Settings to restore: settings.json, or a download's zip",
         file_types=[".json", ".zip"],
@@ -37,7 +41,7 @@ def lay_out(boost: links.Restorable) -> None:
     def restore(file: str | None) -> list[Any]:
         """Bring the controls to a run's settings."""
         if not file:
-            return [gr.skip()] * len(boost.outputs)
+            return [gr.skip()] * len(outputs)
         with explained():
             settings = settings_in(Path(file))
             values, problems = links.read(as_query(settings, boost.shared), boost.shared)
@@ -46,10 +50,11 @@ def lay_out(boost: links.Restorable) -> None:
                 warn(f"Not all of {Path(file).name} could be restored: {'; '.join(problems[:5])}")
             for note in notes_on(settings):
                 inform(note)
-            return updates
+            return [*updates, None, said_of_masks(None)]
 
-    brought = box.upload(restore, box, list(boost.outputs), api_visibility="private", show_progress="hidden")
-    brought.success(None, js=stale_js("status"), api_visibility="private")
+    outputs = [*boost.outputs, *masks]
+    brought = box.upload(restore, box, outputs, api_visibility="private", show_progress="hidden")
+    brought.success(None, js=stale_js("status", "compared-status"), api_visibility="private")
 
 
 def settings_in(path: Path) -> dict[str, Any]:
@@ -82,8 +87,7 @@ def as_query(settings: Mapping[str, Any], shared: Mapping[str, Any]) -> QueryPar
         value = settings[name]
         several = [] if value == IN_TURN else value if isinstance(value, list) else [value]
         pairs += [(name, _text(one)) for one in several] or [(name, "")]
-    # What settings leave out was empty.
-    pairs += [(name, "") for name in ("target_classes",) if name not in settings]
+    pairs += [(name, usual) for name, usual in LEFT_OUT.items() if name not in settings]
     return QueryParams(pairs)
 
 
@@ -101,6 +105,9 @@ def notes_on(settings: Mapping[str, Any]) -> list[str]:
     if settings.get("source") == UPLOAD.lower():
         names = ", ".join(map(str, settings.get("files", [])[:5]))
         notes.append(f"The settings are restored; the images are not in them: add {names or 'them'} again.")
+    if masked := settings.get("masks"):
+        names = ", ".join(map(str, masked[:5])) if isinstance(masked, list) else "them"
+        notes.append(f"The masks are not in the settings: add {names} again, or those in a download's masks folder.")
     made, now = settings.get("weights"), made_with(dict(settings))["weights"]
     other = [name for name in now if isinstance(made, dict) and made.get(name, now[name]) != now[name]]
     if other:

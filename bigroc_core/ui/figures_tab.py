@@ -12,7 +12,7 @@ import gradio as gr
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.experiments.requests import classifier_for
 from bigroc_core.figures.commands import as_command
-from bigroc_core.figures.kinds import FIGURE_KINDS, LAYOUTS, generator_of
+from bigroc_core.figures.kinds import FIGURE_KINDS, LAYOUTS, classes_of, generator_of
 from bigroc_core.figures.metadata import FORMATS
 from bigroc_core.figures.parts import Progress
 from bigroc_core.figures.recipe import Recipe, recipe_in
@@ -130,7 +130,7 @@ def following(figure: str, generator: str = "") -> dict[str, dict[str, Any]]:
         "columns": {"value": kind.columns},
         "classes": {
             "choices": controls.class_choices(card.classes),
-            "value": [name for name in kind.classes if name in card.classes],
+            "value": list(classes_of(kind, card)),
         },
         "eps": {"value": config.eps},
         "steps": {"value": config.steps},

@@ -287,14 +287,14 @@ def connect(
     stateful = isinstance(outputs[0], gr.State)
     status: Any = outputs[1 if stateful else 0]
     shape = (len(outputs), 1 if stateful else 0)
-    tab, begins = links.BUTTONS.get(str(go.elem_id)), ""
+    tab, begins, button = links.BUTTONS.get(str(go.elem_id)), "", json.dumps(go.elem_id)
     if tab:
         order = _named(form.request, extras or {})
         shared = json.dumps(list(form.shared))
         given = f"{[order.index(name) for name in form.shared]}.map((i) => values[i])"
-        begins = f"window.runBegins?.({json.dumps(go.elem_id)}, {json.dumps(tab)}, {shared}, {given});"
+        begins = f"window.runBegins?.({button}, {json.dumps(tab)}, {shared}, {given});"
     run = go.click(
-        in_turn(handler, stops, shape, line_of),
+        in_turn(handler, stops, shape, line_of, fails=True),
         inputs,
         outputs,
         api_name=f"{api_name}_page",
@@ -306,7 +306,12 @@ def connect(
         js=show_results_js(status.elem_id, begins),
     )
     # What was refused before it began has changed nothing.
-    run.failure(None, status, status, js=STOPPED_JS, api_visibility="private")
+    run.failure(None, status, status, js=STOPPED_JS % {"button": button}, api_visibility="private")
+    # It changes with the first that a run shows; what was shown before may read the same as its end.
+    for shows in (status.change, run.success):
+        shows(None, status, None, js=shown_js(status.elem_id), api_visibility="private")
+    if stop is not None:
+        mark_moved(form, status.elem_id)
     if tab and go.elem_id != "boost":
         told = {"tab": tab, "names": list(form.shared), "button": go.elem_id}
         js = links.RAN_JS % {name: json.dumps(value) for name, value in told.items()}
@@ -326,15 +331,43 @@ def connect(
 ENDED = "Ended by an error, which the message says; what is below is not finished."
 
 
-def stale_js(status: str) -> str:
-    """What a control runs in the browser when it is moved: this status line says that its run had other settings."""
-    return f"() => document.querySelector('#{status}')?.classList.add('stale')"
+def stale_js(*statuses: str) -> str:
+    """What a control runs in the browser when it is moved: these status lines say that their runs had other settings,
+    as one that has been asked for and shows something later will have, too."""
+    return f"""() => {json.dumps([f"#{one}" for one in statuses])}.forEach((id) => {{
+  const status = document.querySelector(id);
+  status?.classList.add('stale');
+  if (status) delete status.dataset.asked;
+}})"""
 
 
-STOPPED_JS = f"""(shown) => shown.includes('class="status running"')
-  ? shown.replace('class="status running"', 'class="status stopped"')
-      .replace(/<span>[^]*<\\/span>/, '<span>{ENDED}</span>')
-  : shown"""
+def mark_moved(form: Form, status: str) -> None:
+    """Let each of a form's controls, once it is moved by hand, mark the status line."""
+    moved: list[Any] = []
+    for name, made in form.controls.items():
+        one: Any = made
+        moved += [one.upload, one.clear, one.delete] if is_upload(name) else [one.input]
+    gr.on(moved, None, js=stale_js(status), api_visibility="private")
+
+
+STOPPED_JS = f"""(shown) => {{
+  window.runRefused?.(%(button)s);
+  return shown.includes('class="status running"')
+    ? shown.replace('class="status running"', 'class="status stopped"')
+        .replace(/<span>[^]*<\\/span>/, '<span>{ENDED}</span>')
+    : shown;
+}}"""
+
+
+def shown_js(status: str) -> str:
+    """What a status line runs when it changes: only once a run shows something is what is there of its settings. One
+    that is refused, or cancelled while it waits, leaves that as it is, and the mark on it."""
+    return f"""(shown) => {{
+  const status = document.querySelector('#{status}');
+  if (!status || !('asked' in status.dataset) || shown.includes(' data-waits>')) return;
+  delete status.dataset.asked;
+  status.classList.remove('stale');
+}}"""
 
 
 def show_results_js(status: str, begins: str = "") -> str:
@@ -342,7 +375,7 @@ def show_results_js(status: str, begins: str = "") -> str:
     begins: what else it does with the `values` of its inputs."""
     return f"""(...values) => {{
   {begins}
-  document.querySelector('#{status}').classList.remove('stale');
+  document.querySelector('#{status}').dataset.asked = '';
   delete document.querySelector('#{status} .status span')?.dataset.shown;
   if (window.innerWidth < 700) document.querySelector('#{status}').scrollIntoView({{ behavior: 'smooth' }});
   return values;

@@ -37,8 +37,14 @@ PRESS_JS = """(said) => {
   const query = new URLSearchParams(location.search), button = query.get('run');
   if (query.get('tab') === 'boost' && (button === 'compared' || (button === 'boost' && said !== 'restored')))
     document.querySelector('#' + button)?.click();
-  const ran = said === 'restored' && JSON.parse(sessionStorage.getItem('run')).address;
-  if (ran && ran !== sessionStorage.getItem('address')) document.querySelector('#status')?.classList.add('stale');
+  if (said !== 'restored') return;
+  // A comparison has the same settings, and others besides.
+  const own = (text) => {
+    const query = new URLSearchParams(text ?? '');
+    return JSON.stringify(%(names)s.map((name) => query.getAll(name)));
+  };
+  if (own(JSON.parse(sessionStorage.getItem('run')).address) !== own(sessionStorage.getItem('address')))
+    document.querySelector('#status')?.classList.add('stale');
 }"""
 
 
@@ -139,4 +145,5 @@ def bring_back(followed: Any, form: Any, back: Back) -> None:
     every = [*back.outputs, form.controls["files"], form.controls["mask_files"], back.size, memory.said]
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
     brought = followed.then(restored, memory.token, every, js=TOKEN_JS, **quiet)
-    brought.then(None, memory.said, None, js=PRESS_JS, api_visibility="private")
+    js = PRESS_JS % {"names": json.dumps(list(form.shared))}
+    brought.then(None, memory.said, None, js=js, api_visibility="private")

@@ -7,6 +7,7 @@ last is its own last word, and cancelling it from outside would race with its pr
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import inspect
 import time
@@ -32,6 +33,17 @@ FIRST_PREVIEW = 0.25
 FIRST_WAIT, WAIT_SECONDS = 0.3, 2.0
 
 Standing = TypeVar("Standing")
+Shown = TypeVar("Shown")
+# Set while the first step of a run that has waited for its turn is computed: what stops it.
+_STOP: contextvars.ContextVar[Event | None] = contextvars.ContextVar("stop", default=None)
+NOT_BEGUN = "Cancelled before it began"
+
+
+class NotBegun(gr.Error):
+    """A run was cancelled before it began: an end of which the status line says all, and that no result follows."""
+
+    def __init__(self) -> None:
+        super().__init__(NOT_BEGUN, visible=False, print_exception=False)
 
 
 class Stops:
@@ -39,16 +51,27 @@ class Stops:
 
     def __init__(self) -> None:
         self._events: dict[str, Event] = {}
+        self._accepted: dict[str, Event] = {}
         self._runs: Counter[str] = Counter()
 
     def accept(self, session: str | None) -> None:
-        """A run was asked for; it may wait for its turn, and be cancelled there."""
-        self._events[session or ""] = Event()
+        """A run was asked for; it may wait for its turn, and be cancelled there, with others that are under way."""
+        self._accepted[session or ""] = self._event(session or "")
 
     def begin(self, session: str | None) -> Event:
-        """The run begins, or waits; the event is set once it shall stop."""
+        """The run begins, or waits; the event is set once it shall stop, as it may have been since it was accepted."""
         key = session or ""
         self._runs[key] += 1
+        return self._accepted.pop(key, None) or self._event(key)
+
+    def refuse(self, session: str | None) -> None:
+        """What was accepted last will not begin: there is no place in the line."""
+        self._accepted.pop(session or "", None)
+        if not self._runs[session or ""]:
+            del self._runs[session or ""]
+            self._events.pop(session or "", None)
+
+    def _event(self, key: str) -> Event:
         if key not in self._events or self._events[key].is_set():  # that of an earlier one, which is still ending
             self._events[key] = Event()
         return self._events[key]
@@ -63,10 +86,10 @@ class Stops:
 
     def stop(self, session: str | None) -> bool:
         """Ask the session's run to stop; False if it has none."""
-        event = self._events.get(session or "")
-        if event is not None:
+        events = [known[session or ""] for known in (self._events, self._accepted) if (session or "") in known]
+        for event in events:
             event.set()
-        return event is not None
+        return bool(events)
 
 
 def live(
@@ -82,7 +105,8 @@ def live(
     growing: where the run stands, again and again. preview: what to show of it; None where there is nothing to show
     yet, or no more. results: what it shows at its end, of the standing at which it was finished or cancelled.
     """
-    stop = stops.begin(visitor.session_hash)
+    waited = _STOP.get()  # of the run that has waited for its turn, which may have been cancelled by now
+    stop = waited or stops.begin(visitor.session_hash)
     due, pause, standing = time.monotonic() + FIRST_PREVIEW, 0.0, None
     try:
         with closing(growing):  # type: ignore[type-var]
@@ -97,7 +121,8 @@ def live(
         assert standing is not None
         yield results(standing)
     finally:
-        stops.end(visitor.session_hash)
+        if waited is None:
+            stops.end(visitor.session_hash)
 
 
 def in_turn(
@@ -105,17 +130,19 @@ def in_turn(
     stops: Stops,
     shape: tuple[int, int],
     line_of: Callable[[Mapping[str, Any]], Line],
+    fails: bool = False,
 ) -> Callable[..., AsyncIterator[tuple[Any, ...]]]:
     """A run's handler as one that waits for its turn, saying its place in the status line, and then computes.
 
     Where it ends with an error, the status line says so too, and not that it still computes. shape: how many outputs
-    there are, and which of them is the status line. line_of: where a request waits, by its values' names.
+    there are, and which of them is the status line. line_of: where a request waits, by its values' names. fails:
+    whether one that is cancelled before it begins ends as NotBegun, so that what follows a run does not follow it.
     """
     count, place = shape
     signature = inspect.signature(handler)
 
-    def status(text: str, state: str = "running") -> tuple[Any, ...]:
-        said = pictures.progress(0, 1, escape(text), state)
+    def status(text: str, state: str = "running", begun: bool = False) -> tuple[Any, ...]:
+        said = pictures.progress(0, 1, escape(text), state, begun)
         return tuple(said if number == place else gr.skip() for number in range(count))
 
     @functools.wraps(handler)
@@ -124,30 +151,43 @@ def in_turn(
         visitor = visitor_of(tuple(given.values()))
         line = line_of(given)
         with explained():
-            turn = line.join(visitor)
+            try:
+                turn = line.join(visitor)
+            except ValueError:
+                stops.refuse(visitor[1])
+                raise
         stop = stops.begin(visitor[1])
-        told, growing, said = False, None, ""
+        told, begun, growing, said = False, False, None, ""
         try:
             pause = FIRST_WAIT
             while not await turn.came_within(pause):
                 if not still_there():
                     return
                 if stop.is_set():
-                    yield status("Cancelled before it began", "stopped")
-                    return
+                    break
                 pause, before, (ahead, seconds) = WAIT_SECONDS, said, line.place(turn)
                 said = f"Waiting; {ahead} before it, {in_words(seconds)}"
                 if said != before:
                     yield status(said)
                     told = True
+            # It may have been cancelled, and its turn have come, between two looks.
+            if stop.is_set():
+                yield status(NOT_BEGUN, "stopped")
+                if fails:
+                    raise NotBegun
+                return
             growing = handler(*values, **named)
-            while (shown := await turn.run(next, growing, None)) is not None:
+            shown = await turn.run(_first, growing, stop)
+            while shown is not None:
                 yield shown
-                told = True
+                begun = True
+                shown = await turn.run(next, growing, None)
+        except NotBegun:
+            raise
         except Exception as error:
-            if told:
+            if told or begun:
                 why = str(error.message) if isinstance(error, gr.Error) else UNFORESEEN
-                yield status(f"Stopped: {unescape(why)}", "stopped")
+                yield status(f"Stopped: {unescape(why)}", "stopped", begun)
             raise
         finally:
             if growing is not None:
@@ -157,6 +197,12 @@ def in_turn(
             line.leave(turn)
 
     return waiting
+
+
+def _first(growing: Iterator[Shown], stop: Event) -> Shown | None:
+    """The first that a run shows. stop: what stops it, which it takes over."""
+    _STOP.set(stop)  # of this step's context alone
+    return next(growing, None)
 
 
 def still_there() -> bool:

@@ -11,13 +11,16 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from bigroc_core.catalogue import generator_cards
 from bigroc_core.experiments.boost import Run
 from bigroc_core.experiments.masks import as_png, number_in
+from bigroc_core.experiments.snippets import IN_TURN
 from bigroc_core.images import read_image, to_uint8
+from bigroc_core.sources import GENERATOR, UPLOAD
 from bigroc_core.ui import controls, pictures
 from bigroc_core.ui.boost_results import place_in
 from bigroc_core.ui.downloads import saved
-from bigroc_core.ui.errors import explained
+from bigroc_core.ui.errors import explained, inform
 from bigroc_core.ui.forms import Form
 from bigroc_core.ui.values import plainly
 
@@ -25,6 +28,10 @@ COLOUR, OPACITY = (99, 102, 241), 0.5
 # The side that small images are painted on at, in whole squares a pixel.
 CANVAS = 384
 HINT = "Nothing is marked: every image may change everywhere."
+OTHERS = "The next run is of other images than the ones shown here: press Boost first, then paint on those."
+TAKEN = "The masks belonged to other images, and are taken away."
+# The settings that decide which images are drawn; with a smaller count the first of them stay what they are.
+DRAWN_BY = ("source", "generator", "seed", "classes", "files")
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
 
 
@@ -83,11 +90,12 @@ def lay_out(form: Form) -> Painting:
 def connect(painting: Painting, by_name: Mapping[str, Any], run: gr.State, image: gr.Slider) -> None:
     """Let the canvas take the image shown large, and keep what is painted; other images take their masks away."""
     files = by_name["mask_files"]
-    given, shown = [run, image, files], [painting.canvas, painting.number, painting.note]
+    drawn_by = [by_name[name] for name in DRAWN_BY]
+    given, shown = [run, image, files, *drawn_by], [painting.canvas, painting.number, painting.note]
     gr.on([painting.take.click, painting.box.expand], put_on_canvas, given, shown, **QUIET)
     painting.canvas.input(
         keep,
-        [run, painting.number, painting.canvas, files],
+        [run, painting.number, painting.canvas, files, *drawn_by],
         [files, painting.note],
         trigger_mode="always_last",
         **QUIET,
@@ -97,12 +105,29 @@ def connect(painting: Painting, by_name: Mapping[str, Any], run: gr.State, image
     )
     painting.forget_all.click(lambda: None, None, files, **QUIET).then(put_on_canvas, given, shown, **QUIET)
     files.upload(said, files, painting.note, **QUIET)
-    changed = [by_name[name].input for name in ("source", "generator")]
-    gr.on([*changed, by_name["files"].upload], dropped, files, [files, painting.note], **QUIET)
+    uploads, noted = by_name["files"], [files, painting.note]
+    others = [by_name[name].input for name in ("source", "generator")]
+    gr.on([*others, uploads.upload, uploads.clear, uploads.delete], dropped, files, noted, **QUIET)
+    gr.on([by_name[name].input for name in ("seed", "classes")], numbered_dropped, files, noted, **QUIET)
+    # Once it is let go, or left: on its way to 12 a number is 1.
+    count = by_name["count"]
+    count.release(numbered_dropped, [files, count], noted, **QUIET)
 
 
-def put_on_canvas(run: Run, image: float, files: list[str] | None) -> tuple[Any, ...]:
-    """The image shown large, with the paint that it has, to paint on."""
+def draws_others(run: Run, source: str, generator: str, seed: Any, classes: Any, files: Any) -> bool:
+    """Whether the settings DRAWN_BY draw other images than a run's."""
+    now: dict[str, Any] = {"source": source.lower()}
+    if source == GENERATOR:
+        now |= {"generator": generator, "seed": seed}
+        if generator_cards()[generator].conditional:
+            now["classes"] = list(classes or ()) or IN_TURN
+    elif source == UPLOAD:
+        now["files"] = [Path(file).name for file in files or ()]
+    return any(run.settings.get(name) != value for name, value in now.items())
+
+
+def put_on_canvas(run: Run, image: float, files: list[str] | None, *drawn_by: Any) -> tuple[Any, ...]:
+    """The image shown large, with the paint that it has, to paint on. drawn_by: what decides the next run's images."""
     with explained():
         _, index = place_in(run, 0, image)
         picture = run.originals[index]
@@ -112,15 +137,20 @@ def put_on_canvas(run: Run, image: float, files: list[str] | None) -> tuple[Any,
         if (path := _by_number(files).get(index + 1)) is not None:
             value["layers"] = [_paint(path, background.shape)]
         label = f"Paint where image {index + 1} may change"
-        return gr.update(value=value, label=label, visible=True), index + 1, said(files)
+        note = _note(OTHERS) if drawn_by and draws_others(run, *drawn_by) else said(files)
+        return gr.update(value=value, label=label, visible=True), index + 1, note
 
 
-def keep(run: Run, number: int, value: Mapping[str, Any] | None, files: list[str] | None) -> tuple[Any, ...]:
-    """What is painted on the canvas, as the mask of the image on it."""
+def keep(
+    run: Run, number: int, value: Mapping[str, Any] | None, files: list[str] | None, *drawn_by: Any
+) -> tuple[Any, ...]:
+    """What is painted on the canvas, as the mask of the image on it, where the next run has that image."""
     with explained():
         # Without a composite nothing was painted: the canvas has taken the image that it was given.
         if not 1 <= number <= len(run.originals) or not value or value.get("composite") is None:
             return gr.skip(), gr.skip()
+        if drawn_by and draws_others(run, *drawn_by):
+            return gr.skip(), _note(OTHERS)
         height, width = run.originals[number - 1].shape[:2]
         mask = painted(value.get("layers") or (), (height, width))
         masks = _by_number(files)
@@ -152,9 +182,13 @@ def said(files: list[str] | None) -> str:
     """Which images have a mask, as HTML."""
     numbers = sorted(_by_number(files))
     if files and not numbers:
-        return '<p class="note">One mask for all images.</p>'
+        return _note("One mask for all images.")
     some = ", ".join(map(str, numbers))
-    return f'<p class="note">{f"Marked: image {some}. The others may change everywhere." if numbers else HINT}</p>'
+    return _note(f"Marked: image {some}. The others may change everywhere." if numbers else HINT)
+
+
+def _note(text: str) -> str:
+    return f'<p class="note">{text}</p>'
 
 
 def forgotten(number: int, files: list[str] | None) -> list[str] | None:
@@ -168,8 +202,19 @@ def dropped(files: list[str] | None) -> tuple[Any, ...]:
     """No masks, where there are other images now than they were painted on."""
     if not files:
         return gr.skip(), gr.skip()
-    gr.Info("The masks belonged to other images, and are taken away.")
+    inform(TAKEN)
     return None, said(None)
+
+
+def numbered_dropped(files: list[str] | None, count: float = 0) -> tuple[Any, ...]:
+    """No masks of single images, where others are drawn under their numbers; those up to `count` stay, and one for all
+    images."""
+    masks = _by_number(files)
+    kept = {number: file for number, file in masks.items() if number <= (count or 0)}
+    if len(kept) == len(masks):
+        return gr.skip(), gr.skip()
+    inform(TAKEN)
+    return _listed(kept), said(_listed(kept))
 
 
 def _by_number(files: list[str] | None) -> dict[int, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from html import escape
 from threading import Lock
+from typing import Any
 
 from bigroc_core.cards import Card
 from bigroc_core.catalogue import classifier_cards, is_control
@@ -61,6 +62,18 @@ def fetch(classifier: str) -> Iterator[str]:
         yield f'<p class="note warn" role="alert">{escape(why)}.</p>{facts(classifier)}'
     else:
         yield facts(classifier)
+
+
+def said_of_run(settings: Mapping[str, Any]) -> str:
+    """Whose images a result is of, and through which classifier, in a few words, as HTML."""
+    images = settings.get("generator") or {"upload": "uploaded", "examples": "examples"}.get(settings.get("source", ""))
+    return f" · {escape(f'{images}, ' if images else '')}through {titled(settings['classifier'])}"
+
+
+def titled(classifier: str) -> str:
+    """A classifier by its title, as HTML."""
+    card = classifier_cards().get(classifier)
+    return escape((card.title if card else "") or classifier)
 
 
 def all_classes(cards: Mapping[str, Card]) -> tuple[str, ...]:

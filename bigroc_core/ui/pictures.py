@@ -12,6 +12,7 @@ from PIL import Image
 
 from bigroc_core.cards import Card
 from bigroc_core.experiments.boost import Run
+from bigroc_core.experiments.strengths import run_key
 from bigroc_core.images import encode_png, from_uint8, to_uint8
 from bigroc_core.messages import in_words
 from bigroc_core.sources import SourceImages
@@ -124,6 +125,8 @@ def pairs(run: Run, frame: int, selected: int) -> str:
         for i, said in enumerate(captions(run, frame))
     ]
     marks = f'role="group" aria-label="Original and boosted images" data-eps="{run.settings["eps"]:g}"'
+    # Which run it is, for the strengths that the browser shows in its place.
+    marks += f' data-run="{run_key(run)}"'
     return f'<div class="pairs" {marks}>{"".join(cards)}</div>'
 
 
@@ -237,11 +240,12 @@ def towards(run: Run, frame: int, index: int) -> str:
     return f'<div class="towards" role="group" aria-label="Repaint image {index + 1} towards">{chips}</div>'
 
 
-def progress(done: int, total: int, text: str, state: str = "running") -> str:
-    """The status line: a bar and a sentence; announced to screen readers."""
-    share = 100 * done / total if total else 100
+def progress(done: int, total: int, text: str, state: str = "running", begun: bool = True) -> str:
+    """The status line: a bar and a sentence; announced to screen readers. begun: whether it is of a run that has shown
+    something, and not of one that waits."""
+    share, waits = 100 * done / total if total else 100, "" if begun else " data-waits"
     return (
-        f'<div class="status {state}" role="status"><div class="track"><i style="width:{share:.0f}%"></i></div>'
+        f'<div class="status {state}" role="status"{waits}><div class="track"><i style="width:{share:.0f}%"></i></div>'
         f"<span>{text}</span></div>"
     )
 

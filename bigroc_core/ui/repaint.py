@@ -19,14 +19,26 @@ from bigroc_core.ui.errors import explained
 from bigroc_core.ui.live import Stops, in_turn
 from bigroc_core.ui.turns import LARGE, SMALL, Line
 
-CLICK_JS = """
+# A run that was asked for and refused has no settings that this one could be of.
+FORGET_JS = """() => {
+  const status = document.querySelector('#status');
+  if (status?.querySelector('.running')) return;
+  delete status?.dataset.asked;
+  window.runRefused?.('boost');
+}"""
+CLICK_JS = (
+    f"""
+const forgetRefused = {FORGET_JS};"""
+    """
 element.addEventListener('click', (event) => {
   const chosen = event.target.closest('[data-class]');
   if (!chosen) return;
   window.repaintClicked = performance.now();
+  forgetRefused();
   trigger('click', { target_class: chosen.dataset.class });
 });
 """
+)
 
 
 def connect(
@@ -34,10 +46,11 @@ def connect(
 ) -> list[Any]:
     """Repaint the image shown large where a class is clicked, or chosen among many. looked: the controls of the step,
     the image and the difference. Returns the events."""
-    given = [run, *looked]
+    given, shape = [run, *looked], (len(outputs), 1)
     quiet: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None, "show_progress": "hidden"}
-    clicked = large.click(in_turn(towards_clicked, stops, (len(outputs), 1), line_of), given, outputs, **quiet)
-    chosen = others.input(in_turn(towards_named, stops, (len(outputs), 1), line_of), [*given, others], outputs, **quiet)
+    clicked = large.click(in_turn(towards_clicked, stops, shape, line_of, fails=True), given, outputs, **quiet)
+    others.input(None, None, js=FORGET_JS, api_visibility="private")
+    chosen = others.input(in_turn(towards_named, stops, shape, line_of, fails=True), [*given, others], outputs, **quiet)
     return [clicked, chosen]
 
 

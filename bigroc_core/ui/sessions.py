@@ -4,26 +4,76 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import math
 import threading
 import time
+from collections import OrderedDict
 from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
-from gradio import state_holder
-from gradio.state_holder import SessionState
+from gradio import routes, state_holder
+from gradio.state_holder import SessionState, StateHolder
+
+GONE = "This result is no longer kept here: run it again"
+# Sessions that have been given up, of which it is remembered what they had.
+MOST_GIVEN_UP = 10_000
 
 
 class LightSession(SessionState):
-    """A visitor's state without a description of every control of the page, about 1 MiB that only deep links read."""
+    """A visitor's state without a description of every control of the page, about 1 MiB that only deep links read.
+
+    Gradio gives a state up that is old, or a whole session where there are too many, and from then on would take what
+    the page opened with for what the visitor has in front of him. Here it is an error, which says so.
+    """
 
     def __init__(self, blocks: gr.Blocks) -> None:
         super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks={}))  # type: ignore[arg-type]
+        self.given_up: frozenset[int] = frozenset()
+
+    @property
+    def had(self) -> frozenset[int]:
+        """Which states of those that are kept for a time alone, by their components, have been set for this visitor,
+        whether they are kept still or not."""
+        return self.given_up | {key for key, (seconds, _) in self._state_ttl.items() if seconds < math.inf}
+
+    def __getitem__(self, key: int) -> Any:
+        if key in self.had and key not in self.state_data:
+            raise gr.Error(GONE, print_exception=False)
+        return super().__getitem__(key)
+
+
+class Sessions(StateHolder):
+    """The visitors' sessions: of those that are given up it stays known which states they had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._given_up: OrderedDict[str, frozenset[int]] = OrderedDict()
+
+    def __getitem__(self, session_id: str) -> SessionState:
+        before = None if session_id in self.session_data else self._given_up.pop(session_id, None)
+        session = super().__getitem__(session_id)
+        if before is not None and isinstance(session, LightSession):
+            session.given_up = before
+        return session
+
+    def update(self, session_id: str) -> None:
+        """Note that a session is used now; the one that was not for longest is given up where there are too many."""
+        oldest = next(iter(self.session_data.items()), None)
+        super().update(session_id)
+        if oldest is None or oldest[0] in self.session_data or not isinstance(oldest[1], LightSession):
+            return
+        if had := oldest[1].had:
+            self._given_up[oldest[0]] = had
+            if len(self._given_up) > MOST_GIVEN_UP:
+                self._given_up.popitem(last=False)
 
 
 def keep_sessions_light(page: gr.Blocks) -> None:
-    """Make sessions without descriptions, and no new component for each output that is left as it is."""
+    """Make sessions without descriptions, which know what they no longer hold, and no new component for each output
+    that is left as it is."""
     state_holder.SessionState = LightSession  # type: ignore[misc]
+    routes.StateHolder = Sessions  # type: ignore[misc]
     own = page.postprocess_data
 
     async def postprocess_data(block_fn: Any, predictions: Any, state: SessionState | None) -> list[Any]:

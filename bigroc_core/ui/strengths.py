@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 
 from bigroc_core.experiments.boost import Run
-from bigroc_core.experiments.strengths import affordable, key_of, radii_up_to, steps_for, strengths
+from bigroc_core.experiments.strengths import affordable, key_of, radii_up_to, run_key, steps_for, strengths
 from bigroc_core.limits import MAX_LIVE_SECONDS, MAX_STRENGTHS_BYTES
 from bigroc_core.ui import controls, pictures
 from bigroc_core.ui.live import still_there
@@ -33,12 +33,14 @@ _lock = threading.Lock()
 
 DRAG_JS = Path(__file__).with_name("drag.js").read_text("utf-8")
 # Once the strength is come near to, by mouse, finger or keyboard, its pictures are computed, and from then on after
-# each run.
+# each run; again where those that are here are another run's.
 NEAR_JS = """
 const ask = () => {
   window.strengthsWanted = true;
-  const live = document.querySelector('#live input');
-  if (live && live.checked && !element.querySelector('pre')) document.querySelector('#strengths-ask')?.click();
+  const live = document.querySelector('#live input'), held = element.querySelector('pre');
+  const grid = document.querySelector('#grid .pairs');
+  if (live && live.checked && grid && held?.dataset.run !== grid.dataset.run && window.strengthsRefused !== grid)
+    document.querySelector('#strengths-ask')?.click();
 };
 const near = (event) => { if (event.target.closest?.('#eps')) ask(); };
 ['pointerover', 'focusin', 'touchstart'].forEach((name) => document.addEventListener(name, near, { passive: true }));
@@ -47,10 +49,12 @@ ASK_JS = """() => {
   if (window.strengthsWanted && document.querySelector('#live input')?.checked)
     document.querySelector('#strengths-ask')?.click();
 }"""
+# Where they cannot be had a message says why, once for what is shown.
+REFUSED_JS = "() => { window.strengthsRefused = document.querySelector('#grid .pairs'); }"
 # Let go: the run anew, where the last one was quick.
 RELEASE_JS = """() => {
-  const held = document.querySelector('#strengths pre');
-  if (!held || !document.querySelector('#live input')?.checked) return;
+  const held = document.querySelector('#strengths pre'), grid = document.querySelector('#grid .pairs');
+  if (!held || held.dataset.run !== grid?.dataset.run || !document.querySelector('#live input')?.checked) return;
   if (JSON.parse(held.textContent).seconds < %s) document.querySelector('#boost')?.click();
 }"""
 
@@ -64,19 +68,24 @@ def lay_out(live: bool) -> tuple[gr.Checkbox, gr.HTML, gr.Button]:
     return switch, held, gr.Button("Compute strengths", elem_id="strengths-ask", visible="hidden" if live else False)
 
 
-def connect(eps: Any, size: Any, run: gr.State, parts: tuple[gr.Checkbox, gr.HTML, gr.Button], boosted: Any) -> None:
-    """Let the strength show its pictures. boosted: the event of a run, after which they are computed anew."""
+def connect(
+    eps: Any, size: Any, run: gr.State, parts: tuple[gr.Checkbox, gr.HTML, gr.Button], ended: Sequence[Any]
+) -> None:
+    """Let the strength show its pictures. ended: the events that bring a run, after which they are computed anew."""
     _, held, ask = parts
     key = gr.State("")
-    ask.click(
+    asked = ask.click(
         show,
         [run, key, size],
         [held, key],
         api_visibility="private",
         concurrency_limit=None,
         show_progress="hidden",
+        trigger_mode="always_last",
     )
-    boosted.then(None, None, None, js=ASK_JS, api_visibility="private")
+    asked.failure(None, None, None, js=REFUSED_JS, api_visibility="private")
+    for event in ended:
+        event.then(None, None, None, js=ASK_JS, api_visibility="private")
     eps.release(None, None, None, js=RELEASE_JS % MAX_LIVE_SECONDS, api_visibility="private")
 
 
@@ -149,4 +158,4 @@ def as_data(several: Run, most: float, steps: int) -> str:
     settings = several.settings
     told = {"norm": settings["norm"], "steps": steps, "seconds": several.seconds}
     text = escape(json.dumps(told | {"rungs": drawn}, ensure_ascii=False), quote=False)
-    return f"<pre hidden>{text}</pre>"
+    return f'<pre hidden data-run="{run_key(several)}">{text}</pre>'

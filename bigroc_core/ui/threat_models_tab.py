@@ -76,6 +76,8 @@ def preview(run: Comparison) -> tuple[Any, ...] | None:
 def results(run: Comparison, command: Callable[[Comparison], str], text: str = "") -> tuple[Any, ...]:
     """Everything a run shows once it has ended, finished or cancelled. text: in place of what was done."""
     done = text or f"Done in {run.seconds:.1f} s"
+    # Of one image towards every class each row says through what.
+    done += "" if run.repeated else models.said_of_run(run.settings)
     return (
         run,
         pictures.ended(run.finished, (run.done, run.total), done, run.notes),

@@ -15,6 +15,10 @@ from serving import Server, open_tab, visit
 
 STATUS = "document.querySelector('#status .status span').innerText"
 SHOWN = "document.querySelector('#status .status span').dataset.shown"
+OWN_STRENGTHS = """(() => {
+  const run = document.querySelector('#grid .pairs').dataset.run;
+  return Boolean(run) && document.querySelector('#strengths pre')?.dataset.run === run;
+})()"""
 
 
 def boosted(page: Page) -> list[str]:
@@ -53,7 +57,7 @@ def test_strength_class_and_brush_change_a_finished_run_and_a_reload_keeps_it(
     page.wait_for_function(f"{STATUS}.includes('Done: 2 images')")
     # Moved: the pictures follow in the browser itself; let go: the run is made anew.
     page.locator("#eps").hover()
-    page.wait_for_function("document.querySelector('#strengths pre') !== null")
+    page.wait_for_function(OWN_STRENGTHS)
     slider = page.locator("#eps input[type=range]").bounding_box()
     assert slider is not None
     middle, at_one = slider["y"] + slider["height"] / 2, boosted(page)
@@ -73,6 +77,8 @@ def test_strength_class_and_brush_change_a_finished_run_and_a_reload_keeps_it(
     page.wait_for_function(f"{STATUS}.includes('Image 1 repainted towards ship')")
     assert [one == two for one, two in zip(before, boosted(page), strict=True)] == [False, True]
     expect(page.locator("#grid .pair").first).to_contain_text("ship")
+    # And the strengths are those of this class from now on.
+    page.wait_for_function(OWN_STRENGTHS)
     # Painted: outside the paint nothing changes.
     page.get_by_role("button", name="Where images may change").click()
     canvas = page.locator("#mask-canvas canvas").first
@@ -111,12 +117,18 @@ def test_strength_class_and_brush_change_a_finished_run_and_a_reload_keeps_it(
     assert boosted(page) == shown
     assert float(value(page, "#eps")) == eps
     assert value(page, "#steps") == "2"
+    # Other images under their numbers: the masks are not theirs.
+    page.get_by_role("button", name="Where images may change").click()
+    expect(page.locator("#mask-note")).to_contain_text("Marked: image 1")
+    page.get_by_label("Seed", exact=True).first.fill("7")
+    expect(page.locator("#mask-note")).to_contain_text("Nothing is marked")
     # Elsewhere: the download itself brings the settings back.
     visit(page, server.url)
     page.get_by_role("button", name="All settings").click()
     page.locator("#settings-file input[type=file]").set_input_files(tmp_path / "boosted.zip")
     expect(page.locator("#eps input[type=number]")).to_have_value(f"{eps:g}")
     expect(page.locator("#steps input[type=number]")).to_have_value("2")
+    expect(page.get_by_text("The masks are not in the settings")).to_be_visible()
 
 
 def test_tabs_have_addresses_and_back_goes_to_the_one_before(page: Page, server: Server) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import html
 import io
 import json
+import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -19,10 +21,12 @@ from bigroc_core.experiments.boost import BoostRequest, Run, boost
 from bigroc_core.experiments.boost_files import archive
 from bigroc_core.experiments.masks import masks_of
 from bigroc_core.experiments.repaint import repainted
-from bigroc_core.experiments.strengths import STRENGTHS, key_of, radii_up_to, steps_for, strengths
+from bigroc_core.experiments.strengths import STRENGTHS, key_of, radii_up_to, run_key, steps_for, strengths
 from bigroc_core.images import from_uint8, to_uint8
+from bigroc_core.ui import dropped
 from bigroc_core.ui import masks as painting
 from bigroc_core.ui import strengths as page
+from bigroc_core.ui.pictures import pairs
 
 STEPS = 3
 
@@ -50,7 +54,10 @@ def test_strengths_are_what_boosting_at_each_of_them_gives(run: Run) -> None:
         away = np.abs(to_uint8(alone.images).astype(int) - several.frames[number])
         assert away.mean() < 0.5, eps  # rounding, which a network amplifies over the steps
     data = page.as_data(several, 16.0, STEPS)
-    told = json.loads(html.unescape(data.removeprefix("<pre hidden>").removesuffix("</pre>")))
+    text = re.fullmatch(rf'<pre hidden data-run="{run_key(run)}">(.*)</pre>', data, re.DOTALL)
+    assert text is not None
+    assert f'data-run="{run_key(run)}"' in pairs(run, 0, 0), "the pictures that they may stand for"
+    told = json.loads(html.unescape(text[1]))
     assert [rung["eps"] for rung in told["rungs"]] == [0.0, *radii_up_to(16.0)]
     assert all(len(rung["cards"]) == 3 for rung in told["rungs"])
 
@@ -59,6 +66,9 @@ def test_runs_that_differ_in_strength_alone_share_theirs(run: Run) -> None:
     assert key_of(run, 16.0) == key_of(finished(eps=2.0), 16.0)
     assert key_of(run, 16.0) != key_of(finished(seed=1), 16.0)
     assert key_of(run, 16.0) != key_of(run, 0.5)
+    assert run_key(run) != run_key(repainted(run, 1, "truck"))
+    half = np.zeros((32, 32), np.float32)
+    assert run_key(replace(run, masks=(half, None, None))) != run_key(replace(run, masks=(None, half, None)))
     assert steps_for(replace(run, seconds=1e6)) == 0
     assert steps_for(replace(run, seconds=0.1)) == STEPS
 
@@ -139,3 +149,51 @@ def test_paint_becomes_a_mask_and_paint_again() -> None:
     assert mask[8:].max() == 0
     assert painting.painted([np.zeros_like(layer)], (32, 32)) is None
     assert painting.painted([], (32, 32)) is None
+
+
+def test_masks_go_with_the_images_they_were_painted_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(painting, "inform", said.append)
+    painted = [grey(tmp_path, f"00{number}.png", np.full((32, 32), 255)) for number in (1, 3)]
+    whole = [grey(tmp_path, "all.png", np.full((32, 32), 255))]
+    # Other images under the same numbers.
+    assert painting.numbered_dropped(painted)[0] is None
+    assert painting.dropped(painted)[0] is None
+    # Fewer of the same.
+    assert painting.numbered_dropped(painted, 2)[0] == painted[:1]
+    assert "Marked: image 1." in painting.numbered_dropped(painted, 2)[1]
+    assert said == [painting.TAKEN] * 4
+    # Nobody's in particular, or still theirs.
+    for kept in (painting.numbered_dropped(whole), painting.numbered_dropped(whole, 1), painting.dropped(None)):
+        assert kept == (gr.skip(), gr.skip())
+    assert painting.numbered_dropped(painted, 3) == (gr.skip(), gr.skip())
+    assert said == [painting.TAKEN] * 4
+
+
+def test_what_is_painted_on_images_that_the_next_run_does_not_have_is_no_mask_of_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(painting, "saved", lambda name, data: str(tmp_path / name))
+    layer = np.zeros((384, 384, 4), np.uint8)
+    layer[:96, :, 3] = round(255 * painting.OPACITY)
+    paint = {"layers": [layer], "composite": layer, "background": None}
+    same = ("Generator", "cifar10-cgan", 0, [], None)
+    files, note = painting.keep(run, 2, paint, None, *same)
+    assert [Path(file).name for file in files] == ["002.png"]
+    assert "Marked: image 2" in note
+    others = [("Generator", "cifar10-cgan", 1, [], None), ("Generator", "cifar10-cgan", 0, ["cat"], None)]
+    others += [("Upload", "cifar10-cgan", 0, [], ["a.png"]), ("Generator", "cifar10-dcgan", 0, [], None)]
+    for drawn_by in others:
+        assert painting.keep(run, 2, paint, None, *drawn_by) == (gr.skip(), painting._note(painting.OTHERS)), drawn_by
+        assert painting.put_on_canvas(run, 2, None, *drawn_by)[2] == painting._note(painting.OTHERS)
+
+
+def test_dropped_settings_of_a_masked_exact_run_say_so() -> None:
+    settings = {"eps": 1.0, "classifier": "cifar10-robust", "masks": ["002-anything.png"]}
+    assert "002-anything.png" in " ".join(dropped.notes_on(settings))
+    assert not [note for note in dropped.notes_on(settings | {"masks": []}) if "mask" in note]
+    query = dropped.as_query(settings, dict.fromkeys(("eps", "classifier", "target_classes", "precision")))
+    assert query.getlist("precision") == ["exact"]
+    assert query.getlist("target_classes") == [""]
+    said = dropped.as_query(settings | {"precision": "fast"}, {"precision": None})
+    assert said.getlist("precision") == ["fast"]

@@ -44,3 +44,4 @@ def test_what_cannot_be_is_said(kind: str, settings: dict, said: str) -> None:
 def test_a_generator_alone_brings_the_classifier_made_for_it() -> None:
     recipe = bc.figures.figure("fig7", generator="cifar10-cgan", rows=1, columns=2, steps=1, progress=False).recipe
     assert recipe.settings["classifier"] == "cifar10-robust"
+    assert recipe.settings["source"]["classes"] == ["airplane"] * 2, "as P1's figure has them"

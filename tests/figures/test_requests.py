@@ -43,13 +43,29 @@ def asked(figure: str, /, **changes: Any) -> FigureRequest:
     return FigureRequest(**{"figure": figure} | values | changes)
 
 
-@pytest.mark.parametrize("figure", FIGURE_KINDS)
+CLASSES = {"classes": ("bird", "automobile", "truck")}
+OTHER_CLASSES = {"generator": "imagenette64-seeds", "classifier": "imagenette64-robust"}
+
+
+@pytest.mark.parametrize(
+    ("figure", "changes"),
+    [
+        *((figure, {}) for figure in FIGURE_KINDS),
+        *((figure, OTHER_CLASSES) for figure in ("fig1", "fig4", "fig7", "side-by-side")),
+        ("fig1", CLASSES),
+        ("fig7", {"classes": ("cat", "dog"), "rows": 2}),
+        ("fig7", {"generator": "cifar10-dcgan"}),
+    ],
+)
 def test_every_figure_is_one_click_and_its_command_gives_the_same_recipe(
-    figure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    figure: str, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Without the generators that other tests offer in this process.
     monkeypatch.setattr(requests, "generator_cards", embedded_generators)
-    recipe = asked(figure).recipe
+    recipe = asked(figure, **changes).recipe
+    if "columns" in recipe.settings and "source" in recipe.settings:
+        drawn = recipe.settings["source"]["classes"] or []
+        assert tuple(drawn[:: recipe.settings["columns"]]) == changes.get("classes", ()), "empty: all, image by image"
     assert from_json(recipe.to_json()) == recipe
     asked_for = []
     finish = Draft.recipe

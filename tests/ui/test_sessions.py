@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import datetime
 import os
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pytest
+from gradio import routes
 from gradio.state_holder import SessionState, StateHolder
 
 from bigroc_core.ui import sessions
@@ -19,9 +21,11 @@ from bigroc_core.ui import sessions
 def page(monkeypatch: pytest.MonkeyPatch) -> gr.Blocks:
     """Four outputs, one of them a visitor's state, and an answer to send to them."""
     monkeypatch.setattr("gradio.state_holder.SessionState", SessionState)
+    monkeypatch.setattr("gradio.routes.StateHolder", StateHolder)
     with gr.Blocks() as page:
         outputs = [gr.HTML("old"), gr.State("old"), gr.Slider(0, 9, 1), gr.Number(1)]
         gr.Button().click(lambda answer: answer, gr.JSON(), outputs, api_name="answer")
+        gr.Button().click(lambda kept: kept, outputs[1], outputs[0], api_name="look")
     sessions.keep_sessions_light(page)
     return page
 
@@ -59,6 +63,42 @@ def test_a_session_holds_no_description_of_the_whole_page(page: gr.Blocks) -> No
     assert holder["visitor"].config_values == {}
     shown(page, ("new", "new", 2, 3), holder["visitor"])
     assert len(holder["visitor"].config_values) <= 4
+
+
+def test_a_result_that_is_no_longer_kept_is_said_to_be_gone_and_is_not_the_example(page: gr.Blocks) -> None:
+    kept = next(block for block in page.blocks.values() if isinstance(block, gr.State))
+    kept.time_to_live = 3600
+    look = next(one for one in page.fns.values() if one.api_name == "look")
+    page.state_session_capacity = 2
+    holder = sessions.Sessions()
+    holder.set_blocks(page)
+    assert holder["visitor"][kept._id] == "old", "what the page opens with"
+    shown(page, ("new", "result", 2, 3), holder["visitor"])
+    assert holder["visitor"][kept._id] == "result"
+    # Too old.
+    holder["visitor"]._state_ttl[kept._id] = (0, datetime.datetime.min)
+    holder.delete_all_expired_state()
+    with pytest.raises(gr.Error, match="run it again"):
+        holder["visitor"][kept._id]
+    with pytest.raises(gr.Error, match="run it again"):
+        asyncio.run(page.preprocess_data(look, [None], holder["visitor"]))
+    shown(page, ("new", "again", 2, 3), holder["visitor"])
+    assert holder["visitor"][kept._id] == "again"
+    # Too many others.
+    for other in ("one", "two", "three"):
+        assert holder[other][kept._id] == "old"
+    assert "visitor" not in holder
+    for _ in range(2):
+        with pytest.raises(gr.Error, match="run it again"):
+            holder["visitor"][kept._id]
+        assert holder["four"][kept._id] == "old"
+        assert holder["five"][kept._id] == "old"
+    shown(page, ("new", "third", 2, 3), holder["visitor"])
+    assert holder["visitor"][kept._id] == "third"
+
+
+def test_the_page_is_served_with_such_sessions(page: gr.Blocks) -> None:
+    assert isinstance(routes.App.create_app(page).state_holder, sessions.Sessions)
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc")

@@ -13,7 +13,7 @@ import gradio as gr
 import pytest
 import torch
 
-from bigroc_core.ui.live import Stops, in_turn
+from bigroc_core.ui.live import NotBegun, Stops, in_turn, live
 from bigroc_core.ui.turns import Line, visitor_of
 
 
@@ -142,6 +142,91 @@ def test_a_run_is_cancelled_while_it_waits_and_the_next_of_the_session_is_not() 
 
     (shown,) = asyncio.run(come())
     assert "Cancelled before it began" in shown[0]
+
+
+def test_a_run_is_cancelled_though_its_turn_comes_before_it_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bigroc_core.ui.live.FIRST_WAIT", 5)
+
+    async def come() -> tuple[list[Any], list[Any]]:
+        page = Page(steps)
+        busy = page.line.join(("h", "busy"))
+        waiting = asyncio.ensure_future(collected(page.click("a")))
+        await asyncio.sleep(0.05)
+        assert page.stops.stop("a")
+        page.line.leave(busy)
+        shown = await waiting
+
+        def as_tabs_have_it(number: int, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+            assert page.stops.stop("a"), "after the last look, before the run begins"
+            growing = (step for step in range(number + 2))
+            yield from live(growing, page.stops, request, lambda _step: None, lambda step: ("reached", step))
+
+        page = Page(as_tabs_have_it)
+        reached = await collected(page.click("a"))
+        assert not page.stops.stop("a")
+        return shown, reached
+
+    (shown,), reached = asyncio.run(come())
+    assert "Cancelled before it began" in shown[0]
+    assert reached == [("reached", 0)]
+
+
+def test_cancelled_before_it_began_a_run_of_the_page_is_followed_by_nothing() -> None:
+    async def come() -> list[Any]:
+        page, shown = Page(steps), []
+        busy = page.line.join(("h", "busy"))
+        page.run = in_turn(steps, page.stops, (2, 0), lambda _values: page.line, fails=True)
+
+        async def follow() -> None:
+            async for one in page.click("a"):
+                shown.append(one)
+                assert page.stops.stop("a")
+                page.line.leave(busy)
+
+        with pytest.raises(NotBegun):
+            await follow()
+        return shown
+
+    shown = asyncio.run(come())
+    assert "Cancelled before it began" in shown[-1][0]
+    # Of none of them the page takes its results to be shown.
+    assert all("data-waits" in one[0] for one in shown)
+
+
+def test_cancelling_stops_every_run_of_a_session_and_one_that_was_accepted_and_none_that_comes_later() -> None:
+    stops = Stops()
+    stops.accept("a")
+    first = stops.begin("a")
+    stops.accept("a")
+    second = stops.begin("a")
+    assert stops.stop("a")
+    assert first.is_set()
+    assert second.is_set()
+    stops.accept("a")
+    third = stops.begin("a")
+    assert not third.is_set(), "those before it are still ending"
+    for _ in range(3):
+        stops.end("a")
+    assert not stops.stop("a")
+    stops.accept("a")
+    assert stops.stop("a")
+    assert stops.begin("a").is_set(), "cancelled between its check and its place in the line"
+    stops.accept("a")
+    stops.end("a")
+    assert stops.stop("a"), "though the one before it has just ended"
+    assert stops.begin("a").is_set()
+
+
+def test_what_found_no_place_in_the_line_is_no_run_to_cancel() -> None:
+    async def come() -> None:
+        page = Page(steps)
+        page.line = Line(1, 1, most=0)
+        page.stops.accept("a")
+        with pytest.raises(gr.Error, match="waiting already"):
+            await collected(page.click("a"))
+        assert not page.stops.stop("a")
+
+    asyncio.run(come())
 
 
 async def collected(growing: AsyncIterator[Any]) -> list[Any]:

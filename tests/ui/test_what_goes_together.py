@@ -24,7 +24,7 @@ from bigroc_core.experiments.threat_models import ThreatModelsRequest, as_comman
 from bigroc_core.generators.sampling import Generator
 from bigroc_core.images import encode_png, from_uint8
 from bigroc_core.settings import Unfit
-from bigroc_core.sources import GENERATOR
+from bigroc_core.sources import EXAMPLES, GENERATOR
 from bigroc_core.ui import boost_tab, links
 from bigroc_core.ui.forms import Form
 
@@ -61,6 +61,19 @@ def test_a_thousand_classes_of_a_generator_are_estimated_by_a_classifier_of_ten_
         *_, run = boost(BoostRequest(generator=MANY, classifier=ROBUST, count=2, steps=1, **told), "cpu")
         assert run.finished
         assert set(run.classes) == set(bc.load_classifier(ROBUST).classes)
+
+
+def test_examples_of_classes_that_a_classifier_does_not_know_are_estimated_and_it_says_why() -> None:
+    first, other = next(iter(catalogue.generator_cards())), "imagenette64-robust"
+    target, _, _, _ = boost_tab.show_fitting(EXAMPLES, first, ROBUST, GIVEN, [])
+    assert target["value"] == ESTIMATED
+    assert "the examples are of classes that" in target["info"].lower()
+    with pytest.raises(Unfit, match="have them estimated, or choose target classes") as refused:
+        BoostRequest(source=EXAMPLES, classifier=ROBUST, target=GIVEN)
+    assert list(refused.value.problems) == ["target"]
+    BoostRequest(source=EXAMPLES, classifier=ROBUST, target=GIVEN, target_classes=("dog",))
+    assert boost_tab.show_fitting(EXAMPLES, first, other, ESTIMATED, [])[0]["value"] == GIVEN
+    BoostRequest(source=EXAMPLES, classifier=other, target=GIVEN)
 
 
 @pytest.mark.usefixtures("thousand")
