@@ -116,7 +116,7 @@ class ImagesRequest(Request):
             count=self.count,
             seed=self.seed,
             classes=self.classes,
-            files=self.files,
+            files=self.files if self.source == UPLOAD else (),  # which a visitor may have uploaded before
         )
 
     def conflicts(self) -> dict[str, str]:

@@ -122,7 +122,9 @@ def draws_others(run: Run, source: str, generator: str, seed: Any, classes: Any,
         if generator_cards()[generator].conditional:
             now["classes"] = list(classes or ()) or IN_TURN
     elif source == UPLOAD:
-        now["files"] = [Path(file).name for file in files or ()]
+        # Of several files those that cannot be read are left out; others may have come behind them since.
+        used = run.settings.get("files", [])
+        now["files"] = [name for file in files or () if (name := Path(file).name) in used]
     return any(run.settings.get(name) != value for name, value in now.items())
 
 

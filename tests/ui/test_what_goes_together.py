@@ -74,6 +74,8 @@ def test_examples_of_classes_that_a_classifier_does_not_know_are_estimated_and_i
     BoostRequest(source=EXAMPLES, classifier=ROBUST, target=GIVEN, target_classes=("dog",))
     assert boost_tab.show_fitting(EXAMPLES, first, other, ESTIMATED, [])[0]["value"] == GIVEN
     BoostRequest(source=EXAMPLES, classifier=other, target=GIVEN)
+    # Also where images had been uploaded before.
+    assert BoostRequest(source=EXAMPLES, classifier=other, files=("mine.png",)).images.files == ()
 
 
 @pytest.mark.usefixtures("thousand")
