@@ -291,7 +291,7 @@ def test_interpolation_sees_through_the_view_and_brings_the_target_to_the_source
     for frame, share in zip(frames, (0.4, 1.0), strict=True):
         lengths, whole = ((one - x).flatten(1).norm(dim=1) for one in (frame, brought))
         assert (lengths <= share * whole + 1e-9).all()
-    assert "centre 75×100" in (target_note((48, 64), (90, 100)) or "")
+    assert "centre 100×75" in (target_note((48, 64), (90, 100)) or "")
     assert target_note((48, 64), (48, 64)) is None
     apart = feature_distance(inside, x, brought.clamp(0, 1), features=names)
     assert torch.allclose(feature_distance(robust, x, y), apart, rtol=1e-9)
