@@ -106,7 +106,8 @@ class Run:
     """A run as kept for one visitor: originals, N pictures, and as many again in each of `frames`, after `steps`.
 
     step: where the run stands; not every step's images are kept. logits: (N, C) by frame, as they are asked for.
-    rested: (N,) bool, images that the early stop left as they came. masks: where its images may change.
+    rested: (N,) bool, images that the early stop left as they came. masks: where its images may change. seconds: since
+    it was asked for; stepping: those that its steps took, without loading models and showing pictures.
     """
 
     originals: Pictures
@@ -122,6 +123,7 @@ class Run:
     preview: np.ndarray | None = None
     rested: np.ndarray | None = None
     seconds: float = 0.0
+    stepping: float = 0.0
     finished: bool = False
     masks: Masks | None = None
 
@@ -362,9 +364,13 @@ def boost(request: BoostRequest, device: str | None = None) -> Generator[Run, No
     growing = stages(request, device) if device else stages_on_gpu(request)
     run = next(growing)
     assert isinstance(run, Run)
-    for stage in growing:
+    while True:
+        asked = time.perf_counter()
+        if (stage := next(growing, None)) is None:
+            break
         assert isinstance(stage, Stage)
-        run.step, run.seconds = stage.step, time.perf_counter() - began
+        now = time.perf_counter()
+        run.step, run.seconds, run.stepping = stage.step, now - began, run.stepping + now - asked
         # What the run has found out comes first.
         run.notes = tuple(dict.fromkeys((*stage.notes, *run.notes)))
         if stage.images is not None:

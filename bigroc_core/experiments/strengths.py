@@ -32,7 +32,7 @@ def steps_for(run: Run) -> int:
     """How many steps they are computed in at most; 0 where a few of them would take too long here, by what the run's
     own took."""
     taken = run.steps[-1] if run.steps else 0
-    if not taken or not run.finished or STRENGTHS * run.seconds / taken > MAX_STRENGTHS_SECONDS / 2:
+    if not taken or not run.finished or STRENGTHS * run.stepping / taken > MAX_STRENGTHS_SECONDS / 2:
         return 0
     return min(run.total_steps, MOST_STEPS)
 

@@ -25,13 +25,13 @@ EXPECT_NOISE = "expect noise, not features"
 def note_cost(run: Run) -> None:
     """Remember what a finished run's steps took."""
     steps = len(run.targets) * (run.steps[-1] if run.steps else 0)
-    if steps and run.seconds:
+    if steps and run.stepping:
         name, own = run.settings["classifier"], own_classifier(run.settings["classifier"])
         with _lock:
             if own is not None:
-                own.seconds = run.seconds / steps
+                own.seconds = run.stepping / steps
             elif name in classifier_cards():  # and not a visitor's that has left
-                _SECONDS[name] = run.seconds / steps
+                _SECONDS[name] = run.stepping / steps
 
 
 def facts(classifier: str) -> str:

@@ -43,7 +43,7 @@ def rows(page: Page) -> list[str]:
 
 def test_it_opens_finished_runs_and_follows_the_controls_above(page: Page) -> None:
     opened = page.evaluate(STATUS)
-    assert opened.startswith("An example to begin with: 4 radii on 6 images · imagenette64-seeds, through ")
+    assert opened.startswith("An example to begin with: 4 radii on 6 images · imagenette64-vae, through ")
     assert rows(page) == ["as they came", "ε = 0.5", "ε = 1", "ε = 2", "ε = 4"]
     assert page.locator(FIGURES).count() == 5 * 6
     ours = page.eval_on_selector_all(f"{FIGURES} img", "images => images.map(i => [i.complete, i.naturalWidth])")

@@ -69,8 +69,8 @@ def test_runs_that_differ_in_strength_alone_share_theirs(run: Run) -> None:
     assert run_key(run) != run_key(repainted(run, 1, "truck"))
     half = np.zeros((32, 32), np.float32)
     assert run_key(replace(run, masks=(half, None, None))) != run_key(replace(run, masks=(None, half, None)))
-    assert steps_for(replace(run, seconds=1e6)) == 0
-    assert steps_for(replace(run, seconds=0.1)) == STEPS
+    assert steps_for(replace(run, stepping=1e6)) == 0
+    assert steps_for(replace(run, seconds=1e6, stepping=0.1)) == STEPS
 
 
 def test_a_repainted_image_is_that_of_a_run_towards_that_class(run: Run) -> None:
