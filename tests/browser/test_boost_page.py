@@ -42,6 +42,7 @@ def type_into(page: Page, label: str, value: str) -> None:
     box.fill(value)
     box.press("Tab")
     page.wait_for_timeout(150)  # until the page has taken the value over, which a busy machine delays
+    page.evaluate("() => new Promise((done) => requestIdleCallback(done, { timeout: 3000 }))")
 
 
 def download(page: Page, folder: Path) -> zipfile.ZipFile:
