@@ -62,6 +62,10 @@ class Card:
     robust: bool | None = None
     sizes: str | None = None
 
+    def preset_for(self, classifier: str) -> dict[str, Any]:
+        """The boosting settings that were found for a generator with this classifier; empty where there are none."""
+        return dict(next((one for one in self.presets.values() if one.get("classifier") == classifier), {}))
+
     def to_json(self) -> str:
         """The card as indented JSON text."""
         return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"

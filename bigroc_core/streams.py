@@ -195,18 +195,24 @@ def open_stream(
 
 
 def labels_to(classifier: Classifier, name: str, classes: tuple[str, ...], mapping: Mapping[str, str]) -> Tensor | None:
-    """A table (C,) from a generator's labels to the classifier's, or None where they are the same.
+    """A table (C,) from a generator's labels to the classifier's, as `numbers_to` has it."""
+    table = numbers_to(classifier.card, name, classes, mapping)
+    return None if table is None else torch.tensor(table)
 
-    classes: the generator's, none if it is unconditional. Raises ValueError naming those that are neither mapped nor
-    the classifier's.
+
+def numbers_to(card: Card, name: str, classes: tuple[str, ...], mapping: Mapping[str, str]) -> tuple[int, ...] | None:
+    """For each of a generator's classes its number among a classifier's, or None where they are the same.
+
+    card: the classifier's. classes: the generator's, none if it is unconditional. Raises ValueError naming those that
+    are neither mapped nor the classifier's.
     """
-    if not (classes and classifier.classes):
+    if not (classes and card.classes):
         return None
     # As they stand; names that two classes share would not tell them apart.
-    if not mapping and classes == classifier.classes:
+    if not mapping and classes == card.classes:
         return None
-    table = class_table(name, classes, classifier.classes, classifier.card.name, mapping)
-    return None if table == tuple(range(len(classifier.classes))) else torch.tensor(table)
+    table = class_table(name, classes, card.classes, card.name, mapping)
+    return None if table == tuple(range(len(card.classes))) else table
 
 
 def check_classes(name: str, classes: tuple[str, ...], classifier: Classifier) -> None:

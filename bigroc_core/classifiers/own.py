@@ -217,7 +217,7 @@ def shell(words: Sequence[object]) -> str:
     for name in dict.fromkeys(texts):
         entry = _known_here(name)
         if entry is not None:
-            described += [] if described else entry_options(entry)[2:]
+            described = described or entry_options(entry)[2:]
             texts = [entry.source if text == name else text for text in texts]
     for name, entry in added_models("generator").items():
         made_from = {name: entry.source, f"{GENERATOR_PREFIX}{name}": f"{GENERATOR_PREFIX}{entry.source}"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,12 +121,9 @@ def _interpolate(options: argparse.Namespace) -> None:
         view=options.view,
         **values_of(Walk, options),
     )
-    source, target = _read(walk.source, "source"), _read(walk.target, "target")
+    source = _read(walk.source, "source")
     height, width = source.images[0].shape[1:]
-    if target.images[0].shape[1:] != (height, width):
-        fitted = fit_to(target.images[0], (height, width))
-        notes = (*target.notes, *(f"target: {note}" for note in fitted.notes))
-        target = replace(target, images=(from_uint8(to_uint8(fitted.pixels)),), notes=notes)
+    target = _read(walk.target, "target", (height, width))
     run: Interpolation | None = None
     with tqdm(unit="step", desc="interpolate") as bar:
         for run in walked(walk, classifiers, (source, target), began):
@@ -156,14 +152,15 @@ def _loaded(options: argparse.Namespace, device: torch.device) -> list[Classifie
     return list(classifiers.values())
 
 
-def _read(one: OneImage, side: str) -> SourceImages:
-    """An image at its own size and 8-bit levels."""
+def _read(one: OneImage, side: str, size: tuple[int, int] | None = None) -> SourceImages:
+    """An image at 8-bit levels, brought to `size`; None: at its own."""
     if one.kind != UPLOAD:
-        return one.read(generator_cards()[one.generator].input_size, "cpu", side)
+        return one.read(size or generator_cards()[one.generator].input_size, "cpu", side)
     path = Path(one.file or "")
     read = read_image(path, name=path.name)
-    notes = tuple(f"{side}: {note}" for note in read.notes)
-    return SourceImages((from_uint8(to_uint8(read.pixels)),), None, (path.name,), notes)
+    fitted = fit_to(from_uint8(to_uint8(read.pixels)), size or (read.pixels.shape[1], read.pixels.shape[2]))
+    notes = tuple(f"{side}: {note}" for note in (*read.notes, *fitted.notes))
+    return SourceImages((from_uint8(to_uint8(fitted.pixels)),), None, (path.name,), notes)
 
 
 def _check_out(out: Path) -> None:

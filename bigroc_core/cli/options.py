@@ -89,7 +89,7 @@ def preset_of(card: Card | None, classifier: str | None = None) -> dict[str, Any
         return {}
     if classifier is None:
         return dict(card.presets.get("default", {}))
-    return dict(next((one for one in card.presets.values() if one.get("classifier") == classifier), {}))
+    return card.preset_for(classifier)
 
 
 def boosting(options: argparse.Namespace, preset: dict[str, Any]) -> BoostConfig:

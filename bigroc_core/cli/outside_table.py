@@ -6,7 +6,6 @@ import re
 import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from bigroc_core.cards import Card
 from bigroc_core.evaluation import ERRORS, Evaluation, Metric, Row
@@ -71,10 +70,7 @@ def kept(cards: Mapping[str, Card]) -> Iterator[Kept]:
             found = Evaluation.from_dict(told)
             if found.floor is not None and any(metric.name == FRECHET for metric in found.metrics):
                 through = str(told["classifier"])
-                preset: dict[str, Any] = next(
-                    (one for one in card.presets.values() if one.get("classifier") == through), {}
-                )
-                yield Kept(name, through, found, str(told["command"]), preset.get("eps"))
+                yield Kept(name, through, found, str(told["command"]), card.preset_for(through).get("eps"))
 
 
 def gains_table(cards: Mapping[str, Card]) -> list[str]:

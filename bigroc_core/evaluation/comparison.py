@@ -20,6 +20,7 @@ from bigroc_core.engine.views import ViewName
 from bigroc_core.evaluation.controls import moved_by
 from bigroc_core.evaluation.features import ClassifierFeatures, Extractor, fingerprint
 from bigroc_core.evaluation.inception import DIVERSITY, Metric, OutsideMetrics, Reference
+from bigroc_core.evaluation.roles import check_alike, check_roles
 from bigroc_core.evaluation.shards import SHARD, Measuring, Pictures, Run, Stage, Still, Variants, mapped
 from bigroc_core.evaluation.statistics import (
     FeatureStatistics,
@@ -28,7 +29,6 @@ from bigroc_core.evaluation.statistics import (
     require_images,
 )
 from bigroc_core.generators.sampling import latents
-from bigroc_core.images.classes import are_named, class_table
 from bigroc_core.losses import OF_REALISM
 from bigroc_core.norms import NORMS
 from bigroc_core.streams import ImageStream
@@ -422,32 +422,3 @@ def evaluate(source: ImageStream, ways: Ways, judges: Judges, measuring: Measuri
         ),
         judges.floor_scores(measuring.count, measuring.seeds),
     )
-
-
-def check_roles(measuring: Classifier, *boosting: Classifier) -> None:
-    """ValueError if a judge boosts, if whoever boosts also measures, or if their classes differ."""
-    for classifier in boosting:
-        refuse_judge(classifier.card)
-        if fingerprint(classifier) == fingerprint(measuring):
-            raise ValueError(f"{measuring.card.name} would measure images that were boosted through it; take another")
-        check_alike(measuring, classifier)
-
-
-def check_alike(one: Classifier, other: Classifier) -> None:
-    """ValueError if a class of one classifier, by its number, is another of the other's, as far as they have names."""
-    names, count = f"{other.card.name} and {one.card.name}", len(one.classes)
-    if len(other.classes) != count:
-        raise ValueError(
-            f"{other.card.name} has {len(other.classes)} classes, {one.card.name} {count}; both must know the same"
-        )
-    if one.classes == other.classes or not (are_named(one.classes) and are_named(other.classes)):
-        return
-    try:
-        alike = class_table(other.card.name, other.classes, one.classes, one.card.name, {}) == tuple(range(count))
-    except ValueError:
-        alike = False
-    if not alike:
-        raise ValueError(
-            f"{names} have {count} classes each, but not the same in the same order; take another, or say their names "
-            "(--class-names)"
-        )

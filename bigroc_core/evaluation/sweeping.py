@@ -14,9 +14,10 @@ from torch import Tensor
 from bigroc_core.boosting import BoostConfig, boost_stream
 from bigroc_core.checks import MAX_STEPS, whole
 from bigroc_core.classifiers.networks import Classifier
-from bigroc_core.evaluation.comparison import Way, beside, check_roles, summary
+from bigroc_core.evaluation.comparison import Way, beside, summary
 from bigroc_core.evaluation.features import ClassifierFeatures, Extractor, fingerprint
 from bigroc_core.evaluation.kernel import KernelReference, kernel_distance, require_enough
+from bigroc_core.evaluation.roles import check_roles
 from bigroc_core.evaluation.shards import SHARD, MakesVariants, Measuring, Run, Stage, Still, Variants
 from bigroc_core.evaluation.statistics import (
     FeatureStatistics,

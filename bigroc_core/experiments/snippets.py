@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bigroc_core.cards import Card
 from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.classifiers.own import loading, loading_generator, shell
 from bigroc_core.experiments.requests import CONFIG_FIELDS, DEBIASED, ESTIMATED, GIVEN, said_of_precision
-from bigroc_core.images.classes import class_table
 from bigroc_core.sources import EXAMPLES, GENERATOR, example_class
-from bigroc_core.streams import GENERATOR_PREFIX
+from bigroc_core.streams import GENERATOR_PREFIX, numbers_to
 
 IN_TURN = "all in turn"
 
@@ -62,8 +60,10 @@ def as_python(settings: dict[str, Any]) -> str:
             lines += [f"labels = {in_turn(numbers, 'len(images)')}  # {', '.join(names)}"]
         elif from_files:
             lines += [f"labels = {[example_class(Path(name), card.classes) for name in settings['files']]}"]
-        elif numbers := _other_numbers(settings["generator"], card):
-            lines += [f"labels = [{numbers}[y] for y in labels]  # the classifier's numbers of the generator's classes"]
+        elif table := numbers_to(card, settings["generator"], generator_cards()[settings["generator"]].classes, {}):
+            lines += [
+                f"labels = [{list(table)}[y] for y in labels]  # the classifier's numbers of the generator's classes"
+            ]
     elif settings["target"] == DEBIASED.lower():
         target = ", debias=shift"
         lines += [
@@ -97,14 +97,6 @@ def as_python(settings: dict[str, Any]) -> str:
     ]
     reads = from_files or masked
     return script(["torch"] if masked and not from_files else [], ["read_image"] if reads else [], lines)
-
-
-def _other_numbers(generator: str, card: Card) -> list[int]:
-    """The classifier's numbers of a generator's classes, where they are not the generator's own."""
-    classes = generator_cards()[generator].classes
-    if not (classes and card.classes) or classes == card.classes:
-        return []
-    return list(class_table(generator, classes, card.classes, card.name, {}))
 
 
 def _reading(settings: dict[str, Any]) -> list[str]:
@@ -173,9 +165,7 @@ def stops_early(images: str, classifier: str) -> bool:
     name = images.removeprefix(GENERATOR_PREFIX).partition("?")[0]
     if not images.startswith(GENERATOR_PREFIX) or name not in generator_cards():
         return False
-    presets = generator_cards()[name].presets.values()
-    found = next((one for one in presets if one.get("classifier") == classifier), None)
-    return found is not None and found.get("stop_at") is not None
+    return generator_cards()[name].preset_for(classifier).get("stop_at") is not None
 
 
 def command_for_folder(settings: dict[str, Any], images: str, to: str) -> str:

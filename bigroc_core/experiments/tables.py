@@ -102,8 +102,7 @@ class Rows:
 
 def swept(card: Card, classifier: str, sweep: str) -> BoostConfig:
     """What a generator's card recommends with a classifier; ValueError says the command that finds it."""
-    preset = next((one for one in card.presets.values() if one.get("classifier") == classifier), None)
-    if preset is None:
+    if not (preset := card.preset_for(classifier)):
         debias = "" if card.conditional else f" --debias {DEBIAS_COUNT}"
         raise ValueError(
             f"{card.name} has no preset for {classifier}; python -m bigroc_core sweep generator:{card.name} "

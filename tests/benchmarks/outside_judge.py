@@ -77,9 +77,7 @@ class Pair:
     @property
     def preset(self) -> BoostConfig | None:
         """What the generator's card says now, if anything."""
-        kept = (one for one in self.generator.presets.values() if one.get("classifier") == self.classifier.name)
-        preset = next(kept, None)
-        if preset is None:
+        if not (preset := self.generator.preset_for(self.classifier.name)):
             return None
         return BoostConfig(**{name: preset[name] for name in CONFIG_FIELDS if preset.get(name) is not None})
 

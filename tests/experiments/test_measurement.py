@@ -24,7 +24,7 @@ from bigroc_core.catalogue import classifier_cards, generator_cards
 from bigroc_core.classifiers.registry import embedded_classifiers, is_judge
 from bigroc_core.cli.evaluate import measurement_of, with_networks_of
 from bigroc_core.evaluation import ERRORS, UNBOOSTED, Evaluation, Metric, Row, Sweep, SweepPoint
-from bigroc_core.evaluation.comparison import check_alike
+from bigroc_core.evaluation.roles import check_alike
 from bigroc_core.experiments import evaluate as measurement
 from bigroc_core.experiments import judging
 from bigroc_core.experiments.evaluate import PRESET, SWEEP, UPLOADED_SET, EvaluateRequest
