@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,9 +11,12 @@ import gradio as gr
 
 from bigroc_core.messages import in_words
 from bigroc_core.norms import NORMS
+from bigroc_core.ui.downloads import saved_together
 from bigroc_core.ui.values import plainly
 
 SMALL = (32, 32)
+# A picture that stands in its address, as pictures.py makes them.
+WRITTEN_OUT = re.compile(r'src="data:image/png;base64,([^"]+)"')
 
 
 def eps_range(norm: str, size: tuple[int, int] = SMALL, value: float = 0.0) -> dict[str, Any]:
@@ -27,6 +32,21 @@ def eps_range(norm: str, size: tuple[int, int] = SMALL, value: float = 0.0) -> d
 def html(value: str, **options: Any) -> gr.HTML:
     """HTML of ours, without Gradio's styles for prose."""
     return gr.HTML(value, apply_default_css=False, **options)
+
+
+def html_with_files(value: str, **options: Any) -> gr.HTML:
+    """HTML that the page opens with out of sight: its pictures are files, which the browser fetches once they come
+    near, and what it has to read before the page stands is smaller by them."""
+    pictures = list(dict.fromkeys(WRITTEN_OUT.findall(value)))
+    if not pictures:
+        return html(value, **options)
+    paths = [str(path) for path in saved_together(map(base64.b64decode, pictures), ".png")]
+    filed = dict(zip(pictures, paths, strict=True))
+    made = html(
+        WRITTEN_OUT.sub(lambda found: f'loading="lazy" src="gradio_api/file={filed[found[1]]}"', value), **options
+    )
+    made.keep_in_cache.update(paths)
+    return made
 
 
 def slider(minimum: float, maximum: float, label: str, **options: Any) -> gr.Slider:
