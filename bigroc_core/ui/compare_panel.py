@@ -25,9 +25,9 @@ from bigroc_core.ui.presets import QUIET
 STOPS = Stops()
 # What the box of values holds when another thing is chosen to vary; the first as in the opening example.
 USUAL_STEPS = "1, 5, 10, 30"
-INTRODUCTION = f"""### Compare settings
-Up to {MAX_COMPARED}, on the same images, towards the same targets. One thing varies; images, targets and everything
-else are as set above."""
+INTRODUCTION = f"""<h3>Compare settings</h3>
+<p>Up to {MAX_COMPARED}, on the same images, towards the same targets. One thing varies; images, targets and everything
+else are as set above.</p>"""
 # What a link restores besides the Boost tab's controls.
 OWN = ("vary", "values", "classifiers")
 
@@ -125,7 +125,7 @@ def build(opening: Comparison, boost: links.Restorable, above: Form) -> links.Re
         form.put(name, made)
     with gr.Row(equal_height=False, elem_id="compared-panel"):
         with gr.Column(scale=4, min_width=320):
-            gr.Markdown(INTRODUCTION)
+            controls.prose(INTRODUCTION)
             with gr.Group():
                 form.add("vary")
                 form.add("values", elem_id="compared-values")

@@ -34,6 +34,11 @@ def html(value: str, **options: Any) -> gr.HTML:
     return gr.HTML(value, apply_default_css=False, **options)
 
 
+def prose(text: str, **options: Any) -> gr.HTML:
+    """A paragraph, or HTML of several. Gradio's Markdown would have the browser fetch what highlights code first."""
+    return gr.HTML(text if text.lstrip().startswith("<") else f"<p>{text}</p>", **options)
+
+
 def html_with_files(value: str, **options: Any) -> gr.HTML:
     """HTML that the page opens with out of sight: its pictures are files, which the browser fetches once they come
     near, and what it has to read before the page stands is smaller by them."""

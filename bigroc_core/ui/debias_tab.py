@@ -158,7 +158,7 @@ def build(opening: Study) -> links.Restorable:
     study = gr.State(opening, time_to_live=KEEP_FILES_SECONDS)
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
-            gr.Markdown(
+            controls.prose(
                 "A classifier that estimates the classes of generated images prefers some of them. Adding d<sub>c</sub>"
                 " = 1 − (mean of logit c over a separate set of generated images) evens that out (P1 Eq. 2)."
             )
@@ -215,12 +215,15 @@ def lay_out_results(opening: Study, study: gr.State) -> tuple[list[Any], list[An
             save = gr.DownloadButton("Download images and settings (zip)", shown[6], elem_id="debias-download")
             ask = figure_of_this.button("debias-")
         drawn = figure_of_this.lay_out(ask, of_study, [study], "debias", "debias-")
-        with gr.Accordion("Correction and counts per class", open=False):
+        with gr.Accordion("Correction and counts per class", open=False) as numbers:
             kinds = ["str", "number", "number", "number"]
-            table = controls.table(shown[4], kinds, "Per class", headers=CLASS_HEADERS)
-        with gr.Accordion("Settings and result as JSON", open=False):
-            settings = controls.code(shown[5], "json", "JSON")
-        with gr.Accordion("Repeat this: Python, command line", open=False):
-            python = controls.code(shown[7], "python", "Python")
-            command = controls.code(shown[8], "shell", "Command line", elem_id="debias-command")
+            table = controls.table(shown[4], kinds, "Per class", headers=CLASS_HEADERS, visible=False)
+        controls.unfolds(numbers, table)
+        with gr.Accordion("Settings and result as JSON", open=False) as told:
+            settings = controls.code(shown[5], "json", "JSON", visible=False)
+        controls.unfolds(told, settings)
+        with gr.Accordion("Repeat this: Python, command line", open=False) as repeat:
+            python = controls.code(shown[7], "python", "Python", visible=False)
+            command = controls.code(shown[8], "shell", "Command line", elem_id="debias-command", visible=False)
+        controls.unfolds(repeat, python, command)
     return [study, status, bars, grid, table, settings, save, python, command], drawn

@@ -161,7 +161,7 @@ def follow(job: str) -> tuple[Any, ...]:
         gr.Column(visible=True),
         *downloads,
         gr.DownloadButton(value=str(curve) if curve else None, visible=curve is not None),
-        outcome.measured.asked.command,
+        gr.Code(outcome.measured.asked.command, visible=True),
     )
 
 
@@ -304,7 +304,7 @@ def build() -> links.Restorable | None:
     try:
         least = least_images(judge_for(next(iter(classifiers.values()))))
     except ValueError as error:
-        gr.Markdown(sentence(error))
+        controls.prose(escape(sentence(error)))
         return None
     form = Form(EvaluateRequest, generator=next(iter(generators)), classifier=next(iter(classifiers)))
     # The id is this browser's only key to its job. What encrypts it is sent along with the page and keeps no secret;
@@ -313,7 +313,7 @@ def build() -> links.Restorable | None:
     timer = gr.Timer(POLL_SECONDS, active=False)
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
-            gr.Markdown(
+            controls.prose(
                 "Does boosting help, and is it the robust classifier's doing? The judge, a network that never boosts, "
                 "compares the images with real ones before and after."
             )
@@ -364,7 +364,9 @@ def build() -> links.Restorable | None:
                             ("Curve (PDF)", "curve"),
                         )
                     ]
-                command = controls.code("", "shell", "The same on the command line", elem_id="evaluation-command")
+                command = controls.code(
+                    "", "shell", "The same on the command line", elem_id="evaluation-command", visible=False
+                )
 
     form.in_sight = "classifier"
     go.click(

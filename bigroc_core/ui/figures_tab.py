@@ -337,9 +337,10 @@ def _lay_out_results(recipe: Recipe | None) -> list[gr.components.Component]:
             )
             for format in FORMATS
         ]
-    with gr.Accordion("Repeat this figure: command line, recipe", open=False):
-        command = controls.code(as_command(recipe) if recipe else "", "shell", "Command line")
-        told = controls.code(recipe.to_json() if recipe else "", "json", "Recipe")
+    with gr.Accordion("Repeat this figure: command line, recipe", open=False) as repeat:
+        command = controls.code(as_command(recipe) if recipe else "", "shell", "Command line", visible=False)
+        told = controls.code(recipe.to_json() if recipe else "", "json", "Recipe", visible=False)
+    controls.unfolds(repeat, command, told)
     return [status, picture, caption, *saves, command, told]
 
 

@@ -167,7 +167,7 @@ def build(opening: Interpolation) -> links.Restorable:
     run = gr.State(opening, time_to_live=KEEP_FILES_SECONDS)
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
-            gr.Markdown(
+            controls.prose(
                 "The source is moved until a classifier's features of it match the target's, never further than c "
                 "times the distance between the two (P1 Eq. 3). Through a robust classifier what lies between looks "
                 "like images, too."
@@ -234,12 +234,15 @@ def lay_out_results(run: gr.State, shown: tuple[Any, ...]) -> tuple[list[Any], l
         save = gr.DownloadButton("Download frames and settings (zip)", shown[6], elem_id="interpolate-download")
         ask = figure_of_this.button("interpolate-")
     drawn = figure_of_this.lay_out(ask, of_interpolation, [run], "interpolation", "interpolate-")
-    with gr.Accordion("All numbers", open=False):
-        table = controls.table(shown[5], ["str", *["number"] * 5], "Per frame", headers=TABLE_HEADERS)
-    with gr.Accordion("Repeat this run: Python, command line, settings", open=False):
-        python = controls.code(shown[8], "python", "Python")
-        command = controls.code(shown[9], "shell", "Command line")
-        settings = controls.code(shown[10], "json", "Settings")
+    with gr.Accordion("All numbers", open=False) as numbers:
+        kinds = ["str", *["number"] * 5]
+        table = controls.table(shown[5], kinds, "Per frame", headers=TABLE_HEADERS, visible=False)
+    controls.unfolds(numbers, table)
+    with gr.Accordion("Repeat this run: Python, command line, settings", open=False) as repeat:
+        python = controls.code(shown[8], "python", "Python", visible=False)
+        command = controls.code(shown[9], "shell", "Command line", visible=False)
+        settings = controls.code(shown[10], "json", "Settings", visible=False)
+    controls.unfolds(repeat, python, command, settings)
     frame.input(
         look,
         [run, frame],

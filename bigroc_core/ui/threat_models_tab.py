@@ -162,7 +162,7 @@ def build_balls(opening: Comparison) -> links.Restorable:
     card = generator_cards()[form.values["generator"]]
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
-            gr.Markdown(
+            controls.prose(
                 "In an L∞ ball every pixel may move as far as any other, and all do: structure is lost. In an L2 ball "
                 "the change goes where it helps. P1 Fig. 4 compares them at the same size, the L∞ ε read from the L2 "
                 "result."
@@ -204,7 +204,7 @@ def build_every_class(opening: Comparison, tabs: gr.Tabs) -> links.Restorable:
     form = Form(EveryClassRequest, **dataclasses.asdict(every_class.opening_request()))
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
-            gr.Markdown(
+            controls.prose(
                 "One image is moved towards every class. Through a robust network it has to come to look like it; an "
                 "ordinary one is convinced by a change that nobody sees (P1 Fig. 2)."
             )
@@ -250,10 +250,12 @@ def lay_out_results(name: str, shown: tuple[Any, ...]) -> tuple[list[Any], list[
             save = gr.DownloadButton("Download images and settings (zip)", shown[4], elem_id=f"{name}-download")
             ask = figure_of_this.button(f"{name}-")
         drawn = figure_of_this.lay_out(ask, of_comparison, [run], name, f"{name}-")
-        with gr.Accordion("All numbers", open=False):
+        with gr.Accordion("All numbers", open=False) as numbers:
             kinds = ["str", "number", "str", "number", "number", "number"]
-            table = controls.table(shown[3], kinds, "Per image", headers=TABLE_HEADERS)
-        with gr.Accordion("Repeat this: figure for a paper, settings", open=False):
-            command = controls.code(shown[5], "shell", "Command line")
-            settings = controls.code(shown[6], "json", "Settings")
+            table = controls.table(shown[3], kinds, "Per image", headers=TABLE_HEADERS, visible=False)
+        controls.unfolds(numbers, table)
+        with gr.Accordion("Repeat this: figure for a paper, settings", open=False) as repeat:
+            command = controls.code(shown[5], "shell", "Command line", visible=False)
+            settings = controls.code(shown[6], "json", "Settings", visible=False)
+        controls.unfolds(repeat, command, settings)
     return [run, status, strips, table, save, command, settings], drawn

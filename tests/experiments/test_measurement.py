@@ -187,7 +187,7 @@ def test_the_page_comes_up_without_a_judge(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(judging, "embedded_classifiers", dict)
     with gr.Blocks() as page:
         assert evaluate_tab.build() is None
-    said = [block.value for block in page.blocks.values() if isinstance(block, gr.Markdown)]
+    said = [block.value for block in page.blocks.values() if isinstance(block, gr.HTML)]
     assert any("holds no judge" in text for text in said)
 
 
