@@ -75,7 +75,7 @@ def figure(request: FigureRequest, visitor: gr.Request) -> Iterator[tuple[Any, .
     Returns status, the figure, its caption, the figure as PNG, PDF and SVG, the command line that makes the same, and
     the recipe as JSON, which each file carries too.
     """
-    yield from _making(request.recipe, visitor)
+    yield from _making(request.recipe, visitor, "Done")
 
 
 @endpoint(AgainRequest)
@@ -85,10 +85,10 @@ def figure_again(request: AgainRequest, visitor: gr.Request) -> Iterator[tuple[A
     Refused where the file carries none, where it asks for more than this page allows, and where a model has other
     weights than the figure was made with. Returns what `figure` returns.
     """
-    yield from _making(request.recipe, visitor)
+    yield from _making(request.recipe, visitor, "Made again from the file's recipe, not from the controls,")
 
 
-def _making(recipe: Recipe, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
+def _making(recipe: Recipe, visitor: gr.Request, done: str) -> Iterator[tuple[Any, ...]]:
     began = time.monotonic()
 
     def preview(standing: Progress | Rendered) -> tuple[Any, ...] | None:
@@ -99,7 +99,7 @@ def _making(recipe: Recipe, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
     def results(standing: Progress | Rendered) -> tuple[Any, ...]:
         if isinstance(standing, Progress):
             return pictures.progress(0, 1, "Cancelled; below is the last finished figure", "stopped"), *KEPT
-        return shown(standing, f"Done in {time.monotonic() - began:.1f} s")
+        return shown(standing, f"{done} in {time.monotonic() - began:.1f} s")
 
     yield from live(compute_on_gpu(recipe), STOPS, visitor, preview, results)
 

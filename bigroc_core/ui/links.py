@@ -86,12 +86,13 @@ def follow_links(page: gr.Blocks, tabs: gr.Tabs, restorable: Sequence[Restorable
     time; it presses no button of the Boost tab yet."""
     address = gr.Textbox(visible=False, label="Query of the page's address")
     outputs = [tabs, *(output for one in restorable for output in (*one.tabs, *one.outputs))]
+    # An address without settings changes nothing, and asks the server nothing.
+    page.load(None, None, address, js="() => location.search.slice(0, 4000)", api_visibility="private")
     # Through the queue, without which a warning does not reach the page; it waits for no computation there.
-    followed = page.load(
+    followed = address.change(
         follower(restorable, tabs),
         address,
         list(dict.fromkeys(outputs)),
-        js="() => location.search.slice(0, 4000)",
         api_visibility="private",
         concurrency_limit=None,
         show_progress="hidden",
