@@ -10,8 +10,9 @@ import json
 import os
 import secrets
 import shutil
+import time
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +104,13 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+class Taken(ValueError):
+    """An output that another run is writing to."""
+
+
 @contextlib.contextmanager
 def held(out: Path) -> Iterator[None]:
-    """Keep other runs away from an output while this one writes to it; ValueError if one is writing there.
+    """Keep other runs away from an output while this one writes to it; Taken if one is writing there.
 
     By a lock on a hidden file beside it, which ends with the process however that ends. Where files cannot be locked,
     or none can be made, nothing is kept away; who writes then says what is wrong.
@@ -115,6 +120,21 @@ def held(out: Path) -> Iterator[None]:
         with contextlib.suppress(ImportError, OSError):
             if place.name and "\0" not in place.name:
                 _hold(place.with_name(f".{place.name}.lock"), out, stack)
+        yield
+
+
+@contextlib.contextmanager
+def held_in_turn(out: Path, waiting: Callable[[], object], seconds: float = 0.5) -> Iterator[None]:
+    """The same, for what several runs make alike: waits until no other is writing there. waiting: called now and then
+    meanwhile; what it raises ends the wait."""
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(held(out))
+                break
+            except Taken:
+                waiting()
+                time.sleep(seconds)
         yield
 
 
@@ -129,7 +149,7 @@ def _hold(lock: Path, out: Path, stack: contextlib.ExitStack) -> None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(
+            raise Taken(
                 f"{out}: another run is writing there; wait until it has ended, or choose another name for this one"
             ) from None
         # Whoever held it removes it in the end, perhaps after it was opened here.

@@ -8,6 +8,7 @@ For precision and recall Inception is guided-diffusion's choice; torch-fidelity'
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shutil
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ from bigroc_core.evaluation.statistics import (
     feature_statistics,
     frechet_distance,
 )
-from bigroc_core.files import whole_or_not_at_all
+from bigroc_core.files import held_in_turn, whole_or_not_at_all
 from bigroc_core.streams import ImageStream
 
 METRICS = ("fid", "is", "kid", "prc")
@@ -105,21 +106,29 @@ def reference_features(
 ) -> Reference:
     """A network's features of the first `count` images of a stream, computed shard by shard and kept in `cache`.
 
-    cache: a folder for these images and this network alone; one that holds others is refused (ValueError).
+    cache: a folder for these images and this network alone; one that holds others is refused (ValueError). Of two runs
+    that want the same one waits until the other has computed them.
     """
     features, statistics = cache / "features.npy", cache / "statistics.npz"
-    if not statistics.exists():
-        settings = {"kind": "reference", "images": stream.name, network.kind: network.key}
-        run = Run(cache / "shards", settings, Measuring(count=count, seeds=(0,), progress=progress, share=share))
-        run.open()
-        run.measure(Stage("reference", stream, [network], _as_they_are))
-        if share.index == 0:
-            with whole_or_not_at_all(features) as path:
-                join(path, count, run.values("reference", "as they are", 0, f"{network.kind}/features"))
-            enough = count > network.dimensions
-            found = feature_statistics(mapped(features).split(1000)) if enough else None
-            save_arrays(statistics, {} if found is None else vars(found))
-            shutil.rmtree(cache / "shards")
+    measuring = Measuring(count=count, seeds=(0,), progress=progress, share=share)
+    with contextlib.ExitStack() as stack:
+        if share.index == 0 and not statistics.exists():
+            waiting = functools.partial(measuring.tell, "reference, which another run is reading", 0, count)
+            stack.enter_context(held_in_turn(cache, waiting))
+        # From here on nobody but these processes writes there.
+        share.wait()
+        if not statistics.exists():
+            settings = {"kind": "reference", "images": stream.name, network.kind: network.key}
+            run = Run(cache / "shards", settings, measuring)
+            run.open()
+            run.measure(Stage("reference", stream, [network], _as_they_are))
+            if share.index == 0:
+                with whole_or_not_at_all(features) as path:
+                    join(path, count, run.values("reference", "as they are", 0, f"{network.kind}/features"))
+                enough = count > network.dimensions
+                found = feature_statistics(mapped(features).split(1000)) if enough else None
+                save_arrays(statistics, {} if found is None else vars(found))
+                shutil.rmtree(cache / "shards")
         share.wait()
     kept = load_arrays(statistics) or {}
     found = FeatureStatistics(int(kept["count"]), kept["mean"], kept["covariance"]) if kept else None

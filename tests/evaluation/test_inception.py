@@ -6,6 +6,8 @@ import json
 import math
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ from bigroc_core.evaluation import (
     inception,
     reference_features,
 )
+from bigroc_core.evaluation.features import Reading
 from bigroc_core.evaluation.inception import (
     Metric,
     Reference,
@@ -34,6 +37,7 @@ from bigroc_core.evaluation.inception import (
     kernel_distance,
     precision_recall,
 )
+from bigroc_core.files import held
 from bigroc_core.images import open_image_set, to_pil, to_uint8
 
 COUNT = 72
@@ -180,6 +184,47 @@ def test_reference_features_are_computed_once(network: InceptionFeatures, tmp_pa
     np.testing.assert_array_equal(first.statistics.covariance, again.statistics.covariance)
     assert np.load(first.features).shape == (66, 64)
     np.testing.assert_allclose(first.statistics.mean, np.load(first.features).mean(0), rtol=1e-5)
+
+
+class Means:
+    """An extractor that costs nothing: the mean of each channel."""
+
+    kind, name, key, dimensions, device = "means", "means", "1", 3, torch.device("cpu")
+
+    def __call__(self, images: Tensor) -> Reading:
+        return Reading(images.mean((2, 3)), torch.zeros(len(images), 2))
+
+
+def test_of_two_runs_that_want_the_same_reference_one_waits_for_the_other(tmp_path: Path) -> None:
+    asked, drawing, waits = [], threading.Event(), threading.Event()
+
+    def draw(seed: int, start: int, count: int) -> tuple[Tensor, None]:
+        asked.append(start)
+        drawing.set()
+        assert waits.wait(60), "the second did not wait"
+        return pictures(seed, start, count)[0], None
+
+    def second(said: str, _done: int, _total: int) -> None:
+        assert said == "reference, which another run is reading"
+        waits.set()
+
+    stream, cache = ImageStream("real", draw), tmp_path / "cache"
+    with ThreadPoolExecutor(1) as beside:
+        first = beside.submit(reference_features, Means(), stream, 12, cache)
+        assert drawing.wait(60)
+        other = reference_features(Means(), stream, 12, cache, second)
+        assert asked == [0]
+        assert other.statistics is not None
+        np.testing.assert_array_equal(other.statistics.mean, first.result().statistics.mean)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["cache", "features.npy", "statistics.npz"]
+
+
+def test_who_waits_for_another_runs_reference_can_be_stopped(tmp_path: Path) -> None:
+    def stop(_said: str, _done: int, _total: int) -> None:
+        raise KeyboardInterrupt
+
+    with held(tmp_path / "cache"), pytest.raises(KeyboardInterrupt):
+        reference_features(Means(), ImageStream("real", pictures), 12, tmp_path / "cache", stop)
 
 
 def test_formulas_from_parts_are_torch_fidelitys_of_the_whole() -> None:
