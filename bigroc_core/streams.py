@@ -18,7 +18,7 @@ from bigroc_core.checks import whole
 from bigroc_core.classifiers.networks import Classifier
 from bigroc_core.generators.registry import embedded_generators, load_generator
 from bigroc_core.generators.sampling import SEEDS, Generator
-from bigroc_core.images import ImageSet, fit_to, from_uint8, open_image_set, to_uint8
+from bigroc_core.images import ImageSet, fit_to, from_uint8, open_image_set, tally, to_uint8
 from bigroc_core.images.classes import class_table
 from bigroc_core.models_file import GENERATOR_PREFIX as GENERATOR_PREFIX
 
@@ -36,7 +36,8 @@ class ImageStream:
     identity: tells one set from another by contents. encoded: whether a damaged image shows only when it is read.
     notes: what a person should know about how they were read. shapes: (height, width) of every image of a set whose
     images keep their own sizes, which must be of one size to be drawn together. names: of a set's images. look: reads
-    an image by its number, and says what was done to it; None where nothing is done.
+    an image by its number, and says what was done to it; None where nothing is done. done: what was done to those
+    that have been drawn, with how many images it is of.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ImageStream:
     shapes: tuple[tuple[int, int], ...] | None = None
     names: Sequence[str] | None = None
     look: Callable[[int], tuple[str, ...]] | None = None
+    done: Callable[[], Sequence[str]] = tuple
 
 
 def rows_by_size(source: ImageStream, rows: Iterable[int]) -> list[list[int]]:
@@ -93,8 +95,11 @@ def generator_stream(generator: Generator, size: tuple[int, int] | None = None) 
 def image_set_stream(images: ImageSet) -> ImageStream:
     """Images made elsewhere. Their order is fixed, so a seed decides only the random directions beside them."""
 
+    notes: dict[tuple[int, int], tuple[str, ...]] = {}  # by where, since the same are drawn again
+
     def draw(_seed: int, start: int, count: int) -> tuple[Tensor, Tensor | None]:
         batch = images.batch(start, count)
+        notes[start, count] = batch.notes
         return batch.images, batch.labels
 
     def look(index: int) -> tuple[str, ...]:
@@ -111,6 +116,7 @@ def image_set_stream(images: ImageSet) -> ImageStream:
         notes=images.notes,
         names=images.names,
         look=look if encoded else None,
+        done=lambda: tally(note for batch in notes.values() for note in batch),
     )
 
 

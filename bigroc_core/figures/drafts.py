@@ -30,7 +30,7 @@ from bigroc_core.figures.recipe import Recipe, images_for, labels_of, with_hashe
 from bigroc_core.figures.schema import TRAINING
 from bigroc_core.generators.registry import embedded_generators, load_generator
 from bigroc_core.generators.sampling import Generator
-from bigroc_core.images import check_together, fit_to, from_uint8, open_image_set, read_image
+from bigroc_core.images import check_together, fit_to, from_uint8, open_image_set, read_image, tally
 from bigroc_core.limits import MAX_FIGURE_IMAGES, MAX_FIGURE_SIDE
 from bigroc_core.limits import UPLOAD as UPLOAD_LIMITS
 from bigroc_core.sources import UPLOAD, OneImage
@@ -143,6 +143,7 @@ class Draft:
         _check_count(count)
         self.notes += found.notes
         shown = [found.batch(row, 1) for row in range(start, start + count)]
+        self.notes += tally(note for one in shown for note in one.notes)
         pixels = self._of_one_size([one.images[0] for one in shown], classifier)
         labels = [classifier.classes[int(one.labels)] for one in shown if one.labels is not None]
         return {"images": self._hold(Path(path).name, pixels), "classes": labels or None}

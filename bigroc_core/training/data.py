@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bigroc_core.images import ImageError, ImageSet, fit_to, open_image_set, to_uint8
+from bigroc_core.images import ImageError, ImageSet, fit_to, open_image_set, tally, to_uint8
 from bigroc_core.images.archives import checked_archive
 from bigroc_core.images.splits import LabelledImages, Splits
 from bigroc_core.training.cifar10 import is_cifar10, load_cifar10
@@ -65,7 +65,9 @@ def load_data(path: str | os.PathLike[str] | None, size: int | None = None, marg
         "validation": (sets["val"], None, size) if len(sets) == 2 else (pool, validation_rows, size),
         "test": (sets.get("test", sets.get("val", pool)), None if sets else tests, size),
     }
-    images = {name: _read(*part, f"{root.name}: {name}") for name, part in parts.items()}
+    read = {name: _read(*part, f"{root.name}: {name}") for name, part in parts.items()}
+    images = {name: part for name, (part, _) in read.items()}
+    done = [f"{name}: {note}" for name, (_, notes) in read.items() for note in tally(notes)]
     mean, std = _statistics(images["train"].images)
     return Splits(
         name=root.stem,
@@ -75,7 +77,7 @@ def load_data(path: str | os.PathLike[str] | None, size: int | None = None, marg
         std=std,
         **images,
         description=_description(root, images, larger, size, sorted(sets)),
-        notes=tuple(dict.fromkeys(note for part in (pool, *sets.values()) for note in part.notes)),
+        notes=(*dict.fromkeys(note for part in (pool, *sets.values()) for note in part.notes), *done),
     )
 
 
@@ -171,15 +173,18 @@ def _each(rows: Sequence[int], work: Callable[[int], _Result], what: str) -> lis
     return [result for result in results if result is not None]
 
 
-def _read(images: ImageSet, rows: Tensor | None, side: int, what: str) -> LabelledImages:
-    """Images by rows, None for all, at `side` pixels."""
+def _read(images: ImageSet, rows: Tensor | None, side: int, what: str) -> tuple[LabelledImages, list[str]]:
+    """Images by rows, None for all, at `side` pixels; and what was done to each."""
     rows = torch.arange(len(images)) if rows is None else rows
 
-    def read(row: int) -> Tensor:
-        return torch.from_numpy(to_uint8(fit_to(images.batch(row, 1).images[0], side).pixels)).movedim(-1, 0)
+    def read(row: int) -> tuple[Tensor, tuple[str, ...]]:
+        batch = images.batch(row, 1)
+        return torch.from_numpy(to_uint8(fit_to(batch.images[0], side).pixels)).movedim(-1, 0), batch.notes
 
-    pixels = torch.stack(_each(rows.tolist(), read, what))
-    return LabelledImages(pixels.contiguous(), _labels(images, what)[rows])
+    each = _each(rows.tolist(), read, what)
+    pixels = torch.stack([pixels for pixels, _ in each])
+    labelled = LabelledImages(pixels.contiguous(), _labels(images, what)[rows])
+    return labelled, [note for _, notes in each for note in notes]
 
 
 def _statistics(images: Tensor) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

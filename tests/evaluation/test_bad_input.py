@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from small_models import export_classifier, smooth_pixels
 
 from bigroc_core.__main__ import main
@@ -221,3 +222,18 @@ def test_statistics_beside_a_classifier_are_used_for_that_very_classifier(
         next(judge.parameters()).view(-1)[0] += 0.1
     assert embedded_statistics(judge, "train") is None
     assert embedded_statistics(other, "train") is None
+
+
+def test_what_was_done_to_the_images_is_counted_once_each(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "alpha").mkdir()
+    for number, pixels in enumerate(smooth_pixels(COUNT, 32)):
+        image = Image.fromarray(pixels)
+        image.putalpha(200 if number % 8 == 0 else 255)
+        image.save(folder / "alpha" / f"{number:02}.png")
+    done = "3 images: transparent pixels were laid on white"
+    assert evaluate("--output", "told.json", images="alpha") == 0
+    assert json.loads((folder / "told.json").read_text("utf-8"))["notes"].count(done) == 1
+    assert done in "".join(capsys.readouterr())
+    # A run that goes on, though it measures nothing any more.
+    assert evaluate("--output", "told.json", images="alpha") == 0
+    assert json.loads((folder / "told.json").read_text("utf-8"))["notes"].count(done) == 1

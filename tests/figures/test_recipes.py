@@ -16,6 +16,7 @@ from PIL import Image, PngImagePlugin
 from bigroc_core.__main__ import main
 from bigroc_core.cards import CHECKPOINTS, read_card
 from bigroc_core.figures import recipe as recipes
+from bigroc_core.figures.drafts import Draft
 from bigroc_core.figures.recipe import Recipe, check_models, from_json, recipe_in, with_hashes
 from bigroc_core.images import encode_png, from_uint8
 
@@ -89,6 +90,17 @@ def test_again_gives_the_same_bytes_in_every_format(endings: tuple[str, ...], wo
         made = tmp_path / f"made.{ending}"
         assert main(["figure", "--again", str(made), "--device", "cpu"]) == 0
         assert (tmp_path / f"made-again.{ending}").read_bytes() == made.read_bytes()
+
+
+def test_what_was_done_to_a_sets_images_is_told(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for number, pixels in enumerate(noise(3)):
+        image = Image.fromarray(pixels)
+        image.putalpha(255 if number else 100)
+        image.save(tmp_path / "set" / f"{number}.png")
+    draft = Draft()
+    draft.image_set(str(tmp_path / "set"), 0, 3, read_card(CHECKPOINTS / "cifar10-robust.json"))
+    assert draft.notes == ["1 image: transparent pixels were laid on white"]
 
 
 def test_a_generator_from_elsewhere_becomes_pixels_and_a_shift(tmp_path: Path) -> None:

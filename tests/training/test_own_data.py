@@ -54,6 +54,19 @@ def test_one_set_is_divided_into_three_that_share_no_image_and_every_class_is_in
     assert again.fingerprint() == data.fingerprint()
 
 
+def test_what_was_done_to_the_images_is_counted_by_split(tmp_path):
+    write_classes(tmp_path / "set" / "train", {"sky": 20, "brick": 20})
+    write_classes(tmp_path / "set" / "val", {"sky": 4, "brick": 4}, start=100)
+    for file in sorted((tmp_path / "set" / "val" / "sky").iterdir()):
+        with Image.open(file) as image:
+            image.putalpha(100)
+            image.save(file)
+    notes = load_data(tmp_path / "set").notes
+    assert [note for note in notes if "transparent" in note] == [
+        "test: 4 images: transparent pixels were laid on white"
+    ]
+
+
 def test_train_and_val_as_a_zip_in_a_wrapping_folder_equal_the_folder(tmp_path):
     root = tmp_path / "photos"
     write_classes(root / "train", {"sky": 20, "brick": 10})
