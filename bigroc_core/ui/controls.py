@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Iterable
+from html import escape
 from typing import Any
 
 import gradio as gr
 
 from bigroc_core.messages import in_words
 from bigroc_core.norms import NORMS
-from bigroc_core.ui.downloads import saved_together
+from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.values import plainly
 
 SMALL = (32, 32)
-# A picture that stands in its address, as pictures.py makes them.
-WRITTEN_OUT = re.compile(r'src="data:image/png;base64,([^"]+)"')
+# Unless something else is shown by then.
+LATER_JS = """
+const later = element.querySelector('[data-file]'), first = props.value;
+if (later) {
+  fetch(`gradio_api/file=${encodeURI(later.dataset.file)}`)
+    .then((answer) => { if (!answer.ok) throw new Error(answer.statusText); return answer.text(); })
+    .then((text) => { if (props.value === first) props.value = text; })
+    .catch(() => { later.textContent = 'The example could not be fetched; run one of your own.'; });
+}
+"""
 
 
 def eps_range(norm: str, size: tuple[int, int] = SMALL, value: float = 0.0) -> dict[str, Any]:
@@ -39,18 +46,12 @@ def prose(text: str, **options: Any) -> gr.HTML:
     return gr.HTML(text if text.lstrip().startswith("<") else f"<p>{text}</p>", **options)
 
 
-def html_with_files(value: str, **options: Any) -> gr.HTML:
-    """HTML that the page opens with out of sight: its pictures are files, which the browser fetches once they come
-    near, and what it has to read before the page stands is smaller by them."""
-    pictures = list(dict.fromkeys(WRITTEN_OUT.findall(value)))
-    if not pictures:
-        return html(value, **options)
-    paths = [str(path) for path in saved_together(map(base64.b64decode, pictures), ".png")]
-    filed = dict(zip(pictures, paths, strict=True))
-    made = html(
-        WRITTEN_OUT.sub(lambda found: f'loading="lazy" src="gradio_api/file={filed[found[1]]}"', value), **options
-    )
-    made.keep_in_cache.update(paths)
+def html_later(value: str, **options: Any) -> gr.HTML:
+    """HTML that is out of sight when the page opens: a file, which the browser fetches once there is a place for it,
+    and what it has to read before the page stands is smaller by it."""
+    path = saved("opening.html", value.encode())
+    made = html(f'<div class="later" data-file="{escape(path, quote=True)}"></div>', js_on_load=LATER_JS, **options)
+    made.keep_in_cache.add(path)
     return made
 
 

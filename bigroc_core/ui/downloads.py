@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 import threading
 import time
@@ -21,7 +20,12 @@ from bigroc_core.limits import KEEP_FILES_SECONDS
 def saved(name: str, data: bytes) -> str:
     """The path of a file written into Gradio's own cache, which is emptied on schedule. NotWritten where it has no
     room."""
-    folder = _new_folder(name)
+    cache = Path(get_upload_folder())
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=cache))
+    except OSError as error:
+        raise NotWritten(cache / name, error) from error
     try:
         write_bytes(folder / name, data)
     except OSError:
@@ -29,31 +33,6 @@ def saved(name: str, data: bytes) -> str:
             folder.rmdir()
         raise
     return str(folder / name)
-
-
-def saved_together(files: Iterable[bytes], suffix: str) -> list[Path]:
-    """The paths of files written there into one folder, which goes again unless all are. NotWritten where they have no
-    room."""
-    folder, paths = _new_folder(f"0{suffix}"), []
-    for number, data in enumerate(files):
-        path = folder / f"{number}{suffix}"
-        try:
-            # Nobody knows the folder yet: no need to write aside, which for hundreds takes a while.
-            path.write_bytes(data)
-        except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise NotWritten(path, error) from error
-        paths.append(path)
-    return paths
-
-
-def _new_folder(wanted: str) -> Path:
-    cache = Path(get_upload_folder())
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(dir=cache))
-    except OSError as error:
-        raise NotWritten(cache / wanted, error) from error
 
 
 def files_of(page: gr.Blocks) -> list[Path]:

@@ -42,13 +42,11 @@ def rows(page: Page) -> list[str]:
 
 
 def test_it_opens_finished_runs_and_follows_the_controls_above(page: Page) -> None:
+    page.locator(FIGURES).first.wait_for()  # fetched after the page
     opened = page.evaluate(STATUS)
     assert opened.startswith("An example to begin with: 4 radii on 6 images · imagenette64-vae, through ")
     assert rows(page) == ["as they came", "ε = 0.5", "ε = 1", "ε = 2", "ε = 4"]
     assert page.locator(FIGURES).count() == 5 * 6
-    # Below the first screen, where pictures are fetched once they come near.
-    page.locator(FIGURES).last.scroll_into_view_if_needed()
-    page.wait_for_function(f"[...document.querySelectorAll('{FIGURES} img')].every(i => i.complete && i.naturalWidth)")
     ours = page.eval_on_selector_all(f"{FIGURES} img", "images => images.map(i => [i.complete, i.naturalWidth])")
     assert ours == [[True, 64]] * 30
 

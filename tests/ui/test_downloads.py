@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import errno
+import html
 import os
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import gradio as gr
 import numpy as np
 import pytest
-from PIL import Image
 
-from bigroc_core.files import NotWritten
-from bigroc_core.ui import controls, pictures
-from bigroc_core.ui.downloads import files_of, saved, saved_together, sweep_now
+from bigroc_core.ui import controls
+from bigroc_core.ui.downloads import files_of, saved, sweep_now
 
 
 def test_old_files_go_and_new_ones_and_those_of_jobs_stay(tmp_path: Path) -> None:
@@ -55,33 +52,11 @@ def test_a_page_knows_the_files_that_it_opens_with(tmp_path: Path, monkeypatch: 
     assert all(path.is_file() for path in files_of(page))
 
 
-def test_pictures_out_of_sight_are_files_that_the_page_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    shades = [np.full((4, 4, 3), shade, np.uint8) for shade in (0, 100, 0)]
+def test_html_out_of_sight_is_a_file_that_the_page_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / 'a "b"'))
     with gr.Blocks() as page:
-        shown = controls.html_with_files("".join(pictures.picture(shade, "a shade") for shade in shades))
-        assert controls.html_with_files("<b>none</b>").value == "<b>none</b>"
-    assert "data:" not in shown.value
-    addresses = re.findall(r'loading="lazy" src="gradio_api/file=([^"]+)"', shown.value)
-    # The same picture is one file.
-    assert len(addresses) == 3
-    assert sorted(map(Path, set(addresses))) == sorted(files_of(page))
-    for address, shade in zip(addresses, shades, strict=True):
-        with Image.open(address) as read:
-            assert np.array_equal(np.asarray(read), shade)
-
-
-def test_pictures_without_room_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-
-    def full() -> Iterator[bytes]:
-        yield b"x"
-        monkeypatch.setattr(Path, "write_bytes", refused)
-        yield b"y"
-
-    def refused(path: Path, data: bytes) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with pytest.raises(NotWritten, match=r"1\.png"):
-        saved_together(full(), ".png")
-    assert not list(tmp_path.iterdir())
+        shown = controls.html_later("<b>ε</b>")
+    (path,) = files_of(page)
+    assert path.read_text("utf-8") == "<b>ε</b>"
+    assert html.unescape(re.findall(r'data-file="([^"]+)"', shown.value)[0]) == str(path)
+    assert "ε" not in shown.value
