@@ -14,6 +14,8 @@ from gradio_client.exceptions import AppError
 from playwright.sync_api import Page, expect
 from serving import Server
 
+from bigroc_core.ui.compare_panel import USUAL_STEPS
+
 STATUS = "document.querySelector('#compared-status .status span').innerText"
 FIGURES = "#compared-rows figure"
 
@@ -101,6 +103,8 @@ def test_what_cannot_be_compared_is_said_at_its_control(page: Page) -> None:
 def test_cancel_keeps_what_was_reached(page: Page) -> None:
     set_number(page, "Images", "32")  # so many that it is not done before it is cancelled
     page.get_by_label("steps T", exact=True).check()
+    # What is usual for it comes a moment later, and would take the place of what was typed.
+    expect(page.locator("#compared-values").get_by_role("textbox")).to_have_value(USUAL_STEPS)
     set_values(page, "1, 200")
     compare(page, "step ")
     page.wait_for_function(f"/T = 200, step [1-9]/.test({STATUS})")
