@@ -377,5 +377,5 @@ def _lay_out_source(form: Form, first: str) -> tuple[list[gr.Column], gr.HTML]:
         with gr.Column(visible=False) as example_box:
             read, _ = read_files(examples, None) if examples else (None, [])
             said = f'<p class="note">{len(examples)} images made by these generators.</p>'
-            controls.html_later(pictures.thumbs(read) + said, elem_classes="inset")
+            controls.html(pictures.thumbs(read) + said, elem_classes="inset")
     return [generator_box, upload_box, example_box], note

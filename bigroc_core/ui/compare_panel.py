@@ -134,7 +134,7 @@ def build(opening: Comparison, boost: links.Restorable, above: Form) -> links.Re
             links.link_button("boost", form.shared, "Link to this comparison", "compared", run="compared")
         with gr.Column(scale=8, min_width=320):
             status = controls.html(shown[1], elem_id="compared-status", label="Status")
-            rows = controls.html_later(shown[2], elem_id="compared-rows", label="Images")
+            rows = controls.html(shown[2], elem_id="compared-rows", label="Images")
             with gr.Row():
                 save = gr.DownloadButton(
                     "Download the comparison (zip of PNG, CSV, JSON)", shown[4], elem_id="compared-download"

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
 from typing import Any
 
 import gradio as gr
 
 from bigroc_core.messages import in_words
 from bigroc_core.norms import NORMS
-from bigroc_core.ui.downloads import saved
 from bigroc_core.ui.values import plainly
 
 SMALL = (32, 32)
-# Unless something else is shown by then.
-LATER_JS = """
-const later = element.querySelector('[data-file]'), first = props.value;
-if (later) {
-  fetch(`gradio_api/file=${encodeURI(later.dataset.file)}`)
-    .then((answer) => { if (!answer.ok) throw new Error(answer.statusText); return answer.text(); })
-    .then((text) => { if (props.value === first) props.value = text; })
-    .catch(() => { later.textContent = 'The example could not be fetched; run one of your own.'; });
-}
-"""
 
 
 def eps_range(norm: str, size: tuple[int, int] = SMALL, value: float = 0.0) -> dict[str, Any]:
@@ -44,15 +32,6 @@ def html(value: str, **options: Any) -> gr.HTML:
 def prose(text: str, **options: Any) -> gr.HTML:
     """A paragraph, or HTML of several. Gradio's Markdown would have the browser fetch what highlights code first."""
     return gr.HTML(text if text.lstrip().startswith("<") else f"<p>{text}</p>", **options)
-
-
-def html_later(value: str, **options: Any) -> gr.HTML:
-    """HTML that is out of sight when the page opens: a file, which the browser fetches once there is a place for it,
-    and what it has to read before the page stands is smaller by it."""
-    path = saved("opening.html", value.encode())
-    made = html(f'<div class="later" data-file="{escape(path, quote=True)}"></div>', js_on_load=LATER_JS, **options)
-    made.keep_in_cache.add(path)
-    return made
 
 
 def slider(minimum: float, maximum: float, label: str, **options: Any) -> gr.Slider:

@@ -210,7 +210,7 @@ def lay_out_results(opening: Study, study: gr.State) -> tuple[list[Any], list[An
         begun = shown[1].replace("<span>", "<span>An example to begin with: ", 1)
         status = controls.html(begun, elem_id="debias-status", label="Status")
         bars = controls.html(shown[2], elem_id="histograms", label="Histograms")
-        grid = controls.html_later(shown[3], elem_id="changes", label="Images")
+        grid = controls.html(shown[3], elem_id="changes", label="Images")
         with gr.Row():
             save = gr.DownloadButton("Download images and settings (zip)", shown[6], elem_id="debias-download")
             ask = figure_of_this.button("debias-")

@@ -213,7 +213,7 @@ def lay_out_end(form: Form, side: str) -> tuple[gr.HTML, list[gr.Column]]:
 def lay_out_results(run: gr.State, shown: tuple[Any, ...]) -> tuple[list[Any], list[Any]]:
     """What a run shows, filled with the example; returns the outputs of a run, and where a figure of it is shown."""
     status = controls.html(shown[1], elem_id="interpolate-status", label="Status")
-    rows = controls.html_later(shown[2], elem_id="strips", label="Strips")
+    rows = controls.html(shown[2], elem_id="strips", label="Strips")
     controls.html(
         '<p class="note">d is the feature distance to the target in each classifier\'s own features (Eq. 3), '
         "in brackets as a share of the source's. Numbers are of the 8-bit images you download.</p>"
@@ -228,7 +228,7 @@ def lay_out_results(run: gr.State, shown: tuple[Any, ...]) -> tuple[list[Any], l
         buttons=[],
         elem_id="frame",
     )
-    closeup = controls.html_later(shown[4], elem_id="frame-large", label="Frame, large")
+    closeup = controls.html(shown[4], elem_id="frame-large", label="Frame, large")
     with gr.Row():
         gif = gr.DownloadButton("Download animation (GIF)", shown[7], elem_id="interpolate-gif")
         save = gr.DownloadButton("Download frames and settings (zip)", shown[6], elem_id="interpolate-download")

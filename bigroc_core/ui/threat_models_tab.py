@@ -241,7 +241,7 @@ def lay_out_results(name: str, shown: tuple[Any, ...]) -> tuple[list[Any], list[
     run = gr.State(shown[0], time_to_live=KEEP_FILES_SECONDS)
     with gr.Column(scale=8, min_width=320):
         status = controls.html(shown[1], elem_id=f"{name}-status", label="Status")
-        strips = controls.html_later(shown[2], elem_id=f"{name}-rows", label="Images")
+        strips = controls.html(shown[2], elem_id=f"{name}-rows", label="Images")
         controls.html(
             '<p class="note">P is the certainty of the class named, by the classifier that moved the image. '
             "Numbers are of the 8-bit images you download.</p>"

@@ -44,7 +44,6 @@ def rows(page: Page) -> list[str]:
 
 
 def test_it_opens_finished_runs_and_follows_the_controls_above(page: Page) -> None:
-    page.locator(FIGURES).first.wait_for()  # fetched after the page
     opened = page.evaluate(STATUS)
     assert opened.startswith("An example to begin with: 4 radii on 6 images · imagenette64-vae, through ")
     assert rows(page) == ["as they came", "ε = 0.5", "ε = 1", "ε = 2", "ε = 4"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
 import os
-import re
 import time
 from pathlib import Path
 
@@ -12,7 +10,6 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from bigroc_core.ui import controls
 from bigroc_core.ui.downloads import files_of, saved, sweep_now
 
 
@@ -50,13 +47,3 @@ def test_a_page_knows_the_files_that_it_opens_with(tmp_path: Path, monkeypatch: 
         gr.Image(np.zeros((4, 4, 3), np.uint8))
     assert {path.suffix for path in files_of(page)} == {".zip", ".webp"}
     assert all(path.is_file() for path in files_of(page))
-
-
-def test_html_out_of_sight_is_a_file_that_the_page_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / 'a "b"'))
-    with gr.Blocks() as page:
-        shown = controls.html_later("<b>ε</b>")
-    (path,) = files_of(page)
-    assert path.read_text("utf-8") == "<b>ε</b>"
-    assert html.unescape(re.findall(r'data-file="([^"]+)"', shown.value)[0]) == str(path)
-    assert "ε" not in shown.value
