@@ -95,11 +95,11 @@ def generator_stream(generator: Generator, size: tuple[int, int] | None = None) 
 def image_set_stream(images: ImageSet) -> ImageStream:
     """Images made elsewhere. Their order is fixed, so a seed decides only the random directions beside them."""
 
-    notes: dict[tuple[int, int], tuple[str, ...]] = {}  # by where, since the same are drawn again
+    longest: dict[int, tuple[int, tuple[str, ...]]] = {}  # from each place on, since the same are drawn again
 
     def draw(_seed: int, start: int, count: int) -> tuple[Tensor, Tensor | None]:
         batch = images.batch(start, count)
-        notes[start, count] = batch.notes
+        longest[start] = max(longest.get(start, (0, ())), (count, batch.notes))
         return batch.images, batch.labels
 
     def look(index: int) -> tuple[str, ...]:
@@ -116,7 +116,7 @@ def image_set_stream(images: ImageSet) -> ImageStream:
         notes=images.notes,
         names=images.names,
         look=look if encoded else None,
-        done=lambda: tally(note for batch in notes.values() for note in batch),
+        done=lambda: tally(note for _, notes in longest.values() for note in notes),
     )
 
 

@@ -280,6 +280,7 @@ def _sweep(options: argparse.Namespace) -> None:
     found = sweeps(
         dataclasses.replace(asked, configs=configs), opened, progress_bars() if share.index == 0 else None, share
     )
+    tell_notes(opened.done(share), share)
     if share.index == 0:
         _tell_sweeps(options, found, opened.card, opened.classifier.card.name)
 

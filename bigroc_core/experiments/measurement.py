@@ -168,8 +168,7 @@ def measure(asked: Measurement, opened: Opened, progress: Progress | None = None
         note for one in (control, judge, *(way.classifier for way in ways.beside)) if one for note in one.notes
     ]
     of_sweep = () if swept is None else (*swept.notes, *_chosen_on_the_same(swept, opened))
-    done = opened.stream.done() if share.count == 1 else ()  # else each process knows of a part
-    told = [*done, *of_networks, *references.notes, *of_sweep, *notes, *([seen] if seen else [])]
+    told = [*opened.done(share), *of_networks, *references.notes, *of_sweep, *notes, *([seen] if seen else [])]
     notes = tuple(note for note in dict.fromkeys(told) if note not in opened.notes)
     return Measured(asked, found, swept, classifier.card.name, control.card.name if control else None, notes)
 

@@ -22,6 +22,7 @@ from bigroc_core.debiasing import fit_debias
 from bigroc_core.engine.precision import PrecisionName
 from bigroc_core.engine.views import ViewName
 from bigroc_core.evaluation import ImageStream, Way
+from bigroc_core.evaluation.shards import Share
 from bigroc_core.experiments.requests import BallRequest
 from bigroc_core.images.classes import OPTION, parse_mapping
 from bigroc_core.messages import short
@@ -121,6 +122,10 @@ class Opened:
         if self.stream.shapes:
             return self.stream.shapes[0]
         return self.card.input_size if self.card is not None else self.classifier.card.input_size
+
+    def done(self, share: Share) -> Sequence[str]:
+        """What was done to the images that have been measured; of several processes each knows of a part, so none."""
+        return self.stream.done() if share.count == 1 else ()
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -106,8 +106,7 @@ def sweeps(asked: Sweeping, opened: Opened, progress: Progress | None = None, sh
             folder = asked.run / f"sweep-T{config.steps}-{config.norm}-{config.loss}"
         kept = dataclasses.replace(measuring, run=folder)
         one = sweep(opened.stream, way, chooser, kept, asked.trials, shift)
-        done = opened.stream.done() if share.count == 1 else ()  # else each process knows of a part
-        found.append(dataclasses.replace(one, notes=(*notes, *done)))
+        found.append(dataclasses.replace(one, notes=notes))
     return sorted(found, key=lambda one: one.best.mean)
 
 

@@ -28,7 +28,8 @@ from bigroc_core.evaluation import (
 )
 from bigroc_core.evaluation.statistics import feature_statistics
 from bigroc_core.experiments import measurement
-from bigroc_core.images import encode_png
+from bigroc_core.images import encode_png, open_image_set
+from bigroc_core.streams import image_set_stream
 
 COUNT = 24
 
@@ -234,6 +235,11 @@ def test_what_was_done_to_the_images_is_counted_once_each(folder: Path, capsys: 
     assert evaluate("--output", "told.json", images="alpha") == 0
     assert json.loads((folder / "told.json").read_text("utf-8"))["notes"].count(done) == 1
     assert done in "".join(capsys.readouterr())
+    # A sweep before it may have drawn fewer from the same place on.
+    stream = image_set_stream(open_image_set("alpha"))
+    for start, count in ((0, 8), (8, 4), (8, 8), (8, 4), (16, 8)):
+        stream.draw(0, start, count)
+    assert stream.done() == [done]
     # A run that goes on, though it measures nothing any more.
     assert evaluate("--output", "told.json", images="alpha") == 0
     assert json.loads((folder / "told.json").read_text("utf-8"))["notes"].count(done) == 1
