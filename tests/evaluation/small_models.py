@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bigroc_core.boosting import BoostConfig
 from bigroc_core.cards import CIFAR10_CLASSES, Card
@@ -32,6 +33,7 @@ from bigroc_core.evaluation import (
     evaluate,
     sweep,
 )
+from bigroc_core.evaluation.features import Reading
 from bigroc_core.training.checkpoint import export
 
 
@@ -127,3 +129,13 @@ def environment(folder: Path) -> dict[str, str]:
     """One thread per process, so that several share two cores, and a cache of its own."""
     root = Path(__file__).parents[2]
     return {**os.environ, "OMP_NUM_THREADS": "1", "BIGROC_CACHE": str(folder / "cache"), "PYTHONPATH": str(root)}
+
+
+class Brightness:
+    """An outside network of a few features, which stands for a large one that others trained."""
+
+    kind, name, key, dimensions, device = "lite0", "brightness", "brightness", 3, torch.device("cpu")
+
+    def __call__(self, images: Tensor) -> Reading:
+        """Mean of every channel."""
+        return Reading(images.mean((2, 3)), torch.zeros(len(images), 2))

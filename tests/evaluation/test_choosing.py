@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_models import export_classifier, smooth_pixels
+from small_models import Brightness, export_classifier, smooth_pixels
 from torch import Tensor
 
 from bigroc_core.boosting import BoostConfig
@@ -38,7 +38,6 @@ from bigroc_core.evaluation import (
     reference_features,
     sweep,
 )
-from bigroc_core.evaluation.features import Reading
 from bigroc_core.evaluation.report import as_csv, as_latex, as_text, sweep_table, table
 from bigroc_core.figures.drafts import sweep_recipe
 from bigroc_core.figures.making import make
@@ -129,16 +128,6 @@ def test_what_cannot_be_tried_is_refused(networks: tuple[Classifier, Classifier]
         sweep(SOURCE, Way(booster, config), chooser(other), measuring, Trials((1.0,), fewer_steps=(0,)))
     with pytest.raises(ValueError, match="would measure images that were boosted through it"):
         sweep(SOURCE, Way(booster, config), chooser(booster), measuring)
-
-
-class Brightness:
-    """An outside network of a few features, which stands for a large one that others trained."""
-
-    kind, name, key, dimensions, device = "lite0", "brightness", "brightness", 3, torch.device("cpu")
-
-    def __call__(self, images: Tensor) -> Reading:
-        """Mean of every channel."""
-        return Reading(images.mean((2, 3)), torch.zeros(len(images), 2))
 
 
 def evaluated(booster: Classifier, folder: Path) -> Evaluation:

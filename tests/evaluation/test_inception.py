@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from calibrated_inception import write_calibrated_inception
-from small_models import compare
+from small_models import Brightness, compare
 from torch import Tensor
 
 from bigroc_core.boosting import BoostConfig
@@ -28,7 +28,6 @@ from bigroc_core.evaluation import (
     inception,
     reference_features,
 )
-from bigroc_core.evaluation.features import Reading
 from bigroc_core.evaluation.inception import (
     Metric,
     Reference,
@@ -186,15 +185,6 @@ def test_reference_features_are_computed_once(network: InceptionFeatures, tmp_pa
     np.testing.assert_allclose(first.statistics.mean, np.load(first.features).mean(0), rtol=1e-5)
 
 
-class Means:
-    """An extractor that costs nothing: the mean of each channel."""
-
-    kind, name, key, dimensions, device = "means", "means", "1", 3, torch.device("cpu")
-
-    def __call__(self, images: Tensor) -> Reading:
-        return Reading(images.mean((2, 3)), torch.zeros(len(images), 2))
-
-
 def test_of_two_runs_that_want_the_same_reference_one_waits_for_the_other(tmp_path: Path) -> None:
     asked, drawing, waits = [], threading.Event(), threading.Event()
 
@@ -210,9 +200,9 @@ def test_of_two_runs_that_want_the_same_reference_one_waits_for_the_other(tmp_pa
 
     stream, cache = ImageStream("real", draw), tmp_path / "cache"
     with ThreadPoolExecutor(1) as beside:
-        first = beside.submit(reference_features, Means(), stream, 12, cache)
+        first = beside.submit(reference_features, Brightness(), stream, 12, cache)
         assert drawing.wait(60)
-        other = reference_features(Means(), stream, 12, cache, second)
+        other = reference_features(Brightness(), stream, 12, cache, second)
         assert asked == [0]
         assert other.statistics is not None
         np.testing.assert_array_equal(other.statistics.mean, first.result().statistics.mean)
@@ -224,7 +214,7 @@ def test_who_waits_for_another_runs_reference_can_be_stopped(tmp_path: Path) -> 
         raise KeyboardInterrupt
 
     with held(tmp_path / "cache"), pytest.raises(KeyboardInterrupt):
-        reference_features(Means(), ImageStream("real", pictures), 12, tmp_path / "cache", stop)
+        reference_features(Brightness(), ImageStream("real", pictures), 12, tmp_path / "cache", stop)
 
 
 def test_formulas_from_parts_are_torch_fidelitys_of_the_whole() -> None:
